@@ -1,0 +1,1 @@
+"""The process: tailing, committing, serving, upkeep. Only this package reads the environment."""

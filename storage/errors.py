@@ -1,0 +1,60 @@
+"""What can go wrong in the archive. Each error says what, where, what to do next and whether a retry can help.
+
+ArchiveError
+├── LedgerError        a record is damaged, or written by a newer release
+├── LockedError        another process writes this node's archive
+├── CommitError        a commit did not become durable; nothing was lost, the lines are still in their files
+├── QueryError         a query cannot be answered as asked
+│   └── DeadlineError  it took longer than its deadline
+└── BusyError          all places for this class of query are taken
+"""
+
+from __future__ import annotations
+
+
+class ArchiveError(Exception):
+    """Base of all errors of the archive.
+
+    ``what`` happened, ``where`` (a file name or a record), ``hint`` (what to do next), ``retry`` (whether the same
+    call may succeed later without anybody doing anything).
+    """
+
+    def __init__(self, what: str, *, where: str = "", hint: str = "", retry: bool = False) -> None:
+        super().__init__(what, where, hint)
+        self.what = what
+        self.where = where
+        self.hint = hint
+        self.retry = retry
+
+    def __str__(self) -> str:
+        place = f" ({self.where})" if self.where else ""
+        hint = f": {self.hint}" if self.hint else ""
+        return f"{self.what}{place}{hint}"
+
+
+class LedgerError(ArchiveError):
+    """A ledger record is damaged, or its format is newer than this release."""
+
+
+class LockedError(ArchiveError):
+    """Another process writes this node's archive."""
+
+
+class CommitError(ArchiveError):
+    """A commit did not become durable. Nothing is lost: the lines are still in their files."""
+
+
+class QueryError(ArchiveError):
+    """A query cannot be answered as asked."""
+
+
+class DeadlineError(QueryError):
+    """A query took longer than its deadline and was cancelled."""
+
+
+class BusyError(ArchiveError):
+    """All places for this class of query are taken; ``retry_after`` says when to come back, in seconds."""
+
+    def __init__(self, what: str, *, retry_after: float) -> None:
+        super().__init__(what, hint=f"try again in {retry_after:.0f} s", retry=True)
+        self.retry_after = retry_after
