@@ -1,0 +1,112 @@
+"""What the HTTP side needs of the running daemon: one Protocol that `daemon.service` implements, and `/status`.
+
+Nothing in `web` imports `daemon`; everything that only the live process knows comes through `Daemon`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+# What the web side reports to the `storage.observer.Observer` it is given: name, kind, labels.
+HTTP_SECONDS = "http_request_seconds"  # seconds(): one observation a request
+HTTP_IN_FLIGHT = "http_requests_in_flight"  # gauge()
+HTTP_ABORTED = "http_exports_aborted"  # count(): streamed answers cut off on purpose, so that none looks whole
+HTTP_REFUSED = "http_requests_refused"  # count(): Host, Fetch-Metadata, role
+MEASUREMENTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    (HTTP_SECONDS, "seconds", ("method", "route", "status")),
+    (HTTP_IN_FLIGHT, "gauge", ()),
+    (HTTP_ABORTED, "count", ("route",)),
+    (HTTP_REFUSED, "count", ("reason",)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """One source as the daemon sees it now. Offsets and sizes are bytes, times microseconds since 1970, UTC.
+
+    ``state`` is one word: ``live``, ``catching-up``, ``idle``, ``gone`` (unlinked), ``failed`` …; ``note`` says more.
+    """
+
+    sid: str
+    path: str
+    file: str  # below its log directory
+    size: int
+    read: int  # offset up to which lines are visible
+    committed: int  # offset up to which lines are durable in the archive
+    lines: int
+    events: int
+    rejects: int
+    last_event_us: int | None
+    state: str
+    profile: str = "auto"
+    internal: bool = False
+    note: str = ""
+
+    @property
+    def lag_bytes(self) -> int:
+        """Bytes in the file that no query can see yet."""
+        return max(0, self.size - self.read)
+
+
+@dataclass(frozen=True, slots=True)
+class LogFile:
+    """A file that `/logs` may show: found by the daemon's discovery, never named by a client.
+
+    ``root`` is the absolute configured directory, ``file`` the path below it, ``day`` the date in its name
+    (``YYYY-MM-DD``; None when the name has none: then the day of its last change counts).
+    """
+
+    sid: str
+    root: str
+    file: str
+    day: str | None
+    internal: bool = False
+    profile: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Cleanup:
+    """What retention removed, or would remove: whole UTC days (rising), sealed files, rows and bytes in them."""
+
+    days: tuple[str, ...]
+    files: int
+    rows: int
+    bytes: int
+
+
+class Daemon(Protocol):
+    """The live daemon. Every method returns at once or is a coroutine; none blocks the event loop."""
+
+    def sources(self) -> Sequence[SourceStatus]:
+        """Return every source known now, the daemon's own log included."""
+        ...
+
+    def log_files(self) -> Sequence[LogFile]:
+        """Return the files that discovery admits now."""
+        ...
+
+    def ready(self) -> tuple[bool, str]:
+        """Return whether lines are being archived and queries answered, and if not, why (for people)."""
+        ...
+
+    def status(self) -> Mapping[str, Any]:
+        """Return JSON-able facts for `/status`.
+
+        Expected: ``version``, ``node``, ``started`` and ``last_commit`` (RFC 3339 or None), ``gaps``,
+        ``gap_bytes``, ``queue_bytes``, ``hot_bytes``, ``ledger_head``, ``disk_free_bytes``. More is welcome.
+        """
+        ...
+
+    def metrics(self) -> bytes:
+        """Return the Prometheus text exposition."""
+        ...
+
+    async def audit(self, event: Mapping[str, Any], *, durable: bool = False) -> None:
+        """Append one event (the API's camelCase object) to the daemon's own log; ``durable``: synced on return."""
+        ...
+
+    async def cleanup(self, before_day: str, *, dry_run: bool) -> Cleanup:
+        """Drop (or list) the sealed files of all days before ``before_day`` (``YYYY-MM-DD``, exclusive)."""
+        ...
