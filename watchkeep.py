@@ -4,14 +4,16 @@ import sys
 from pathlib import Path
 
 # In the wheel the packages live in `watchkeep_app/`, so that names as plain as `web` never land in site-packages.
-_PRIVATE = Path(__file__).resolve().parent / "watchkeep_app"
+_HERE = Path(__file__).resolve().parent
+_PRIVATE = _HERE / "watchkeep_app"
 
 
 def main() -> int:
     """Run the command line and return its exit code."""
-    if _PRIVATE.is_dir() and str(_PRIVATE) not in sys.path:
-        sys.path.insert(0, str(_PRIVATE))
-    from daemon.cli import main as run  # the path must be set first
+    sys.path.insert(
+        0, str(_PRIVATE if _PRIVATE.is_dir() else _HERE)
+    )  # first: others own a `daemon` and a `web` too
+    from daemon.cli import main as run
 
     return run(sys.argv[1:])
 

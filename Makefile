@@ -1,0 +1,76 @@
+# Everything a developer runs. `make` alone lists the targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PYTEST_FLAGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test browser lint format bench soak coverage docs requirements clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+setup: $(STAMP) ## create .venv with the pinned dependencies and the `watchkeep` command
+
+# Nothing here is downloaded without its hash being known; the project itself is installed in place.
+$(STAMP): requirements.txt requirements-dev.txt tests/packaging/neighbours.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Watchkeep needs Python 3.11 or later, and $(PYTHON) is " + sys.version.split()[0] + ": run make PYTHON=python3.12")'
+	@test -x $(BIN)/python || { echo "creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing the pinned dependencies"
+	@$(PIP) install --require-hashes -r requirements.txt -r requirements-dev.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(PIP) download --no-deps --require-hashes --only-binary :all: --dest $(VENV)/neighbours -r tests/packaging/neighbours.txt
+	@touch $@
+
+demo: setup ## start the daemon and a small real application that logs to it; Ctrl-C stops both
+	@$(BIN)/watchkeep demo
+
+test: setup browser ## run all tests (the soak tests excepted)
+	@$(BIN)/python -m pytest -m "not soak" $(PYTEST_FLAGS)
+
+# The dashboard is tested in a real browser. Without it those tests are skipped, and under CI=true they fail.
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing chromium and fonts-dejavu-core"; \
+	    apt-get update -qq </dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core </dev/null >/dev/null; \
+	  else \
+	    echo "note: no Chromium here, the dashboard's tests will be skipped (Debian: apt-get install chromium fonts-dejavu-core)"; \
+	  fi; }
+
+lint: setup ## style, types, layers, vendored files
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python scripts/vendor.py --check
+
+format: setup ## let ruff arrange imports and layout
+	@$(BIN)/ruff check --fix --select I .
+	@$(BIN)/ruff format .
+
+bench: setup ## measure ingest, queries and latency beside bare DuckDB
+	@$(BIN)/python -m benchmarks
+
+soak: setup ## kill and power-cut tests in their long form
+	@$(BIN)/python -m pytest -m soak $(PYTEST_FLAGS)
+
+coverage: setup browser ## run the tests under coverage
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -m "not soak" $(PYTEST_FLAGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
+docs: setup ## write the generated parts of the documents again
+	@$(BIN)/python scripts/document.py
+
+# Pins every version and hash again, from the ranges in pyproject.toml. Needs pip-tools.
+requirements: ## write requirements.txt and requirements-dev.txt again
+	@$(PYTHON) scripts/pin.py
+
+clean: ## remove everything that can be made again
+	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* .demo
