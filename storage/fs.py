@@ -1,0 +1,217 @@
+"""Every durable operation of the archive goes through one small object, so that a simulator can cut the power at each.
+
+`Disk` is the real one. Nothing else in `storage` opens, renames or removes a file of the archive; reading of
+published Parquet files by DuckDB is the exception, because a reader can do no harm.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from contextlib import suppress
+from typing import Protocol
+
+from storage.errors import LockedError
+
+PUBLISHED_MODE = 0o440  # written once, so nobody needs to write it again
+PRIVATE_DIR_MODE = 0o750
+
+
+class Handle(Protocol):
+    """A file open for writing. Nothing is durable before `sync` returns."""
+
+    closed: bool
+
+    def write(self, data: bytes) -> int:
+        """Append bytes; all of them are taken or OSError is raised."""
+
+    def flush(self) -> None:
+        """Do nothing: there is no buffer of our own."""
+
+    def tell(self) -> int:
+        """Return how many bytes the file has."""
+
+    def sync(self) -> None:
+        """Make the bytes durable. After an error the file must be written again, never synced again."""
+
+    def close(self) -> None:
+        """Close without syncing."""
+
+
+class Lock(Protocol):
+    """A lock on an archive node, held until released or until the process ends."""
+
+    def release(self) -> None:
+        """Let another process write."""
+
+
+class Fs(Protocol):
+    """The file system as the archive needs it. Paths are absolute; errors are OSError."""
+
+    def create(self, path: str) -> Handle:
+        """Open a new file for writing; an existing one of that name is an error."""
+
+    def append(self, path: str) -> Handle:
+        """Open for appending, creating it if needed."""
+
+    def read(self, path: str) -> bytes:
+        """Return the whole file."""
+
+    def truncate(self, path: str, size: int) -> None:
+        """Cut a file to ``size`` bytes and make that durable."""
+
+    def sync_file(self, path: str) -> None:
+        """Make the present bytes of a file durable."""
+
+    def sync_dir(self, path: str) -> None:
+        """Make the names in a folder durable."""
+
+    def makedirs(self, path: str) -> None:
+        """Create a folder and its parents; each new name is durable on return."""
+
+    def rename(self, source: str, target: str) -> None:
+        """Rename within the archive, replacing the target; durable only after `sync_dir` of both folders."""
+
+    def unlink(self, path: str) -> None:
+        """Remove a name; a missing one is no error."""
+
+    def listdir(self, path: str) -> list[str]:
+        """Return the names in a folder; a missing folder is empty."""
+
+    def size(self, path: str) -> int | None:
+        """Return a file's size in bytes, None if there is none."""
+
+    def publish_mode(self, path: str) -> None:
+        """Make a finished file read-only."""
+
+    def lock(self, path: str, owner: str) -> Lock:
+        """Take the exclusive lock, writing ``owner`` into it; LockedError if somebody has it."""
+
+
+class _DiskHandle:
+    """A file descriptor with the few calls pyarrow and the ledger need."""
+
+    def __init__(self, path: str, flags: int) -> None:
+        self._fd = os.open(path, flags | os.O_CLOEXEC, 0o640)
+        self._size = os.fstat(self._fd).st_size
+        self.closed = False
+
+    def write(self, data: bytes) -> int:
+        view = memoryview(data).cast("B")
+        total = len(view)
+        while view:
+            written = os.write(self._fd, view)
+            view = view[written:]
+        self._size += total
+        return total
+
+    def flush(self) -> None:
+        pass
+
+    def tell(self) -> int:
+        return self._size
+
+    def sync(self) -> None:
+        os.fdatasync(self._fd)
+
+    def close(self) -> None:
+        if not self.closed:
+            self.closed = True
+            os.close(self._fd)
+
+
+class _DiskLock:
+    def __init__(self, fd: int) -> None:
+        self._fd: int | None = fd
+
+    def release(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)  # closing drops the flock
+            self._fd = None
+
+
+class Disk:
+    """The real file system."""
+
+    def create(self, path: str) -> Handle:
+        return _DiskHandle(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+
+    def append(self, path: str) -> Handle:
+        return _DiskHandle(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def read(self, path: str) -> bytes:
+        with open(path, "rb") as file:
+            return file.read()
+
+    def truncate(self, path: str, size: int) -> None:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.ftruncate(fd, size)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def sync_file(self, path: str) -> None:
+        # A read-only descriptor is enough: sealed files may already be mode 0440.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def sync_dir(self, path: str) -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def makedirs(self, path: str) -> None:
+        if os.path.isdir(path):
+            return
+        parent = os.path.dirname(path)
+        self.makedirs(parent)
+        with suppress(FileExistsError):
+            os.mkdir(path, PRIVATE_DIR_MODE)
+        self.sync_dir(parent)
+
+    def rename(self, source: str, target: str) -> None:
+        os.rename(source, target)
+
+    def unlink(self, path: str) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+
+    def listdir(self, path: str) -> list[str]:
+        try:
+            return sorted(os.listdir(path))
+        except FileNotFoundError:
+            return []
+
+    def size(self, path: str) -> int | None:
+        try:
+            return os.stat(path).st_size
+        except FileNotFoundError:
+            return None
+
+    def publish_mode(self, path: str) -> None:
+        os.chmod(path, PUBLISHED_MODE)
+
+    def lock(self, path: str, owner: str) -> Lock:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(fd, 200).decode("utf-8", "replace").strip()
+            os.close(fd)
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                raise LockedError(
+                    f"another process writes this archive ({holder or 'unknown'})",
+                    where=path,
+                    hint="stop it first, or use a command that talks to the running daemon",
+                ) from None
+            raise
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, owner.encode(), 0)
+        return _DiskLock(fd)

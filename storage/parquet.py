@@ -1,0 +1,166 @@
+"""How rows become Parquet bytes: encodings, row groups, bloom filters, checksums. Written by pyarrow through `Fs`.
+
+The choices are measured (`benchmarks/parquet.py` prints the table): ids are near-random, so they get no dictionary
+but a bloom filter; positions and times rise, so their differences are stored; everything else repeats.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from storage.fs import Fs, Handle
+from storage.layout import FORMAT_VERSION, SCHEMA_VERSION
+
+ROW_GROUP_ROWS = (
+    61_440  # half a DuckDB scan task: a lookup by id decompresses half as much, for 1 % more bytes
+)
+PAGE_BYTES = 1 << 20  # 1 MiB pages: larger ones compress no better, smaller ones cost headers
+ZSTD_LEVEL = 1  # level 3 saves 2 % of the bytes for a third more CPU
+
+# Looked up by value, near-random: a dictionary would only be overhead, a bloom filter tells absence.
+BLOOM_COLUMNS = ("event_id", "correlation_id", "session_id", "trace_id")
+_PLAIN_COLUMNS = ("event_id", "description", "metadata", "span_id", "extra", "changes", "raw", "sha256")
+_RISING_COLUMNS = ("timestamp", "ingested_at", "seq", "source_offset", "writer_seq")
+BLOOM_FALSE_POSITIVES = 0.05  # 6 bits a value; an absent id then opens one row group in twenty
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A finished file: how large it is and its hash."""
+
+    rows: int
+    bytes: int
+    sha256: str
+
+
+class _Sink:
+    """Hands pyarrow's bytes to an `Fs` handle and hashes them on the way."""
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+        self._hash = hashlib.sha256()
+        self.size = 0
+        self.closed = False
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data)
+        self._handle.write(view)  # type: ignore[arg-type]  # any buffer will do; bytes() would copy
+        self._hash.update(view)
+        self.size += len(view)
+        return len(view)
+
+    def flush(self) -> None:
+        pass
+
+    def tell(self) -> int:
+        return self.size
+
+    def close(self) -> None:
+        self.closed = True
+
+    def readable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    @property
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+
+def _options(schema: pa.Schema, bloom_rows: int) -> dict[str, Any]:
+    names = set(schema.names)
+    plain = names.intersection(_PLAIN_COLUMNS)
+    rising = names.intersection(_RISING_COLUMNS)
+    nested = {field.name for field in schema if pa.types.is_nested(field.type)}
+    bloom = {
+        name: {"ndv": max(bloom_rows, 1), "fpp": BLOOM_FALSE_POSITIVES}
+        for name in BLOOM_COLUMNS
+        if name in names
+    }
+    return {
+        "compression": "zstd",
+        "compression_level": ZSTD_LEVEL,
+        "use_dictionary": sorted(
+            (names - plain - rising - nested) | {f"{name}.list.element" for name in nested}
+        ),
+        "column_encoding": dict.fromkeys(sorted(rising), "DELTA_BINARY_PACKED"),
+        "write_page_checksum": True,
+        "write_page_index": True,
+        "data_page_size": PAGE_BYTES,
+        "store_schema": False,
+        "bloom_filter_options": bloom or None,
+    }
+
+
+class ParquetFile:
+    """One Parquet file being written into ``path``. Nothing is durable before `finish`.
+
+    ``rows`` so far, the least and greatest time and seq so far; `finish` syncs and returns size and hash.
+    """
+
+    def __init__(self, fs: Fs, path: str, schema: pa.Schema, *, node: str, bloom_rows: int) -> None:
+        self._fs = fs
+        self.path = path
+        fs.unlink(path)  # a failed attempt of the same name
+        self._handle = fs.create(path)
+        self._sink = _Sink(self._handle)
+        metadata = {
+            b"watchkeep.format": str(FORMAT_VERSION).encode(),
+            b"watchkeep.schema": str(SCHEMA_VERSION).encode(),
+            b"watchkeep.node": node.encode(),
+        }
+        self._writer = pq.ParquetWriter(
+            pa.PythonFile(self._sink, mode="w"),  # type: ignore[arg-type]  # the stubs know only real files
+            schema.with_metadata(metadata),
+            **_options(schema, bloom_rows),
+        )
+        self._schema = schema
+        self.rows = 0
+
+    @property
+    def bytes(self) -> int:
+        """Bytes handed to the file system so far."""
+        return self._sink.size
+
+    def write(self, table: pa.Table) -> None:
+        """Append rows, as row groups of at most ROW_GROUP_ROWS."""
+        if table.num_rows:
+            self._writer.write_table(table.select(self._schema.names), row_group_size=ROW_GROUP_ROWS)
+            self.rows += table.num_rows
+
+    def finish(self) -> Written:
+        """Write the footer, make the file durable and read-only."""
+        try:
+            self._writer.close()
+            self._handle.sync()
+        finally:
+            self._handle.close()
+        self._fs.publish_mode(self.path)
+        return Written(self.rows, self._sink.size, self._sink.sha256)
+
+    def abandon(self) -> None:
+        """Give up: close and remove the file."""
+        self._handle.close()
+        self._fs.unlink(self.path)
+
+
+def write_parquet(fs: Fs, path: str, table: pa.Table, *, node: str) -> Written:
+    """Write ``table`` as one durable file; OSError if the disk refuses (then no file is left)."""
+    rows = min(table.num_rows, ROW_GROUP_ROWS)
+    file = ParquetFile(fs, path, table.schema, node=node, bloom_rows=rows)
+    try:
+        file.write(table)
+        return file.finish()
+    except BaseException:
+        file.abandon()
+        raise

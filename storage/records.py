@@ -1,0 +1,148 @@
+"""The ledger's records as values: what each kind says, and how it becomes JSON and back.
+
+Every record has the header of `Header`. The kinds are listed in `KINDS`; a kind that is not listed is refused, because
+skipping a record that somebody relied on would be a silent loss.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from parsers.batch import Counts
+from storage.snapshot import File
+
+KINDS = (
+    "open",  # a process began to write: its epoch, and the seq numbers it may use
+    "source",  # a file was seen for the first time; durable before its first line is visible
+    "commit",  # rows became durable: files and the byte ranges they came from
+    "fold",  # several live files became one
+    "seal",  # live files became sealed files
+    "drop",  # retention removed sealed files
+    "hold",  # reserved: files that retention must keep
+    "erase",  # reserved: a file was rewritten without one person's fields
+    "gap",  # bytes known to have existed that were never archived
+    "config",  # reserved: a change of configuration that matters to auditors
+    "snapshot",  # the whole state, so that start-up need not read everything
+    "key",  # reserved: a signing key
+    "checkpoint",  # reserved: a signed head of the chain
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What every record carries. ``prev`` is the SHA-256 of the record before, 64 zeros for the first."""
+
+    format: int
+    min_reader: int
+    kind: str
+    n: int
+    epoch: int
+    node: str
+    prev: str
+    written_at: int  # microseconds since 1970, UTC
+    writer_version: str
+    schema_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record read back: header, body, and its own hash (the next record's ``prev``)."""
+
+    header: Header
+    body: dict[str, Any]
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSeen:
+    """A file met for the first time. ``head`` is the BLAKE2b-128 of its first ``head_length`` bytes, hex."""
+
+    path: str
+    file: str
+    device: int
+    inode: int
+    generation: int | None
+    head: str
+    head_length: int
+    internal: bool
+    profile: str
+    file_date_us: int | None
+    first_seen_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceState:
+    """What the ledger knows of a source: where it was, what its content looked like, how far it is committed."""
+
+    sid: str
+    file: str
+    path: str
+    device: int
+    inode: int
+    generation: int | None
+    head: str
+    head_length: int
+    seam: str
+    seam_length: int
+    offset: int
+    digest: str
+    digest_from: int
+    first_seen_us: int
+    file_date_us: int | None
+    profile: str
+    internal: bool
+    size: int
+    counts: Counts
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the value for a record's body."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, body: dict[str, Any]) -> SourceState:
+        """Read it back; unknown keys of a newer release are ignored."""
+        known = {f.name: body[f.name] for f in fields(cls) if f.name != "counts"}
+        return cls(**known, counts=Counts(**body["counts"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Bytes ``[start, end)`` of a source in one commit, what they looked like and what became of their lines."""
+
+    sid: str
+    start: int
+    end: int
+    head: str
+    head_length: int
+    seam: str
+    seam_length: int
+    digest: str
+    digest_from: int
+    path: str
+    file: str
+    device: int
+    inode: int
+    generation: int | None
+    size: int
+    counts: Counts
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the value for a record's body."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, body: dict[str, Any]) -> Range:
+        """Read it back; unknown keys of a newer release are ignored."""
+        known = {f.name: body[f.name] for f in fields(cls) if f.name != "counts"}
+        return cls(**known, counts=Counts(**body["counts"]))
+
+
+def file_to_json(file: File) -> dict[str, Any]:
+    """Return a file's entry for a record's body."""
+    return asdict(file)
+
+
+def file_from_json(body: dict[str, Any]) -> File:
+    """Read a file's entry back; unknown keys of a newer release are ignored."""
+    return File(**{f.name: body[f.name] for f in fields(File) if f.name in body})

@@ -1,0 +1,101 @@
+"""Making the folders agree with the ledger: after a crash, or after a failed append in a running process.
+
+The ledger is made durable before it is trusted; then its files are moved to where it says (a crash may have come between
+record and move), and what it does not know is cleared from `staging` and `live` only. A file of ours under `events/`
+that the ledger does not know, or a listed file of the wrong size, is set aside and reported: start-up goes on.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from storage.fs import Fs
+from storage.layout import EVENTS, REJECTS, ROLLUPS, Layout
+from storage.snapshot import File
+from storage.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something recovery found and could not mend. ``path`` is relative to the archive."""
+
+    path: str
+    what: str
+
+
+def prepare(fs: Fs, layout: Layout) -> None:
+    """Create the node's folders, durably."""
+    for folder in (layout.ledger, layout.staging, layout.live, layout.aside, layout.own_log):
+        fs.makedirs(folder)
+    for shared in (EVENTS, REJECTS, ROLLUPS):
+        fs.makedirs(layout.absolute(shared))
+
+
+def settle(fs: Fs, layout: Layout, state: State) -> list[Problem]:
+    """Bring files and ledger together; return what is missing or damaged. Doing it again changes nothing."""
+    roll_forward(fs, layout, [file for file in state.files.values() if file.node == layout.node])
+    for name in fs.listdir(layout.staging):
+        fs.unlink(os.path.join(layout.staging, name))
+    fs.sync_dir(layout.staging)
+    _clear_live(fs, layout, state)
+    problems = _set_strangers_aside(fs, layout, state)
+    return problems + _check_files(fs, layout, state)
+
+
+def roll_forward(fs: Fs, layout: Layout, files: list[File]) -> None:
+    """Move staged files to their places, and make that durable. Files already there are left alone."""
+    staged = set(fs.listdir(layout.staging))
+    folders: set[str] = set()
+    for file in files:
+        if os.path.basename(file.path) not in staged:
+            continue
+        target = layout.absolute(file.path)
+        folder = os.path.dirname(target)
+        fs.makedirs(folder)
+        fs.rename(layout.staged(file.path), target)
+        folders.add(folder)
+    for folder in sorted(folders):
+        fs.sync_dir(folder)
+    if folders:
+        fs.sync_dir(layout.staging)
+
+
+def _clear_live(fs: Fs, layout: Layout, state: State) -> None:
+    known = {os.path.basename(path) for path in (*state.files, *state.retired)}
+    for name in fs.listdir(layout.live):
+        if name not in known:
+            fs.unlink(os.path.join(layout.live, name))
+    fs.sync_dir(layout.live)
+
+
+def _set_strangers_aside(fs: Fs, layout: Layout, state: State) -> list[Problem]:
+    """Move files that carry this node's name but are in no record out of the documented glob."""
+    problems = []
+    for top, prefix in ((EVENTS, ""), (REJECTS, "rejects-"), (ROLLUPS, "rollup-")):
+        for day in fs.listdir(layout.absolute(top)):
+            folder = layout.absolute(os.path.join(top, day))
+            for name in fs.listdir(folder):
+                path = os.path.join(top, day, name)
+                if (
+                    not name.startswith(f"{prefix}{layout.node}-")
+                    or path in state.files
+                    or path in state.retired
+                ):
+                    continue
+                fs.rename(os.path.join(folder, name), os.path.join(layout.aside, f"{top}-{day}-{name}"))
+                fs.sync_dir(folder)
+                fs.sync_dir(layout.aside)
+                problems.append(Problem(path, "not in the ledger: moved to the folder 'aside'"))
+    return problems
+
+
+def _check_files(fs: Fs, layout: Layout, state: State) -> list[Problem]:
+    problems = []
+    for path, file in sorted(state.files.items()):
+        size = fs.size(layout.absolute(path))
+        if size is None:
+            problems.append(Problem(path, "missing"))
+        elif size != file.bytes:
+            problems.append(Problem(path, f"has {size} bytes, the ledger says {file.bytes}"))
+    return problems

@@ -1,0 +1,160 @@
+"""The archive's committed state: a pure fold over ledger records. Two processes that read the same ledger agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from storage.errors import LedgerError
+from storage.records import Range, Record, SourceState, file_from_json, file_to_json
+from storage.snapshot import File
+
+
+@dataclass(slots=True)
+class State:
+    """What is committed. Only `apply` changes it."""
+
+    sources: dict[str, SourceState] = field(default_factory=dict)
+    files: dict[str, File] = field(default_factory=dict)  # by relative path
+    retired: dict[str, int] = field(default_factory=dict)  # superseded or dropped path → when, µs
+    reserved_to: int = 0  # no seq above this may be visible
+    max_seq: int = 0  # highest committed seq
+    max_seq_internal: int = 0
+    max_seq_external: int = 0
+    sealed_seq: int = 0
+    commits: int = 0
+    commits_since_snapshot: int = 0
+    drops: int = 0
+    gaps: int = 0
+    gap_bytes: int = 0
+    last_commit_us: int = 0
+    n: int = 0  # last record folded in
+    head: str = ""
+
+    def apply(self, record: Record) -> None:
+        """Fold one record in. Raises LedgerError if it contradicts the state (a hole or an overlap of ranges)."""
+        body = record.body
+        match record.header.kind:
+            case "open":
+                self.reserved_to = max(self.reserved_to, body["seq_reserved_to"])
+            case "source":
+                source = SourceState.from_json(body)
+                self.sources[source.sid] = source
+            case "commit":
+                self._commit(record)
+            case "fold" | "seal":
+                self._replace(record)
+            case "drop":
+                self._retire(body["removes"], record.header.written_at)
+                self.drops += 1
+            case "gap":
+                self._gap(body)
+            case "snapshot":
+                self._load(body)
+            case _:
+                pass  # reserved kinds say nothing about files or sources yet
+        self.n = record.header.n
+        self.head = record.hash
+
+    def _commit(self, record: Record) -> None:
+        body = record.body
+        for entry in body["ranges"]:
+            extent = Range.from_json(entry)
+            source = self.sources.get(extent.sid)
+            if source is None or source.offset != extent.start:
+                raise LedgerError(
+                    f"commit {record.header.n} continues source {extent.sid} at {extent.start}, "
+                    f"not at {source.offset if source else 'any known place'}",
+                    where=f"record {record.header.n}",
+                    hint="run 'watchkeep verify'",
+                )
+            self.sources[extent.sid] = advanced(source, extent)
+        for entry in body["files"]:
+            file = file_from_json(entry)
+            self.files[file.path] = file
+        self.reserved_to = max(self.reserved_to, body["seq_reserved_to"])
+        self.max_seq = max(self.max_seq, body["max_seq"])
+        self.max_seq_internal = max(self.max_seq_internal, body["max_seq_internal"])
+        self.max_seq_external = max(self.max_seq_external, body["max_seq_external"])
+        self.sealed_seq = max(self.sealed_seq, body.get("sealed_seq", 0))
+        self.commits += 1
+        self.commits_since_snapshot += 1
+        self.last_commit_us = record.header.written_at
+
+    def _replace(self, record: Record) -> None:
+        for entry in record.body["files"]:
+            file = file_from_json(entry)
+            self.files[file.path] = file
+        self._retire(record.body["removes"], record.header.written_at)
+        self.sealed_seq = max(self.sealed_seq, record.body.get("sealed_seq", 0))
+
+    def _retire(self, paths: Iterable[str], when_us: int) -> None:
+        for path in paths:
+            self.files.pop(path, None)
+            self.retired[path] = when_us
+
+    def _gap(self, body: dict[str, Any]) -> None:
+        self.gaps += 1
+        self.gap_bytes += body["end"] - body["start"]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the body of a snapshot record; ``folds`` is the hash of the last record it stands for."""
+        return {
+            "sources": [source.to_json() for source in self.sources.values()],
+            "files": [file_to_json(file) for file in self.files.values()],
+            "retired": self.retired,
+            "folds": self.head,
+            **{name: getattr(self, name) for name in _SCALARS},
+        }
+
+    def _load(self, body: dict[str, Any]) -> None:
+        self.sources = {entry["sid"]: SourceState.from_json(entry) for entry in body["sources"]}
+        self.files = {entry["path"]: file_from_json(entry) for entry in body["files"]}
+        self.retired = dict(body["retired"])
+        for name in _SCALARS:
+            setattr(self, name, body[name])
+        self.commits_since_snapshot = 0
+
+
+_SCALARS = (
+    "reserved_to",
+    "max_seq",
+    "max_seq_internal",
+    "max_seq_external",
+    "sealed_seq",
+    "commits",
+    "drops",
+    "gaps",
+    "gap_bytes",
+    "last_commit_us",
+)
+
+
+def advanced(source: SourceState, extent: Range) -> SourceState:
+    """Return the source as it is once ``extent`` is committed."""
+    return replace(
+        source,
+        file=extent.file,
+        path=extent.path,
+        device=extent.device,
+        inode=extent.inode,
+        generation=extent.generation,
+        head=extent.head,
+        head_length=extent.head_length,
+        seam=extent.seam,
+        seam_length=extent.seam_length,
+        offset=extent.end,
+        digest=extent.digest,
+        digest_from=extent.digest_from,
+        size=extent.size,
+        counts=source.counts + extent.counts,
+    )
+
+
+def fold(records: Iterable[Record]) -> State:
+    """Return the state that some records, in order, lead to."""
+    state = State()
+    for record in records:
+        state.apply(record)
+    return state
