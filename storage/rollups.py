@@ -6,8 +6,8 @@ A roll-up is one small table per events file. Its rows belong to five families:
 family     grouped by (beside internal and tenant)                  bucket                  key, name
 ========== ======================================================== ======================= =====================
 counts     level, category, action, outcome, risk band              15 minutes              none
-users      level, category, outcome                                 1 hour                  user, username
-countries  level, category, outcome                                 1 hour                  country code
+users      level, category, outcome                                 1 day                   user, username
+countries  level, category, outcome                                 1 day                   country code
 addresses  level, category, outcome; heavy keys only                1 day                   address
 entities   level, category, outcome; heavy keys only                1 day                   entity id, entity type
 ========== ======================================================== ======================= =====================
@@ -36,8 +36,8 @@ from parsers.columns import TIMESTAMP
 QUARTER_US = 900_000_000  # 15 minutes: every time zone's offset is a multiple of it, so trends align in any zone
 HOUR_US = 3_600_000_000
 DAY_US = 86_400_000_000
-HEAVY_KEYS = 4096  # a file with at most so many addresses or entities keeps them all
-HEAVY_SHARE = 32  # otherwise it keeps at most one key per so many rows
+HEAVY_KEYS = 1024  # a file with at most so many addresses or entities keeps them all
+HEAVY_SHARE = 128  # otherwise it keeps at most one key per so many rows
 RISK_BANDS = ("low", "medium", "high")
 LOW_RISK_TO = 30  # bands of the original: low 0-30, medium 31-70, high 71-100
 MEDIUM_RISK_TO = 70
@@ -46,7 +46,6 @@ ROLLUP_SCHEMA = pa.schema(
     [
         ("family", pa.string()),
         ("bucket", TIMESTAMP),
-        ("day", pa.date32()),
         ("level", pa.string()),
         ("category", pa.string()),
         ("action", pa.string()),
@@ -64,7 +63,6 @@ ROLLUP_SCHEMA = pa.schema(
 _Ints = npt.NDArray[np.int64]
 _CODE_LIMIT = 1 << 62  # packed codes stay below it, so that int64 cannot overflow
 _QUARTERS_A_DAY = 96
-_QUARTERS_AN_HOUR = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +76,8 @@ class Keyed:
 
 
 KEYED = (
-    Keyed("users", ("user_id", "username"), _QUARTERS_AN_HOUR),
-    Keyed("countries", ("country_code",), _QUARTERS_AN_HOUR),
+    Keyed("users", ("user_id", "username"), _QUARTERS_A_DAY),
+    Keyed("countries", ("country_code",), _QUARTERS_A_DAY),
     Keyed("addresses", ("ip",), _QUARTERS_A_DAY, heavy=True),
     Keyed("entities", ("entity_id", "entity_type"), _QUARTERS_A_DAY, heavy=True),
 )
@@ -252,11 +250,9 @@ def _rows(
 ) -> pa.Table:
     """Lay columns out as ROLLUP_SCHEMA; what a family does not have is null."""
     size = len(counts)
-    days = (quarters // _QUARTERS_A_DAY).astype(np.int32)
     columns: dict[str, pa.Array] = {
         "family": pa.array([family], pa.string()).take(pa.array(np.zeros(size, np.int64))),
         "bucket": pa.array(quarters * QUARTER_US).cast(TIMESTAMP),
-        "day": pa.array(days).cast(pa.date32()),
         "events": pa.array(counts),
         "at_most": pa.array([at_most] * size, pa.int64()) if at_most is not None else pa.nulls(size, pa.int64()),
         **words,
