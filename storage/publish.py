@@ -1,0 +1,119 @@
+"""The view files for outside readers: `watchkeep.duckdb` and `watchkeep.sql`, replaced whole by a rename.
+
+Both hold the views ``events`` and ``rejects`` over exactly the committed files of all nodes, as paths relative to the
+archive, so the folder can be copied. A reader that has the old file open keeps a consistent view: superseded files
+stay for the grace time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import duckdb
+
+from parsers.columns import EVENT_SCHEMA, REJECT_SCHEMA
+from storage.duck import LOCKED_DOWN, schema_sql
+from storage.fs import Fs
+from storage.layout import VIEW_DATABASE, VIEW_SQL, Layout
+from storage.reader import nodes, read_state
+from storage.snapshot import File, Snapshot
+from storage.state import State
+
+# Written so that DuckDB releases from 1.0 on can open it.
+STORAGE_VERSION = "v1.0.0"
+
+_SQL_HEAD = """\
+-- Views over the committed files of this archive. Run it in this folder:
+--   duckdb -c ".read watchkeep.sql" -c "SELECT level, count(*) FROM events WHERE NOT internal GROUP BY level"
+-- Replaced after each commit; superseded files stay for a while, so a running query is not disturbed.
+"""
+
+
+class Publisher:
+    """Writes the view files of one archive. Not thread-safe."""
+
+    def __init__(self, fs: Fs, layout: Layout) -> None:
+        self._fs = fs
+        self._layout = layout
+        self._others: dict[str, tuple[tuple[tuple[str, int | None], ...], State]] = {}
+        self._shown: tuple[str, ...] | None = None
+
+    def publish(self, snapshot: Snapshot) -> bool:
+        """Write both files if the set of files changed; return whether they were written.
+
+        Raises OSError or duckdb.Error if that is impossible; the old files then stay.
+        """
+        events = [*self._mine(snapshot.events), *self._theirs("events")]
+        rejects = [*self._mine(snapshot.rejects), *self._theirs("rejects")]
+        shown = tuple(file.path for file in (*events, *rejects))
+        if shown == self._shown:
+            return False
+        statements = [view_sql("events", events), view_sql("rejects", rejects)]
+        self._replace_database(statements)
+        self._replace(VIEW_SQL, (_SQL_HEAD + "\n".join(f"{text};" for text in statements) + "\n").encode())
+        self._shown = shown
+        return True
+
+    def _mine(self, files: Sequence[File]) -> list[File]:
+        return [file for file in files if file.node == self._layout.node]
+
+    def _theirs(self, kind: str) -> list[File]:
+        """Return the committed files of the other nodes in this folder; read again only when their ledgers grew."""
+        found: list[File] = []
+        for node in nodes(self._layout.root, self._fs):
+            if node == self._layout.node:
+                continue
+            ledger = Layout(self._layout.root, node).ledger
+            stamp = tuple((n, self._fs.size(os.path.join(ledger, n))) for n in self._fs.listdir(ledger))
+            if node not in self._others or self._others[node][0] != stamp:
+                self._others[node] = (stamp, read_state(self._layout.root, node, self._fs))
+            files = self._others[node][1].files.values()
+            found += [f for f in files if f.kind == kind and self._fs.size(self._layout.absolute(f.path))]
+        return found
+
+    def _replace_database(self, statements: Sequence[str]) -> None:
+        temporary = self._temporary(VIEW_DATABASE)
+        self._fs.unlink(temporary)
+        self._fs.unlink(f"{temporary}.wal")
+        with duckdb.connect(":memory:", config=LOCKED_DOWN) as connection:
+            connection.execute("SET file_search_path = $1", [self._layout.root])
+            quoted = temporary.replace("'", "''")
+            connection.execute(f"ATTACH '{quoted}' AS published (STORAGE_VERSION '{STORAGE_VERSION}')")
+            connection.execute("USE published")
+            for statement in statements:
+                connection.execute(statement)
+            connection.execute("USE memory")
+            connection.execute("DETACH published")
+        self._fs.sync_file(temporary)
+        self._put(temporary, VIEW_DATABASE)
+
+    def _replace(self, name: str, data: bytes) -> None:
+        temporary = self._temporary(name)
+        self._fs.unlink(temporary)
+        handle = self._fs.create(temporary)
+        try:
+            handle.write(data)
+            handle.sync()
+        finally:
+            handle.close()
+        self._put(temporary, name)
+
+    def _put(self, temporary: str, name: str) -> None:
+        self._fs.rename(temporary, self._layout.absolute(name))
+        self._fs.sync_dir(self._layout.root)
+
+    def _temporary(self, name: str) -> str:
+        return self._layout.absolute(f".{name}.{self._layout.node}.tmp")
+
+
+def view_sql(name: str, files: Sequence[File]) -> str:
+    """Return the statement that makes a view over some files (relative paths), or an empty view of the same columns."""
+    schema = EVENT_SCHEMA if name == "events" else REJECT_SCHEMA
+    if not files:
+        columns = ", ".join(f'CAST(NULL AS {kind}) AS "{column}"' for column, kind in schema_sql(schema))
+        return f'CREATE OR REPLACE VIEW "{name}" AS SELECT {columns} WHERE false'
+    quoted = ", ".join("'" + file.path.replace("'", "''") + "'" for file in files)
+    columns = ", ".join(f'"{column}"' for column in schema.names)
+    source = f"read_parquet([{quoted}], union_by_name = true, hive_partitioning = false)"
+    return f'CREATE OR REPLACE VIEW "{name}" AS SELECT {columns} FROM {source}'
