@@ -1,0 +1,153 @@
+"""Writes what documents the settings and the command line: `config.toml`, `docs/configuration.md`, `docs/cli.md`.
+
+`python -m daemon.reference` writes them again; with ``--check`` it only says which of them are out of date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from annotated_types import Ge, Gt, Le, Lt
+
+from daemon.origins import spelled
+from daemon.settings import Key, keys, sections
+
+ROOT = Path(__file__).resolve().parent.parent
+_WIDTH = 110
+
+_INTRODUCTION = """\
+# Configuration
+
+This page and `config.toml` are written by `python -m daemon.reference` from the models in `daemon/settings.py`.
+
+A value comes from the last of these that sets it:
+
+1. the default below;
+2. the file: the one that `--config FILE` or the variable `WATCHKEEP_CONFIG` names, else `config.toml` in the working
+   folder, else `/etc/watchkeep/config.toml`, else none;
+3. the variables of the original system (`LOG_LEVEL`, `LOG_FILE_RETENTION_DAYS`, `EVENT_CLEANUP_DAYS`,
+   `EVENT_PAGINATION_LIMIT`, `STATISTICS_CACHE_SECONDS`), where the tables name one;
+4. the variable `WATCHKEEP__SECTION__KEY`: `WATCHKEEP__WEB__PORT=8080` sets `port` of `[web]`. Lists are separated by
+   commas, or written as in TOML;
+5. the command line, where a command has an option for it (`--archive`).
+
+`watchkeep check-config` prints everything that is wrong, with file, line, key and what to do, or every value with its
+origin.
+
+- Relative paths count from the folder of the file that sets them; those of variables and defaults from the working folder.
+- `${NAME}` in a text of the file stands for the environment variable of that name; it is an error if that is not set.
+- A secret never stands in the file: it is given as `${NAME}`, or as `<key>_file`, the name of a file that holds it.
+  (No setting of this release is a secret.)
+- On SIGHUP the daemon reads the file again. Keys marked *live* take effect at once. Of others it says in its log that
+  they wait for a restart. A file with an error changes nothing.
+"""
+
+_HEAD = (
+    "# Watchkeep's settings, with their defaults: deleting any line of this file changes nothing.\n"
+    "# The environment variable WATCHKEEP__SECTION__KEY overrides a key; `watchkeep check-config` shows what is in force.\n"
+    "# Relative paths count from the folder of this file. docs/configuration.md has the limits of each key.\n"
+)
+
+
+def config_toml() -> str:
+    """Return the text of the shipped `config.toml`: every key with its default and its meaning."""
+    parts = [_HEAD]
+    for section, table in sections().items():
+        parts.append(f"\n# {table.__doc__}\n[{section}]\n")
+        parts.extend(_entry(key) for key in keys() if key.section == section)
+    return "".join(parts)
+
+
+def _entry(key: Key) -> str:
+    comment = textwrap.fill(
+        key.info.description or "",
+        _WIDTH,
+        initial_indent="# ",
+        subsequent_indent="# ",
+        break_on_hyphens=False,
+    )
+    default = key.info.get_default()
+    example = f"# {key.name} = {spelled((key.info.examples or [''])[0])}"
+    line = example if default is None else f"{key.name} = {spelled(default)}"
+    return f"{comment}\n{line}\n"
+
+
+def configuration_markdown() -> str:
+    """Return the text of `docs/configuration.md`."""
+    parts = [_INTRODUCTION]
+    for section, table in sections().items():
+        parts.append(f"\n## [{section}]\n\n{table.__doc__}\n")
+        parts.extend(
+            f"\n### `{key.name}`\n\n{key.info.description}\n\n{_facts(key)}\n"
+            for key in keys()
+            if key.section == section
+        )
+    return "".join(parts)
+
+
+def _facts(key: Key) -> str:
+    default = key.info.get_default()
+    facts = ["Not set by default" if default is None else f"Default `{spelled(default)}`", *_limits(key)]
+    facts.append(f"variable `{key.variable}`")
+    if key.original:
+        facts.append(f"also `{key.original}`")
+    facts.append("*live*" if key.live else "needs a restart")
+    return "; ".join(facts) + "."
+
+
+_BOUNDS: tuple[tuple[type, str, str], ...] = (
+    (Ge, "ge", "at least {}"),
+    (Gt, "gt", "above {}"),
+    (Le, "le", "at most {}"),
+    (Lt, "lt", "below {}"),
+)
+
+
+def _limits(key: Key) -> list[str]:
+    return [
+        words.format(spelled(getattr(mark, name)))
+        for kind, name, words in _BOUNDS
+        for mark in key.info.metadata
+        if isinstance(mark, kind)
+    ]
+
+
+DOCUMENTS: dict[str, Callable[[], str]] = {
+    "config.toml": config_toml,
+    "docs/configuration.md": configuration_markdown,
+}
+
+
+def outdated() -> list[str]:
+    """Return the documents that do not say what the code says."""
+    return [
+        name
+        for name, text in DOCUMENTS.items()
+        if not (ROOT / name).is_file() or (ROOT / name).read_text(encoding="utf-8") != text()
+    ]
+
+
+def main(arguments: list[str]) -> int:
+    """Write the documents, or with ``--check`` name those that are out of date and return 1."""
+    parser = argparse.ArgumentParser(prog="python -m daemon.reference", description=__doc__)
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; fail if a document is out of date"
+    )
+    options: Any = parser.parse_args(arguments)
+    names = outdated()
+    for name in names:
+        if options.check:
+            sys.stderr.write(f"{name} is out of date: run python -m daemon.reference\n")
+        else:
+            (ROOT / name).write_text(DOCUMENTS[name](), encoding="utf-8")
+            sys.stdout.write(f"wrote {name}\n")
+    return 1 if options.check and names else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,366 @@
+"""Every setting there is: frozen, strict models with their defaults, limits and meanings.
+
+`daemon.origins` reads them from a file and the environment, `daemon.options` turns them into the options of each part,
+`daemon.reference` writes `config.toml` and `docs/configuration.md` from them. Nothing else lists settings.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import zoneinfo
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.fields import FieldInfo
+
+from daemon.discovery import EXCLUDE, INCLUDE
+from storage.layout import valid_node
+
+MEBIBYTE = 1 << 20
+LOOPBACK_NAMES = ("localhost", "ip6-localhost")
+REFRESH_CHOICES = (0, 5, 10, 30, 60)  # seconds; what the dashboard's menu offers
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """Marks a key whose change takes effect on SIGHUP; all others need a restart."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilePath:
+    """Marks a path (or paths): a relative one counts from the folder of the file that sets it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """The variable of the original system that sets the key too."""
+
+    name: str
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _known_zone(value: str) -> str:
+    try:
+        zoneinfo.ZoneInfo(value)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{value!r} is no time zone: give an IANA name such as Europe/Berlin") from None
+    return value
+
+
+def _loopback(value: str) -> str:
+    try:
+        loopback = value in LOOPBACK_NAMES or ipaddress.ip_address(value).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise ValueError(
+            f"{value!r} is not a loopback address, and everybody who reaches this port may read and clean up: "
+            "listen on 127.0.0.1 or ::1 and put a proxy that asks for credentials in front"
+        )
+    return value
+
+
+def _node_name(value: str) -> str:
+    if not valid_node(value):
+        raise ValueError(
+            f"{value!r} cannot name a node: use lower-case letters, digits, '-' and '_', at most 63"
+        )
+    return value
+
+
+def _level_name(value: Any) -> Any:
+    """Accept `INFO` and `WARN` as people write them."""
+    lowered = value.lower() if isinstance(value, str) else value
+    return (
+        {"warn": "warning", "fatal": "critical"}.get(lowered, lowered) if isinstance(lowered, str) else value
+    )
+
+
+def _refresh_choice(value: int) -> int:
+    if value not in REFRESH_CHOICES:
+        raise ValueError(f"should be one of {', '.join(map(str, REFRESH_CHOICES))}")
+    return value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+Host = Annotated[str, AfterValidator(_loopback)]
+Zone = Annotated[str, AfterValidator(_known_zone)]
+LogLevel = Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_level_name)]
+
+
+class Section(BaseModel):
+    """A table of the file."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", validate_default=False)
+
+
+class Logs(Section):
+    """Which files are read, and how their lines are understood."""
+
+    directories: Annotated[Names, FilePath()] = Field(
+        default=("logs",), min_length=1, description="Folders whose files are followed, at any depth."
+    )
+    include: Names = Field(
+        default=INCLUDE,
+        description="Files that count. A pattern without a slash is about the name, with one about the path below the folder; `**/` is any number of folders.",
+    )
+    exclude: Names = Field(
+        default=EXCLUDE, description="Files that do not count, even if `include` names them."
+    )
+    profile: str = Field(
+        default="auto",
+        description="How lines are read: `auto` looks at the first lines of each file; otherwise the name of a profile (`native`, `flat`, `fastnext`, `verifywise`).",
+    )
+    profiles: dict[str, str] = Field(
+        default={},
+        description="Another profile for single folders: the folder as written in `directories`, and the profile.",
+    )
+    timezone: Zone = Field(default="UTC", description="Zone of times that name none (IANA name).")
+    max_line_bytes: int = Field(
+        default=MEBIBYTE,
+        ge=1024,
+        le=64 * MEBIBYTE,
+        description="Longest line that is parsed, in bytes; of a longer one the beginning is kept as a reject.",
+    )
+    scan_seconds: float = Field(
+        default=2.0,
+        ge=0.1,
+        le=300,
+        description="How often the folders are listed, beside the system's change notices, which are only a hint.",
+    )
+    queue_bytes: int = Field(
+        default=32 * MEBIBYTE,
+        ge=2 * MEBIBYTE,
+        le=1024 * MEBIBYTE,
+        description="Bytes read ahead of the parser, all files together. When they are reached, reading pauses.",
+    )
+
+
+class Archive(Section):
+    """Where events are kept, and when they become durable."""
+
+    path: Annotated[str, FilePath()] = Field(
+        default="archive", min_length=1, description="Folder of the archive."
+    )
+    node: Annotated[str, AfterValidator(_node_name)] = Field(
+        default="main", description="Name of this daemon in the archive; part of every file's name."
+    )
+    commit_seconds: float = Field(
+        default=5.0, gt=0, le=60, description="Longest time a visible event waits for its commit."
+    )
+    commit_bytes: int = Field(
+        default=64 * MEBIBYTE,
+        ge=MEBIBYTE,
+        le=1024 * MEBIBYTE,
+        description="Bytes of visible events that force a commit.",
+    )
+    seal_seconds: float = Field(
+        default=3600.0,
+        ge=10,
+        le=86_400,
+        description="Longest time a committed event waits for its sealed file.",
+    )
+    seal_bytes: int = Field(
+        default=64_000_000,
+        ge=1_000_000,
+        le=1_000_000_000,
+        description="Bytes of committed files that force sealing.",
+    )
+    fold_files: int = Field(
+        default=32, ge=4, le=256, description="Committed files above which some are folded into one."
+    )
+    grace_seconds: float = Field(
+        default=900.0,
+        ge=60,
+        le=86_400,
+        description="How long a superseded file stays for those who still read it.",
+    )
+    memory_limit_mb: int = Field(default=128, ge=32, le=65_536, description="Memory for writing, MiB.")
+
+
+class Query(Section):
+    """What one question may cost."""
+
+    threads: int = Field(default=2, ge=1, le=256, description="Threads that answer questions.")
+    memory_limit_mb: int = Field(
+        default=256, ge=64, le=1_048_576, description="Memory of all questions together, MiB."
+    )
+    deadline_seconds: Annotated[float, Live()] = Field(
+        default=10.0, gt=0, le=3600, description="A question that takes longer is cancelled."
+    )
+    export_deadline_seconds: Annotated[float, Live()] = Field(
+        default=3600.0, gt=0, le=86_400, description="An export that takes longer is cut off."
+    )
+    waiting: int = Field(
+        default=32,
+        ge=0,
+        le=10_000,
+        description="Questions that may wait for a thread; more are refused with 429.",
+    )
+
+
+class Web(Section):
+    """The HTTP side and the dashboard."""
+
+    host: Host = Field(
+        default="127.0.0.1",
+        description="Address to listen on. Only loopback: there are no keys, so whoever reaches it is admin.",
+    )
+    port: int = Field(default=8710, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
+    allowed_hosts: Names = Field(
+        default=(), description="Names, besides the loopback ones, under which a proxy in front is reached."
+    )
+    refresh_seconds: Annotated[int, AfterValidator(_refresh_choice)] = Field(
+        default=30, description="How often the dashboard asks again at first: 0 (off), 5, 10, 30 or 60."
+    )
+    page_limit: Annotated[int, Original("EVENT_PAGINATION_LIMIT")] = Field(
+        default=500, ge=1, le=10_000, description="Greatest `limit` of a list."
+    )
+    statistics_cache_seconds: Annotated[float, Original("STATISTICS_CACHE_SECONDS")] = Field(
+        default=30.0,
+        ge=0,
+        le=3600,
+        description="Longest reuse of a statistics answer while the archive has not changed. New events are never hidden by it.",
+    )
+
+
+class Retention(Section):
+    """What is removed, and when."""
+
+    event_days: Annotated[int, Live(), Original("EVENT_CLEANUP_DAYS")] = Field(
+        default=90,
+        ge=0,
+        le=36_500,
+        description="Age in days above which whole days of events are removed; 0 keeps them all.",
+    )
+    cleanup_hour: Annotated[int, Live()] = Field(
+        default=3, ge=0, le=23, description="Hour of the day (UTC) of the removal."
+    )
+    log_file_days: Annotated[int | None, Live(), Original("LOG_FILE_RETENTION_DAYS")] = Field(
+        default=None,
+        ge=1,
+        le=36_500,
+        examples=[30],
+        description="Age in days above which log files are removed, once every line in them is committed. Not set: never.",
+    )
+
+
+class Redaction(Section):
+    """Which values are replaced by `[redacted]` before anything is stored or shown."""
+
+    enabled: bool = Field(default=True, description="Whether values are replaced at all.")
+    keys: Names = Field(
+        default=(),
+        description="Names of more fields whose value is replaced, beside the built-in ones; case does not matter.",
+    )
+    keep: Names = Field(
+        default=(),
+        description="Built-in field names and rules that are left alone, as `docs/lines.md` calls them.",
+    )
+
+
+class Daemon(Section):
+    """The process itself."""
+
+    log_level: Annotated[LogLevel, Live(), Original("LOG_LEVEL")] = Field(
+        default="info", description="What the daemon says about itself, at least. It never filters events."
+    )
+    log_file: Annotated[str | None, FilePath()] = Field(
+        default=None,
+        examples=["watchkeep.log"],
+        description="File of its own log, JSON lines, outside `directories`. Not set: standard error.",
+    )
+
+
+class Settings(Section):
+    """All settings."""
+
+    logs: Logs = Logs()
+    archive: Archive = Archive()
+    query: Query = Query()
+    web: Web = Web()
+    retention: Retention = Retention()
+    redaction: Redaction = Redaction()
+    daemon: Daemon = Daemon()
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One setting: its section, name and field."""
+
+    section: str
+    name: str
+    info: FieldInfo
+
+    @property
+    def dotted(self) -> str:
+        """``section.name``."""
+        return f"{self.section}.{self.name}"
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that overrides it."""
+        return f"WATCHKEEP__{self.section}__{self.name}".upper()
+
+    @property
+    def live(self) -> bool:
+        """Whether a change takes effect on SIGHUP."""
+        return any(isinstance(mark, Live) for mark in self.info.metadata)
+
+    @property
+    def is_path(self) -> bool:
+        """Whether the value is a path, or paths."""
+        return any(isinstance(mark, FilePath) for mark in self.info.metadata)
+
+    @property
+    def original(self) -> str | None:
+        """The original system's variable, if it had one."""
+        return next((mark.name for mark in self.info.metadata if isinstance(mark, Original)), None)
+
+
+def sections(model: type[BaseModel] = Settings) -> dict[str, type[BaseModel]]:
+    """Return the sections of a settings model, in order."""
+    return {
+        name: info.annotation
+        for name, info in model.model_fields.items()
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel)
+    }
+
+
+def keys(model: type[BaseModel] = Settings) -> Iterator[Key]:
+    """Yield every setting of a model, in the order of the file."""
+    for section, table in sections(model).items():
+        for name, info in table.model_fields.items():
+            yield Key(section, name, info)
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """What a new reading of the settings means for a running daemon."""
+
+    settings: Settings  # the running ones with every live key renewed
+    applied: tuple[str, ...]  # dotted keys that changed and took effect
+    restart: tuple[str, ...]  # dotted keys that changed and wait for a restart
+
+
+def reloadable(old: Settings, new: Settings) -> Reload:
+    """Return what of ``new`` a daemon that runs with ``old`` can take over at once."""
+    renewed: dict[str, dict[str, Any]] = {}
+    restart: list[str] = []
+    for key in keys():
+        before = getattr(getattr(old, key.section), key.name)
+        after = getattr(getattr(new, key.section), key.name)
+        if before == after:
+            continue
+        if key.live:
+            renewed.setdefault(key.section, {})[key.name] = after
+        else:
+            restart.append(key.dotted)
+    tables = {name: getattr(old, name).model_copy(update=changes) for name, changes in renewed.items()}
+    applied = tuple(f"{section}.{name}" for section, changes in renewed.items() for name in changes)
+    return Reload(old.model_copy(update=tables), applied, tuple(restart))
