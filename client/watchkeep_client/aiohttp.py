@@ -12,14 +12,11 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from watchkeep_client.context import bind, user_object
+from watchkeep_client.context import bind, bound, user_object
 from watchkeep_client.logger import EnhancedLogger, enhanced_logger, level_of_status, outcome_of_status
 from watchkeep_client.requests import REQUEST_ID_HEADER, request_id
 from watchkeep_client.vocabulary import ActivityAction, ActivityLevel, EventCategory
 
-# Where handlers find the ids: `request[REQUEST_ID]`, `request[TRACEPARENT]` (to send on to other services).
-REQUEST_ID = "request_id"
-TRACEPARENT = "traceparent"
 CLIENT_WENT_AWAY = 499  # no HTTP status of its own; the number nginx made common
 _TRACEPARENT = re.compile(
     r"[0-9a-f]{2}-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})"
@@ -60,22 +57,21 @@ def event_middleware(
             return await handler(request)
         trace, parent = _trace_of(request)
         span = secrets.token_hex(8)
-        request[REQUEST_ID] = request_id(request)
-        request[TRACEPARENT] = f"00-{trace}-{span}-01"
+        identity = request_id(request)
         began = time.perf_counter()
         status = 500
         details: dict[str, Any] = {} if parent is None else {"parent_span": parent}
         sent: int | None = None
-        with bind(correlation_id=request[REQUEST_ID], trace_id=trace, span_id=span):
+        with bind(correlation_id=identity, trace_id=trace, span_id=span):
             try:
                 response = await handler(request)
                 status, sent = response.status, _length(response)
                 if not response.prepared:
-                    response.headers[REQUEST_ID_HEADER] = request[REQUEST_ID]
+                    response.headers[REQUEST_ID_HEADER] = identity
                 return response
             except web.HTTPException as answer:
                 status, sent = answer.status, _length(answer)
-                answer.headers[REQUEST_ID_HEADER] = request[REQUEST_ID]
+                answer.headers[REQUEST_ID_HEADER] = identity
                 raise
             except asyncio.CancelledError:
                 status = CLIENT_WENT_AWAY
@@ -126,9 +122,16 @@ def _log(
     )
 
 
+def traceparent() -> str | None:
+    """Return the `traceparent` header to send to other services from within a request; None outside of one."""
+    values = bound()
+    if "traceId" not in values or "spanId" not in values:
+        return None
+    return f"00-{values['traceId']}-{values['spanId']}-01"
+
+
 async def _name_the_request(request: web.Request, response: web.StreamResponse) -> None:
-    if REQUEST_ID in request:
-        response.headers[REQUEST_ID_HEADER] = request[REQUEST_ID]
+    response.headers[REQUEST_ID_HEADER] = request_id(request)
 
 
 def _trace_of(request: web.Request) -> tuple[str, str | None]:

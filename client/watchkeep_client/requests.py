@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from watchkeep_client.ids import new_id
 
@@ -29,7 +30,8 @@ PATH_CHARACTERS = 2048
 HEADER_CHARACTERS = 512
 # A request id from outside is used only if it cannot be mistaken for anything else in a log or a header.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
-_STASH = "watchkeep_correlation_id"
+# Ids made here, for as long as the request lives. Kept outside it: frameworks mind notes on their objects.
+_made: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,32 +89,20 @@ def request_id(request: Any) -> str:
     given = _header(getattr(request, "headers", None) or {}, REQUEST_ID_HEADER)
     if given is not None and is_request_id(given):
         return given
-    keeper: Any = (
-        request if isinstance(request, MutableMapping) else _Attributes(getattr(request, "state", request))
-    )
+    # Starlette makes several request objects for one request; what they share is the state.
+    keeper = getattr(request, "state", request)
     try:
-        return str(keeper.setdefault(_STASH, new_id()))
-    except (AttributeError, TypeError):
-        return new_id()  # a request that takes no notes: its events then have an id each
+        kept = _made.get(keeper)
+        if kept is None:
+            kept = _made[keeper] = new_id()
+    except TypeError:
+        kept = new_id()  # an object that cannot be remembered: its events then have an id each
+    return kept
 
 
 def is_request_id(text: str) -> bool:
     """True when ``text`` is short and plain enough to be used as an id."""
     return _REQUEST_ID.fullmatch(text) is not None
-
-
-class _Attributes:
-    """Lets `request_id` keep its note in an object's attributes (Starlette's ``request.state``, Flask's request)."""
-
-    def __init__(self, keeper: object) -> None:
-        self._keeper = keeper
-
-    def setdefault(self, name: str, value: str) -> str:
-        kept = getattr(self._keeper, name, None)
-        if isinstance(kept, str):
-            return kept
-        setattr(self._keeper, name, value)
-        return value
 
 
 def _path(request: Any) -> str | None:
