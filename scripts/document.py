@@ -1,0 +1,132 @@
+"""Write the tables of the documents that follow from the code, between their markers.
+
+    python scripts/document.py            write them
+    python scripts/document.py --check    say which are out of date, and fail
+
+A table stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``; TABLES says what NAME is.
+"""
+
+import argparse
+import ast
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from parsers.batch import Counts  # noqa: E402 - the path comes first
+from parsers.columns import REJECT_SCHEMA  # noqa: E402
+from parsers.event import describe  # noqa: E402
+from storage import records, rollups  # noqa: E402
+from storage.records import Header, Range  # noqa: E402
+from storage.snapshot import File  # noqa: E402
+
+BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    escaped = (" | ".join(cell.replace("|", "\\|") for cell in row) for row in rows)
+    return "\n".join(
+        [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {row} |" for row in escaped)]
+    )
+
+
+def columns() -> str:
+    """Return every column of an event."""
+    rows = [
+        (f"`{row['name']}`", row["type"], f"`{row['api']}`" if row["api"] else "", row["meaning"])
+        for row in describe()
+    ]
+    return table(("column", "type", "in the API", "meaning"), rows)
+
+
+def rejects() -> str:
+    """Return every column of a reject."""
+    return table(("column", "type"), [(f"`{field.name}`", str(field.type)) for field in REJECT_SCHEMA])
+
+
+def rollup() -> str:
+    """Return every column of a roll-up, after the families that its module lists."""
+    families = inspect.getdoc(rollups) or ""
+    block = families[families.index("=====") : families.rindex("=====") + 5]
+    rows = [(f"`{field.name}`", str(field.type)) for field in rollups.ROLLUP_SCHEMA]
+    return f"```\n{block}\n```\n\n{table(('column', 'type'), rows)}"
+
+
+def comments(source: str, name: str) -> dict[str, str]:
+    """Return what the comment behind each element of a tuple in some source says."""
+    lines = source.splitlines()
+    (node,) = (
+        item
+        for item in ast.parse(source).body
+        if isinstance(item, ast.Assign)
+        and any(isinstance(t, ast.Name) and t.id == name for t in item.targets)
+    )
+    assert isinstance(node.value, ast.Tuple)
+    return {
+        element.value: lines[element.lineno - 1].partition("#")[2].strip()
+        for element in node.value.elts
+        if isinstance(element, ast.Constant) and isinstance(element.value, str)
+    }
+
+
+def kinds() -> str:
+    """Return every kind of record."""
+    said = comments(inspect.getsource(records), "KINDS")
+    return table(("kind", "says"), [(f"`{kind}`", said[kind]) for kind in records.KINDS])
+
+
+def members(kind: Any) -> str:
+    """Return the fields of a dataclass with their types; `Counts` is spelled out."""
+    assert is_dataclass(kind)
+    rows = []
+    for field in fields(kind):
+        if field.type == "Counts":
+            rows.append((f"`{field.name}`", ", ".join(f"`{part.name}`" for part in fields(Counts))))
+        else:
+            rows.append((f"`{field.name}`", str(field.type).replace(" | None", " or null")))
+    return table(("field", "type"), rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "columns": columns,
+    "rejects": rejects,
+    "rollups": rollup,
+    "header": lambda: members(Header),
+    "kinds": kinds,
+    "file": lambda: members(File),
+    "range": lambda: members(Range),
+}
+
+
+def filled(text: str) -> str:
+    """Return a document with every generated block as the code has it now."""
+    return BLOCK.sub(lambda match: f"{match[1]}{TABLES[match[2]]()}\n{match[3]}", text)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write or check every document; return 1 if a check found one out of date."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing, fail if something would change")
+    check = parser.parse_args(argv).check
+    stale = []
+    for path in [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))]:
+        text = path.read_text(encoding="utf-8")
+        fresh = filled(text)
+        if fresh != text:
+            stale.append(path.relative_to(ROOT).as_posix())
+            if not check:
+                path.write_text(fresh, encoding="utf-8")
+    for name in stale:
+        sys.stderr.write(f"{name}: {'out of date, run make docs' if check else 'written'}\n")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
