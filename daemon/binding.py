@@ -1,0 +1,437 @@
+"""Binds found files to sources, and keeps the books of those that are followed: by inode, by path, by source.
+
+Belongs to the tailer's thread. The rules are in `daemon.sources`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal
+
+from daemon.discovery import Found, Scan
+from daemon.following import Fate, Followed
+from daemon.reader import MARK_BYTES
+from daemon.sources import Candidate, Catalogue, Known, Sink, same_bytes
+
+COPY_WAIT_SECONDS = (
+    600.0  # how long a file that repeats another one may take to differ before it counts as a copy
+)
+SMALL_COPY_WAIT_SECONDS = (
+    10.0  # the same below MARK_BYTES: such files may well be equal by chance, and are then read
+)
+LOST_WAIT_SECONDS = (
+    15.0  # a copy made before a truncation is found by then: longer than the time between listings
+)
+HEAD_KEY_BYTES = 32  # files that agree in so many first bytes are compared
+_OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+
+NoteKind = Literal["gap", "rewritten", "copy", "renamed", "unlinked"]
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something about a file that people should know. For a gap ``[start, end)`` are the bytes that are lost."""
+
+    kind: NoteKind
+    path: str
+    sid: str = ""
+    start: int = 0
+    end: int = 0
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class _Held:
+    """A file that so far only repeats the beginning of a followed one."""
+
+    found: Found
+    original: str
+    since: float
+    reported: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Lost:
+    """A source whose file no longer holds it, with bytes that were seen and not read."""
+
+    known: Known
+    path: str
+    since: float
+    reason: str
+
+
+Look = Callable[[Followed, float], None]
+
+
+class Binder:
+    """Which file is which source."""
+
+    def __init__(
+        self,
+        sink: Sink,
+        max_line_bytes: int,
+        max_open_files: int,
+        lock: threading.Lock,
+        clock: Callable[[], float],
+    ) -> None:
+        self.files: dict[tuple[int, int], Followed] = {}
+        self.by_path: dict[bytes, Followed] = {}
+        self.by_sid: dict[str, Followed] = {}
+        self.roots: tuple[tuple[bytes, int, int], ...] = ()
+        self.problems: tuple[str, ...] = ()
+        self.held: dict[tuple[int, int], _Held] = {}
+        self.away: set[Followed] = set()  # followed files that no name we look at leads to
+        self._sink = sink
+        self._max_line_bytes = max_line_bytes
+        self._max_open = max_open_files
+        self._lock = lock
+        self._clock = clock
+        self._catalogue = Catalogue(sink.sources.values())
+        self._first = True
+        self._lost: list[_Lost] = []
+        self._notes: list[Note] = []
+        self._open = 0
+
+    @property
+    def rescan_soon(self) -> bool:
+        """Return whether something waits to be decided by a listing."""
+        return bool(self._lost) or any(not held.reported for held in self.held.values())
+
+    def take_notes(self) -> list[Note]:
+        """Return what happened since the last call."""
+        notes, self._notes = self._notes, []
+        return notes
+
+    # Comparing a listing with what is followed
+
+    def reconcile(self, scan: Scan, now: float, look: Look, recheck: Look) -> list[Followed]:
+        """Follow what is new, move what was renamed, notice what is gone. Returns the files to be read."""
+        self.roots = scan.roots
+        self.problems = tuple(f"{os.fsdecode(p.path)}: {p.reason}" for p in scan.problems)
+        found = {entry.key: entry for entry in scan.files}
+        for followed in list(self.files.values()):
+            entry = found.get(followed.key)
+            if entry is not None:
+                self._renamed(followed, entry)
+            elif scan.covers(followed.path):
+                look(followed, now)
+                if followed.key in self.files and followed.reader.fd < 0:
+                    self.forget(followed)  # closed because it was read and committed: its content is known
+        for key in [key for key in self.held if key not in found]:
+            del self.held[key]
+        # Larger files first: of two that begin alike the shorter one is the copy.
+        # An empty file is nobody yet: it may be a copy that has only begun.
+        new = (entry for entry in scan.files if entry.size and entry.key not in self.files)
+        unbound = sorted(new, key=lambda entry: -entry.size)
+        if unbound:
+            # A file that was rewritten must be known as such before another one is compared with it.
+            for followed in list(self.files.values()):
+                entry = found.get(followed.key)
+                if entry is not None and entry.mtime_ns != followed.verified_ns:
+                    recheck(followed, now)
+        started = self._bind(unbound, now, recheck)
+        self._supersede()
+        if self._first:
+            self._first = False
+            for known in self._catalogue.orphans.values():
+                self._lose(known, known.source.file, now, "the file is gone since the daemon last ran")
+        self._settle_lost(now)
+        return started
+
+    def _renamed(self, followed: Followed, entry: Found) -> None:
+        if entry.path == followed.path:
+            if followed.fate in {Fate.MOVED, Fate.UNLINKED}:  # it was away for a moment
+                followed.fate = Fate.PRESENT
+                self.away.discard(followed)
+                self.by_path[followed.path] = followed
+            return
+        if _is(followed.path, followed.key):
+            return  # a second link, or another root's name for it; the first name stays
+        self._note("renamed", followed, detail=os.fsdecode(entry.path))
+        self._unname(followed)
+        followed.path, followed.file, followed.fate = entry.path, entry.file, Fate.RENAMED
+        self.away.discard(followed)
+        self.by_path[followed.path] = followed
+
+    def look_away(self, followed: Followed) -> os.stat_result | None:
+        """Decide what became of a file whose name leads elsewhere; returns what its descriptor says, if it is open."""
+        if followed.reader.fd < 0:
+            self.forget(followed)
+            return None
+        info = os.fstat(followed.reader.fd)
+        fate = Fate.UNLINKED if info.st_nlink == 0 else Fate.MOVED
+        if fate is Fate.UNLINKED and followed.fate is not fate:
+            self._note("unlinked", followed)
+        followed.fate = fate
+        self.away.add(followed)
+        self._unname(followed)
+        return info
+
+    def _unname(self, followed: Followed) -> None:
+        if self.by_path.get(followed.path) is followed:
+            del self.by_path[followed.path]
+
+    def _supersede(self) -> None:
+        """Mark dated files of which a later sibling exists."""
+        families: dict[bytes, list[tuple[int, Followed]]] = defaultdict(list)
+        for followed in self.files.values():
+            date = followed.date_us
+            if date is not None:
+                family = bytes(
+                    byte for byte in followed.path if not 48 <= byte <= 57
+                )  # the name without digits
+                families[family].append((date, followed))
+        for members in families.values():
+            newest = max(date for date, _ in members)
+            for date, followed in members:
+                if date < newest and followed.fate is Fate.PRESENT:
+                    followed.fate = Fate.SUPERSEDED
+
+    # Binding
+
+    def _bind(self, unbound: list[Found], now: float, recheck: Look) -> list[Followed]:
+        if not unbound:
+            return []
+        started: list[Followed] = []
+        by_inode = self._catalogue.by_inode()
+        rest: list[Found] = []
+        for found in unbound:
+            with self._candidate(found) as candidate:
+                if candidate is None:
+                    continue
+                same = next((k for k in by_inode.get(found.key, ()) if candidate.holds(k)), None)
+                if same is None:
+                    rest.append(found)
+                else:
+                    started.append(self._follow(found, candidate, same, now))
+        alike = _Alike(self.files.values()) if rest else _Alike(())
+        for found in rest:
+            with self._candidate(found) as candidate:
+                if candidate is None:
+                    continue
+                bound = self._bind_other(found, candidate, alike, by_inode, now, recheck)
+            if bound is not None:
+                started.append(bound)
+                alike.add(bound)
+        return started
+
+    def _bind_other(
+        self,
+        found: Found,
+        candidate: Candidate,
+        alike: _Alike,
+        by_inode: dict[tuple[int, int], list[Known]],
+        now: float,
+        recheck: Look,
+    ) -> Followed | None:
+        """Apply rules 2 to 5 to a file whose inode does not tell who it is."""
+        originals = alike.to(os.pread(candidate.fd, HEAD_KEY_BYTES, 0))
+        for original in originals:
+            recheck(
+                original, now
+            )  # it may have been rewritten since: then its content is free to be taken over
+        heir = self._catalogue.heir(candidate)
+        if heir is not None:
+            return self._follow(found, candidate, heir, now)
+        for original in originals:
+            if original.key in self.files and self._repeats(candidate, original):
+                if not self._hold(found, original, now):
+                    break
+                return None
+        for known in by_inode.get(found.key, ()):
+            if known.source.sid in self._catalogue.orphans:
+                self._notes.append(Note("rewritten", os.fsdecode(found.path), known.source.sid))
+        return self._follow(found, candidate, None, now)
+
+    def _repeats(self, candidate: Candidate, original: Followed) -> bool:
+        """Return whether the candidate so far holds nothing but the beginning of a followed file."""
+        if original.root.internal != candidate.internal or candidate.size > original.size:
+            return False
+        return self.reopen(original) and same_bytes(candidate.fd, original.reader.fd, candidate.size)
+
+    def _hold(self, found: Found, original: Followed, now: float) -> bool:
+        """Hold a file back; returns False when it has been held long enough and is to be read."""
+        path = os.fsdecode(original.path)
+        held = self.held.setdefault(found.key, _Held(found, path, now))
+        held.found = found
+        if found.size < MARK_BYTES:
+            return now - held.since < SMALL_COPY_WAIT_SECONDS
+        if now - held.since >= COPY_WAIT_SECONDS and not held.reported:
+            held.reported = True
+            detail = f"repeats {path}; it is not read unless it differs"
+            self._notes.append(Note("copy", os.fsdecode(found.path), end=found.size, detail=detail))
+        return True
+
+    def _follow(self, found: Found, candidate: Candidate, known: Known | None, now: float) -> Followed:
+        followed = Followed.of(
+            found, candidate.release(), known, max_line_bytes=self._max_line_bytes, now=now
+        )
+        self._open += 1
+        self.held.pop(found.key, None)
+        self.files[followed.key] = followed
+        self.by_path[followed.path] = followed
+        if known is not None:
+            self.adopted(followed)
+        self._shrink(followed)
+        return followed
+
+    def adopted(self, followed: Followed) -> None:
+        """Note that the file is a source now."""
+        assert followed.known is not None
+        self._catalogue.adopt(followed.known)
+        self.by_sid[followed.sid] = followed
+
+    # Losing
+
+    def rewritten(self, followed: Followed) -> None:
+        """The file no longer holds what was read from it: it becomes a new source, its old one waits for an heir."""
+        self._note("rewritten", followed)
+        known = followed.known
+        if known is not None:
+            self._disown(followed)
+            path = os.fsdecode(followed.path)
+            self._lose(known, path, self._clock(), "the file was truncated or overwritten before it was read")
+        followed.start_over()
+
+    def _lose(self, known: Known, path: str, now: float, reason: str) -> None:
+        if known.size > known.offset:
+            self._lost.append(_Lost(known, path, now, reason))
+
+    def _settle_lost(self, now: float) -> None:
+        """Report as gaps what nothing has taken over in time."""
+        waiting: list[_Lost] = []
+        for lost in self._lost:
+            known = lost.known
+            if known.source.sid not in self._catalogue.orphans:
+                continue  # a file holds it again
+            if now - lost.since < LOST_WAIT_SECONDS:
+                waiting.append(lost)
+                continue
+            self._notes.append(
+                Note("gap", lost.path, known.source.sid, known.offset, known.size, lost.reason)
+            )
+            known.size = known.offset
+        self._lost = waiting
+
+    def _disown(self, followed: Followed) -> None:
+        if followed.known is not None:
+            self._catalogue.abandon(followed.known)
+            self.by_sid.pop(followed.sid, None)
+
+    def forget(self, followed: Followed) -> None:
+        """Stop following a file; its source stays known."""
+        self.close(followed)
+        self._unname(followed)
+        self.away.discard(followed)
+        self.files.pop(followed.key, None)
+        self._disown(followed)
+
+    def committed(self, followed: Followed) -> bool:
+        """Return whether everything read from the file is durable in the archive."""
+        if followed.known is None:
+            return True
+        state = self._sink.sources.get(followed.sid)
+        return state is not None and state.offset >= followed.reader.offset
+
+    # Descriptors
+
+    def _candidate(self, found: Found) -> _Opened:
+        return _Opened(found)
+
+    def reopen(self, followed: Followed) -> bool:
+        """Open the file again if it was closed; returns False if its name leads elsewhere by now."""
+        if followed.reader.fd >= 0:
+            return True
+        with _Opened(Found(followed.path, followed.file, *followed.key, 0, 0, followed.root)) as opened:
+            if opened is None:
+                return False
+            followed.reader.fd = opened.release()
+            self._open += 1
+        self._shrink(followed)
+        return True
+
+    def close(self, followed: Followed) -> None:
+        """Close the descriptor; the file is opened again when it is needed."""
+        with self._lock:
+            if followed.reader.fd >= 0:
+                os.close(followed.reader.fd)
+                followed.reader.fd = -1
+                self._open -= 1
+
+    def _shrink(self, keep: Followed) -> None:
+        """Close the longest idle descriptors when there are too many of them."""
+        if self._open <= self._max_open:
+            return
+        idle = [
+            f
+            for f in self.files.values()
+            if f.reader.fd >= 0 and f is not keep and f.fate in {Fate.PRESENT, Fate.SUPERSEDED, Fate.RENAMED}
+            and not f.unread and self.committed(f)
+        ]  # fmt: skip
+        idle.sort(key=lambda followed: followed.changed_at)
+        for longest in idle[: max(1, self._open - self._max_open // 2)]:
+            self.close(longest)
+
+    def _note(self, kind: NoteKind, followed: Followed, detail: str = "") -> None:
+        path = os.fsdecode(followed.path)
+        self._notes.append(Note(kind, path, followed.sid, followed.reader.offset, followed.size, detail))
+
+
+class _Alike:
+    """Followed files by the first bytes that were read from them."""
+
+    def __init__(self, files: Iterable[Followed]) -> None:
+        self._by_first: dict[bytes, list[Followed]] = defaultdict(list)
+        for followed in files:
+            self.add(followed)
+
+    def add(self, followed: Followed) -> None:
+        """Add a file."""
+        self._by_first[followed.first_bytes(HEAD_KEY_BYTES)].append(followed)
+
+    def to(self, first: bytes) -> list[Followed]:
+        """Return the files that begin with the bytes ``first``, or that ``first`` begins with."""
+        if len(first) == HEAD_KEY_BYTES:
+            keys = [first[:length] for length in range(1, HEAD_KEY_BYTES + 1)]
+        else:
+            keys = [key for key in self._by_first if key and (key.startswith(first) or first.startswith(key))]
+        return [followed for key in keys for followed in self._by_first.get(key, ())]
+
+
+class _Opened:
+    """A found file, open while it is being looked at; closed at the end unless somebody took the descriptor."""
+
+    def __init__(self, found: Found) -> None:
+        self._found = found
+        self._candidate: Candidate | None = None
+
+    def __enter__(self) -> Candidate | None:
+        try:
+            fd = os.open(self._found.path, _OPEN_FLAGS)
+        except OSError:
+            return None  # gone, or not ours to read now: the next listing tries again
+        try:
+            info = os.fstat(fd)
+            if stat.S_ISREG(info.st_mode) and (info.st_dev, info.st_ino) == self._found.key:
+                self._candidate = Candidate.of(fd, internal=self._found.root.internal)
+        finally:
+            if self._candidate is None:
+                os.close(fd)
+        return self._candidate
+
+    def __exit__(self, *_: object) -> None:
+        if self._candidate is not None:
+            self._candidate.close()
+
+
+def _is(path: bytes, key: tuple[int, int]) -> bool:
+    with suppress(OSError):
+        info = os.stat(path)
+        return (info.st_dev, info.st_ino) == key
+    return False

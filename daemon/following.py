@@ -1,0 +1,129 @@
+"""One file that is being followed: its descriptor, how far it was read, and what became of its name."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+
+from daemon.discovery import Found, Root, file_date_us
+from daemon.reader import Reader
+from daemon.sources import Known, generation_of
+from parsers.batch import Place
+
+UNLINKED_IDLE_SECONDS = 5.0  # a deleted file nobody wrote to for so long gets no more bytes
+RENAMED_IDLE_SECONDS = 60.0  # a writer may hold the old descriptor for a while after a rotation
+SUPERSEDED_IDLE_SECONDS = 600.0  # yesterday's file, once today's exists
+
+
+class Fate(StrEnum):
+    """What became of the name under which a file is followed."""
+
+    PRESENT = "present"
+    SUPERSEDED = "superseded"  # a file of the same name with a later date exists
+    RENAMED = "renamed"  # still found, under another name
+    MOVED = "moved"  # has links, but none that discovery finds
+    UNLINKED = "unlinked"
+
+
+# How long a file must be idle before an unterminated last line counts as its last. None: never.
+_IDLE_SECONDS: dict[Fate, float | None] = {
+    Fate.PRESENT: None,
+    Fate.SUPERSEDED: SUPERSEDED_IDLE_SECONDS,
+    Fate.RENAMED: RENAMED_IDLE_SECONDS,
+    Fate.MOVED: RENAMED_IDLE_SECONDS,
+    Fate.UNLINKED: UNLINKED_IDLE_SECONDS,
+}
+
+
+@dataclass(slots=True, eq=False)
+class Followed:
+    """A file under its present name. ``known`` is None until its first complete line makes it a source."""
+
+    path: bytes
+    file: str
+    root: Root
+    device: int
+    inode: int
+    generation: int | None
+    reader: Reader
+    known: Known | None
+    size: int  # at the last look, bytes
+    written_ns: int  # time of the last write as the file system says, for latency only
+    changed_at: float  # monotonic, when growth was last seen
+    verified_ns: int = 0  # time of the last write before what was read was last found to be still there
+    fate: Fate = Fate.PRESENT
+    trouble: str = ""  # why it cannot be read now
+
+    @classmethod
+    def of(cls, found: Found, fd: int, known: Known | None, *, max_line_bytes: int, now: float) -> Followed:
+        """Follow an open file from where its source was read to, or from its beginning."""
+        if known is None:
+            reader = Reader(fd, max_line_bytes)
+        else:
+            reader = Reader(
+                fd,
+                max_line_bytes,
+                known.offset,
+                os.pread(fd, min(known.head_length, known.offset), 0),
+                os.pread(fd, known.seam_length, known.offset - known.seam_length),
+            )
+        info = os.fstat(fd)
+        return cls(
+            path=found.path,
+            file=found.file,
+            root=found.root,
+            device=found.device,
+            inode=found.inode,
+            generation=generation_of(fd),
+            reader=reader,
+            known=known,
+            size=info.st_size,
+            written_ns=info.st_mtime_ns,
+            changed_at=now,
+        )
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Return what tells two files apart while both exist."""
+        return self.device, self.inode
+
+    @property
+    def sid(self) -> str:
+        """Return the source's id; empty while it has none."""
+        return self.known.source.sid if self.known else ""
+
+    @property
+    def unread(self) -> int:
+        """Return how many bytes lie after the offset."""
+        return max(0, self.size - self.reader.offset)
+
+    @property
+    def date_us(self) -> int | None:
+        """Return the day in the file's name."""
+        return file_date_us(self.path)
+
+    def first_bytes(self, length: int) -> bytes:
+        """Return the first bytes that were read, perhaps fewer; of a file not read yet, what it begins with now."""
+        if self.reader.head or self.reader.fd < 0:
+            return self.reader.head[:length]
+        return os.pread(self.reader.fd, length, 0)
+
+    def place(self) -> Place:
+        """Return where the file is now."""
+        return Place(os.fsdecode(self.path), self.device, self.inode, self.generation, self.size)
+
+    def finishing(self, now: float, *, closing: bool) -> bool:
+        """Return whether an unterminated last line is to be taken: the file is sealed, and nobody writes to it.
+
+        ``closing`` says that the daemon stops: a deleted file will not be there when it starts again.
+        """
+        if self.fate is Fate.UNLINKED and closing:
+            return True
+        idle = _IDLE_SECONDS[self.fate]
+        return idle is not None and now - self.changed_at >= idle
+
+    def start_over(self) -> None:
+        """Read from the beginning, as a source yet to be registered."""
+        self.known = None
+        self.reader = Reader(self.reader.fd, self.reader.max_line_bytes)

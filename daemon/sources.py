@@ -1,0 +1,218 @@
+"""Who a file is. A source is bound by inode and verified by content: its first bytes and those before the offset.
+
+The rules, for a file that was found:
+1. The inode of a known source, and its content matches: the same source, read on.
+2. Content of a source that no file holds any more: renamed across file systems, restored, copied before truncation.
+3. The beginning of a file that is being followed: a copy. It is held back until it differs or takes over.
+4. The inode of a known source with other content: rewritten. A new source, from the beginning.
+5. Otherwise: a new source.
+No name, age or modification time decides.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from daemon.reader import MARK_BYTES, short_hash
+from parsers.batch import Mark, Place, Source
+from storage.records import SourceSeen, SourceState
+
+_GET_VERSION = 0x80087601  # FS_IOC_GETVERSION: the inode's generation, so that a reused inode number shows
+_GENERATION_MASK = 0xFFFF_FFFF
+
+
+class Sink(Protocol):
+    """What the tailer needs of the archive."""
+
+    @property
+    def sources(self) -> Mapping[str, SourceState]:
+        """Committed state of every source, by sid."""
+
+    def register_all(self, seen: Sequence[SourceSeen]) -> list[Source]:
+        """Make new sources durable and return them with their sids, in the same order. Blocks."""
+
+
+@dataclass(slots=True)
+class Known:
+    """A source and how far it was read in this process (after a start: how far it is committed)."""
+
+    source: Source
+    device: int
+    inode: int
+    generation: int | None
+    offset: int
+    head: str
+    head_length: int
+    seam: str
+    seam_length: int
+    size: int  # the greatest size seen, bytes
+
+    @classmethod
+    def of(cls, state: SourceState) -> Known:
+        """Return the source as it was committed."""
+        return cls(
+            source=Source(
+                sid=state.sid,
+                file=state.file,
+                first_seen_us=state.first_seen_us,
+                file_date_us=state.file_date_us,
+                profile=state.profile,
+                internal=state.internal,
+            ),
+            device=state.device,
+            inode=state.inode,
+            generation=state.generation,
+            offset=state.offset,
+            head=state.head,
+            head_length=state.head_length,
+            seam=state.seam,
+            seam_length=state.seam_length,
+            size=state.size,
+        )
+
+    @classmethod
+    def new(cls, source: Source, place: Place, mark: Mark) -> Known:
+        """Return a source of which nothing was read yet; ``mark`` is that of its first span."""
+        return cls(
+            source=source,
+            device=place.device,
+            inode=place.inode,
+            generation=place.generation,
+            offset=0,
+            head=mark.head,
+            head_length=mark.head_length,
+            seam="",
+            seam_length=0,
+            size=place.size,
+        )
+
+    def advance(self, mark: Mark, offset: int, place: Place) -> None:
+        """Note that the source was read up to ``offset``."""
+        self.device, self.inode, self.generation = place.device, place.inode, place.generation
+        self.head, self.head_length = mark.head, mark.head_length
+        self.seam, self.seam_length = mark.seam, mark.seam_length
+        self.offset = offset
+        self.size = max(self.size, place.size)
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Return the file it was last bound to."""
+        return self.device, self.inode
+
+
+class Catalogue:
+    """All sources that are known, and the ones among them that no open file holds (orphans)."""
+
+    def __init__(self, states: Iterable[SourceState]) -> None:
+        self.known: dict[str, Known] = {}
+        self.orphans: dict[str, Known] = {}
+        # Orphans by what a file must begin with to be theirs: head length → head → sids.
+        self._by_head: dict[int, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+        for state in states:
+            self.abandon(Known.of(state))  # until files are found
+
+    def by_inode(self) -> dict[tuple[int, int], list[Known]]:
+        """Return the orphans by the file they were last bound to, longest first."""
+        found: dict[tuple[int, int], list[Known]] = defaultdict(list)
+        for known in self.orphans.values():
+            found[known.key].append(known)
+        for entries in found.values():
+            entries.sort(key=lambda known: -known.offset)
+        return found
+
+    def heir(self, file: Candidate) -> Known | None:
+        """Return the orphan whose content the file holds, the one read furthest if there are several (rule 2)."""
+        similar = [
+            self.orphans[sid]
+            for length, heads in self._by_head.items()
+            if length <= file.size
+            for sid in heads.get(file.head(length), ())
+        ]
+        similar.sort(key=lambda known: -known.offset)
+        return next((known for known in similar if file.holds(known)), None)
+
+    def adopt(self, known: Known) -> None:
+        """Note that an open file holds this source."""
+        sid = known.source.sid
+        self.known[sid] = known
+        if self.orphans.pop(sid, None) is not None:
+            self._by_head[known.head_length][known.head].discard(sid)
+
+    def abandon(self, known: Known) -> None:
+        """Note that no open file holds this source any more; a file with its content may take it over."""
+        sid = known.source.sid
+        self.known[sid] = known
+        self.orphans[sid] = known
+        self._by_head[known.head_length][known.head].add(sid)
+
+
+@dataclass(slots=True)
+class Candidate:
+    """An open file whose source is being looked for. Hashes of its beginning are computed once for each length."""
+
+    fd: int
+    size: int
+    internal: bool
+    _heads: dict[int, str]
+
+    @classmethod
+    def of(cls, fd: int, *, internal: bool) -> Candidate:
+        """Look at an open descriptor."""
+        return cls(fd, os.fstat(fd).st_size, internal, {})
+
+    def release(self) -> int:
+        """Hand the descriptor over: `close` leaves it open then."""
+        fd, self.fd = self.fd, -1
+        return fd
+
+    def close(self) -> None:
+        """Close the descriptor unless it was handed over."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def head(self, length: int) -> str:
+        """Return the short hash of the first ``length`` bytes."""
+        if length not in self._heads:
+            self._heads[length] = short_hash(os.pread(self.fd, length, 0))
+        return self._heads[length]
+
+    def holds(self, known: Known) -> bool:
+        """Return whether the file begins with everything that was read of a source, as far as its marks can tell."""
+        if known.source.internal != self.internal or self.size < max(known.offset, known.head_length):
+            return False
+        if not known.head_length or self.head(known.head_length) != known.head:
+            return False
+        return seam_is(self.fd, known)
+
+
+def seam_is(fd: int, known: Known) -> bool:
+    """Return whether the bytes before a source's offset are those that were read."""
+    if not known.seam_length:
+        return True  # nothing was committed yet
+    seam = os.pread(fd, known.seam_length, known.offset - known.seam_length)
+    return len(seam) == known.seam_length and short_hash(seam) == known.seam
+
+
+def same_bytes(left: int, right: int, size: int) -> bool:
+    """Return whether two files agree in the first and last MARK_BYTES of their first ``size`` bytes."""
+    start = max(0, size - MARK_BYTES)
+    return os.pread(left, MARK_BYTES, 0)[:size] == os.pread(right, MARK_BYTES, 0)[:size] and os.pread(
+        left, size - start, start
+    ) == os.pread(right, size - start, start)
+
+
+def generation_of(fd: int) -> int | None:
+    """Return the inode's generation; None where the file system has none."""
+    value = array.array("l", [0])
+    try:
+        fcntl.ioctl(fd, _GET_VERSION, value, True)
+    except OSError:
+        return None
+    return value[0] & _GENERATION_MASK

@@ -1,0 +1,410 @@
+"""Follows files: looks which have grown, reads them fairly, and says what was read as chunks of complete lines.
+
+Everything here blocks and belongs to one thread (only `Tailer.sync` may be called from another): `daemon.pipeline`
+runs one turn after the other in it. Notices from the kernel only make a turn happen sooner; what is true is looked
+up: hot files four times a second, recently active ones every two seconds, all of them every ten.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from daemon.binding import Binder, Note
+from daemon.discovery import Discovery, Root
+from daemon.following import Fate, Followed
+from daemon.reader import BLOCK_BYTES, RewrittenError, Span
+from daemon.sources import Known, Sink
+from parsers.batch import Chunk, Place
+from storage.records import SourceSeen
+
+HOT_SECONDS = 10.0  # a file that grew within this time is hot
+ACTIVE_SECONDS = 600.0
+HOT_EVERY_SECONDS = 0.25
+ACTIVE_EVERY_SECONDS = 2.0
+SCAN_EVERY_SECONDS = 10.0
+SCAN_PAUSE_SECONDS = 0.05  # the least time between two listings, however many notices come
+SCAN_COST_FACTOR = 10  # listings take at most a tenth of the reader's time
+QUANTUM_BYTES = BLOCK_BYTES  # one file's share of a turn
+TURN_BYTES = 4 * BLOCK_BYTES  # a turn ends after so much, so that live files are looked at often
+_MICROSECONDS = 1_000_000
+_UNSYNCABLE = {errno.EINVAL, errno.EROFS, errno.ENOTSUP, errno.EBADF}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A chunk, when its newest bytes were written (0 while catching up: unknown), and its place in the queue."""
+
+    chunk: Chunk
+    written_us: int
+    live: bool
+
+
+@dataclass(slots=True)
+class Turn:
+    """What one turn brought. ``wait`` is how long nothing needs to be looked at, in seconds."""
+
+    readings: list[Reading] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    more: bool = False  # there is more to read at once
+    urgent: bool = False  # what was read from a file that is going away should be committed now
+    wait: float = 0.0
+    trouble: Exception | None = (
+        None  # why new sources could not be registered; their lines stay where they are
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Spanned:
+    """A span just read, and the file it came from as it was then."""
+
+    followed: Followed
+    span: Span
+    place: Place
+    live: bool
+    read_at_us: int
+
+    def reading(self) -> Reading:
+        """Advance the source and return the span as its chunk."""
+        known, span = self.followed.known, self.span
+        assert known is not None
+        known.advance(span.mark, span.end, self.place)
+        chunk = Chunk(
+            source=known.source,
+            start=span.start,
+            end=span.end,
+            data=span.data,
+            mark=span.mark,
+            place=self.place,
+            oversize=span.oversize,
+            nul_bytes=span.nul_bytes,
+            torn=span.torn,
+            read_at_us=self.read_at_us,
+        )
+        return Reading(chunk, self.followed.written_ns // 1000 if self.live else 0, self.live)
+
+
+def _seen(spanned: _Spanned) -> SourceSeen:
+    """Return what the archive is told of a new source: it begins with its first span."""
+    followed, mark = spanned.followed, spanned.span.mark
+    return SourceSeen(
+        path=spanned.place.path,
+        file=followed.file,
+        device=followed.device,
+        inode=followed.inode,
+        generation=followed.generation,
+        head=mark.head,
+        head_length=mark.head_length,
+        internal=followed.root.internal,
+        profile=followed.root.profile,
+        file_date_us=followed.date_us,
+        first_seen_us=spanned.read_at_us,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TailOptions:
+    """``max_line_bytes`` without the newline; ``max_open_files`` descriptors are kept at most."""
+
+    roots: tuple[Root, ...]
+    max_line_bytes: int = 1 << 20
+    max_open_files: int = 512
+
+
+class Tailer:
+    """All followed files of one daemon."""
+
+    def __init__(
+        self, options: TailOptions, sink: Sink, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._options = options
+        self._sink = sink
+        self._clock = clock
+        self._discovery = Discovery(options.roots)
+        self._lock = threading.Lock()  # held while a descriptor is closed or duplicated
+        self._binder = Binder(sink, options.max_line_bytes, options.max_open_files, self._lock, clock)
+        self._hot: OrderedDict[Followed, None] = OrderedDict()
+        self._active: OrderedDict[Followed, None] = OrderedDict()
+        self._live: deque[Followed] = deque()  # little to read: served first
+        self._behind: deque[Followed] = deque()  # catching up, a quantum each in turn
+        self._queued: set[Followed] = set()
+        self._hot_due = self._active_due = self._scan_due = 0.0
+        self._scan_not_before = 0.0
+        self._scan_wanted = True
+        self._urgent = False
+        self._spans: list[_Spanned] = []
+
+    @property
+    def files(self) -> Collection[Followed]:
+        """Return the files that are followed now."""
+        return self._binder.files.values()
+
+    @property
+    def binder(self) -> Binder:
+        """Return who knows which file is which source."""
+        return self._binder
+
+    def roots_present(self) -> tuple[tuple[bytes, int, int], ...]:
+        """Return path, device and inode of each root that the last listing found."""
+        return self._binder.roots
+
+    def turn(
+        self,
+        touched: Iterable[bytes] = (),
+        *,
+        room: int = TURN_BYTES,
+        rescan: bool = False,
+        closing: bool = False,
+    ) -> Turn:
+        """Look at what may have changed and read at most about ``room`` bytes.
+
+        ``touched`` are paths something was noticed about; ``rescan`` asks for a listing now.
+        """
+        turn = Turn()
+        now = self._clock()
+        for path in touched:
+            followed = self._binder.by_path.get(path)
+            if followed is not None:
+                self._look(followed, now)
+            elif not self._scan_wanted and self._discovery.concerns(path):
+                self._scan_wanted = True
+        if rescan:
+            self._scan_wanted = True
+            self._scan_not_before = 0.0
+        self._look_at_due(now)
+        if self._scan_due <= now or (self._scan_wanted and self._scan_not_before <= now):
+            self._scan()
+        if closing:
+            self._live.extend(f for f in self.files if f.unread and f.fate is Fate.UNLINKED)
+        self._read_fairly(turn, min(room, TURN_BYTES), closing=closing)
+        self._release()
+        turn.notes = self._binder.take_notes()
+        turn.urgent, self._urgent = self._urgent, False
+        turn.more = bool(self._live or self._behind)
+        turn.wait = self._wait(turn)
+        return turn
+
+    def _wait(self, turn: Turn) -> float:
+        if turn.more:
+            return 0.0
+        due = min(self._hot_due if self._hot else self._scan_due, self._active_due, self._scan_due)
+        if self._scan_wanted:
+            due = min(due, self._scan_not_before)
+        return max(0.0, due - self._clock())
+
+    # Looking.
+
+    def _look_at_due(self, now: float) -> None:
+        if self._hot_due <= now:
+            self._hot_due = now + HOT_EVERY_SECONDS
+            for followed in list(self._hot):
+                self._look(followed, now)
+                if now - followed.changed_at > HOT_SECONDS:
+                    del self._hot[followed]
+        if self._active_due <= now:
+            self._active_due = now + ACTIVE_EVERY_SECONDS
+            for followed in list(self._active):
+                self._look(followed, now)
+                if followed.unread:
+                    self._enqueue(followed)  # perhaps it may be finished now, or its reserved room was filled
+                if now - followed.changed_at > ACTIVE_SECONDS and not followed.unread:
+                    del self._active[followed]
+
+    def _look(self, followed: Followed, now: float) -> None:
+        """See whether a file has grown, shrunk, or lost its name."""
+        if followed.key not in self._binder.files:
+            self._hot.pop(followed, None)
+            self._active.pop(followed, None)
+            return
+        try:
+            info = os.stat(followed.path)
+            here = (info.st_dev, info.st_ino) == followed.key
+        except FileNotFoundError:
+            here, info = False, None
+        except OSError as error:
+            followed.trouble = error.strerror or str(error)
+            return
+        if not here:
+            before = followed.fate
+            info = self._binder.look_away(followed)
+            if followed.fate is not before:
+                self._scan_wanted = self._urgent = True
+            if info is None:
+                return
+        assert info is not None
+        self._sized(followed, info, now)
+
+    def _recheck(self, followed: Followed, now: float) -> None:
+        """Look at a file, and whether it still holds what was read from it."""
+        self._look(followed, now)
+        if followed.key not in self._binder.files:
+            return
+        try:
+            if self._binder.reopen(followed):
+                written_ns = os.fstat(followed.reader.fd).st_mtime_ns
+                followed.reader.verify()
+                followed.verified_ns = written_ns
+        except RewrittenError:
+            self._rewritten(followed)
+        except OSError as error:
+            followed.trouble = error.strerror or str(error)
+
+    def _sized(self, followed: Followed, info: os.stat_result, now: float) -> None:
+        if info.st_size == followed.size and info.st_mtime_ns == followed.written_ns:
+            return  # a new time alone decides nothing, but is a reason to verify what was read
+        if info.st_size < followed.reader.offset:
+            self._rewritten(followed)
+        followed.size = info.st_size
+        followed.written_ns = info.st_mtime_ns
+        followed.changed_at = now
+        if followed.known is not None:
+            followed.known.size = max(followed.known.size, info.st_size)
+        self._hot[followed] = None
+        self._active[followed] = None
+        self._enqueue(followed)
+
+    def _rewritten(self, followed: Followed) -> None:
+        """Follow the file as a new source; a copy of the old content may be found by the next listing."""
+        self._binder.rewritten(followed)
+        self._scan_wanted = True
+        self._scan_not_before = 0.0
+        self._enqueue(followed)
+
+    def _scan(self) -> None:
+        started = self._clock()
+        scan = self._discovery.scan()
+        changed = self._binder.reconcile(scan, started, self._look, self._recheck)
+        for followed in changed:
+            self._hot[followed] = None
+            self._active[followed] = None
+            self._enqueue(followed)
+        for found in scan.files:
+            known = self._binder.files.get(found.key)
+            if known is not None and known.size != found.size:
+                self._look(known, started)
+        ended = self._clock()
+        self._scan_wanted = False
+        self._scan_due = ended + SCAN_EVERY_SECONDS
+        self._scan_not_before = ended + max(SCAN_PAUSE_SECONDS, SCAN_COST_FACTOR * (ended - started))
+        if self._binder.rescan_soon:
+            self._scan_due = min(self._scan_due, ended + ACTIVE_EVERY_SECONDS)
+
+    # Reading.
+
+    def _enqueue(self, followed: Followed) -> None:
+        if followed in self._queued:
+            return
+        self._queued.add(followed)
+        (self._live if followed.unread <= QUANTUM_BYTES else self._behind).append(followed)
+
+    def _read_fairly(self, turn: Turn, room: int, *, closing: bool) -> None:
+        """Serve every live file once, then those that are behind in turn, until the room is used up."""
+        for lane in (self._live, self._behind):
+            for _ in range(len(lane)):
+                if room <= 0:
+                    break
+                followed = lane.popleft()
+                self._queued.discard(followed)
+                used, again = self._read(followed, turn, live=lane is self._live, closing=closing)
+                room -= used
+                if again:
+                    self._queued.add(followed)
+                    self._behind.append(followed)
+        self._settle(turn)
+
+    def _read(self, followed: Followed, turn: Turn, *, live: bool, closing: bool) -> tuple[int, bool]:
+        """Read one file's quantum. Returns the bytes read and whether there is more."""
+        used = 0
+        try:
+            if followed.key not in self._binder.files or not self._binder.reopen(followed):
+                return 0, False
+            finish = followed.finishing(self._clock(), closing=closing)
+            while used < QUANTUM_BYTES:
+                before = followed.reader.position
+                span = followed.reader.read(followed.size, finish=finish)
+                used += followed.reader.position - before
+                if span is not None:
+                    now_us = time.time_ns() // 1000
+                    self._spans.append(_Spanned(followed, span, followed.place(), live, now_us))
+                elif followed.reader.position == before:
+                    return used, False
+        except RewrittenError:
+            self._settle(turn)  # what was read before belongs to the old source
+            self._rewritten(followed)
+            followed.size = os.fstat(followed.reader.fd).st_size
+            return used, False
+        except OSError as error:
+            # Nothing is skipped: the same bytes are asked for again when the file is looked at next.
+            followed.trouble = error.strerror or str(error)
+            return used, False
+        followed.trouble = ""
+        if followed.fate is Fate.UNLINKED or followed.fate is Fate.MOVED:
+            self._urgent = True
+        return used, followed.reader.position < followed.size
+
+    def _settle(self, turn: Turn) -> None:
+        """Turn what was read into chunks, registering the sources that are new: one sync for all of them."""
+        spans, self._spans = self._spans, []
+        new = list({s.followed: s for s in reversed(spans) if s.followed.known is None}.values())
+        if new:
+            try:
+                sources = self._sink.register_all([_seen(spanned) for spanned in new])
+            except Exception as error:  # noqa: BLE001 - whatever it is, it must not cost what else was read
+                turn.trouble = error
+                for spanned in new:
+                    spanned.followed.start_over()
+                    self._enqueue(spanned.followed)
+            else:
+                for spanned, source in zip(new, sources, strict=True):
+                    spanned.followed.known = Known.new(source, spanned.place, spanned.span.mark)
+                    self._binder.adopted(spanned.followed)
+        turn.readings.extend(spanned.reading() for spanned in spans if spanned.followed.known is not None)
+
+    # Letting go.
+
+    def _release(self) -> None:
+        """Stop following files that are gone, fully read and committed."""
+        now = self._clock()
+        for followed in list(self._binder.away):
+            if not followed.unread and self._committed(followed) and followed.finishing(now, closing=False):
+                self._binder.forget(followed)
+
+    def _committed(self, followed: Followed) -> bool:
+        return self._binder.committed(followed)
+
+    def sync(self, sids: Sequence[str]) -> None:
+        """Make the bytes of some sources durable, in parallel; any thread. Raises OSError if one cannot be."""
+        fds: list[int] = []
+        with self._lock:
+            for sid in sids:
+                followed = self._binder.by_sid.get(sid)
+                if followed is not None and followed.reader.fd >= 0:
+                    fds.append(os.dup(followed.reader.fd))
+        try:
+            if len(fds) == 1:
+                _sync(fds[0])
+            elif fds:
+                with ThreadPoolExecutor(min(8, len(fds)), "sync") as pool:
+                    list(pool.map(_sync, fds))
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def close(self) -> None:
+        """Close every descriptor."""
+        for followed in list(self.files):
+            self._binder.close(followed)
+
+
+def _sync(fd: int) -> None:
+    try:
+        os.fdatasync(fd)
+    except OSError as error:
+        if error.errno not in _UNSYNCABLE:  # a read-only or special file system has nothing to lose
+            raise
