@@ -1,0 +1,220 @@
+"""From drafts to events: times, levels, outcomes, ids, addresses and flags, a whole batch at a time.
+
+Nothing here looks at a single event; what needs Python (an unusual time, a level's spelling, an address) is done
+once per distinct value of the batch.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from parsers.batch import Source
+from parsers.columns import ADDRESS_BYTES, PARSED_SCHEMA, TIMESTAMP
+from parsers.flags import BIT, names
+from parsers.identifiers import derived_ids
+from parsers.timestamps import EARLIEST_US, latest_for, parse_time
+from parsers.vocabulary import DEFAULT_LEVEL, level_of, outcome_of
+
+HIGHEST_SCORE = 100.0
+FIRST_FAILURE_STATUS = 400  # HTTP: below it a request succeeded
+
+Int64s = npt.NDArray[np.int64]
+Bits = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the lines of one chunk come from, as their events say it."""
+
+    source: Source
+    parser: str
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What holds for every line of this daemon."""
+
+    node: str
+    zone: ZoneInfo
+    retention_class: str
+
+
+def finish(draft: pa.Table, origins: Sequence[Origin], terms: Terms) -> pa.Table:
+    """Return rows of PARSED_SCHEMA for rows of DRAFT_SCHEMA, in their order; ``draft.chunk`` indexes ``origins``."""
+    draft = draft.combine_chunks()
+    rows = draft.num_rows
+    chunk = np.asarray(_array(draft, "chunk"), np.int64)
+    offset = np.asarray(_array(draft, "offset"), np.int64)
+    bits = np.array(_array(draft, "bits"), np.int32)  # a copy: flags are added below
+    columns: dict[str, pa.Array] = {name: _array(draft, name) for name in draft.column_names}
+    if not rows:
+        return PARSED_SCHEMA.empty_table()
+
+    times, originals = _times(columns["timestamp"], chunk, origins, terms.zone, bits)
+    columns["timestamp"] = pa.array(times, pa.int64()).cast(TIMESTAMP)
+    columns["level"], unknown_levels = _levels(columns["level"], bits)
+    columns["extra"] = _with_originals(columns["extra"], {"timestamp": originals, "level": unknown_levels})
+    columns["outcome"] = _outcomes(columns)
+    columns["risk_score"], columns["risk_score_reported"] = _scores(
+        columns["risk_score"], columns["risk_score_reported"]
+    )
+    columns["event_id"] = _ids(columns["event_id"], times, chunk, offset, origins, bits)
+    columns["ip_bytes"] = _addresses(columns["ip"])
+    columns["flags"] = _per_distinct(pa.array(bits), names, pa.list_(pa.string()))
+    columns["source_offset"] = pa.array(offset)
+    for name, value in (
+        ("source", [o.source.sid for o in origins]),
+        ("source_file", [o.source.file for o in origins]),
+        ("internal", [o.source.internal for o in origins]),
+        ("parser", [o.parser for o in origins]),
+    ):
+        columns[name] = pa.array(value).take(pa.array(chunk)) if len(origins) > 1 else pa.repeat(value[0], rows)
+    columns["node"] = pa.repeat(terms.node, rows)
+    columns["retention_class"] = pa.repeat(terms.retention_class, rows)
+    return pa.table([columns[field.name].cast(field.type) for field in PARSED_SCHEMA], schema=PARSED_SCHEMA)
+
+
+def _array(table: pa.Table, name: str) -> pa.Array:
+    column = table.column(name)
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+
+
+def _per_distinct(values: pa.Array, convert: Callable[[Any], Any], kind: pa.DataType) -> pa.Array:
+    """Apply ``convert`` to each distinct value once; null stays null."""
+    encoded = values.dictionary_encode()
+    converted = pa.array([convert(value) for value in encoded.dictionary.to_pylist()], kind)
+    return converted.take(encoded.indices)
+
+
+def _times(
+    text: pa.Array, chunk: Int64s, origins: Sequence[Origin], zone: ZoneInfo, bits: Bits
+) -> tuple[Int64s, dict[int, str]]:
+    """Microseconds per row, and the original spelling of each time that had to be replaced, by row."""
+    parsed = _read_times(text, zone)
+    missing = np.asarray(pc.is_null(text).to_numpy(zero_copy_only=False), bool)
+    known = np.asarray(pc.is_valid(parsed).to_numpy(zero_copy_only=False), bool)
+    us = np.asarray(pc.fill_null(parsed, 0), np.int64)
+    latest = np.array([latest_for(o.source.file_date_us) for o in origins], np.int64)[chunk]
+    absurd = known & ((us < EARLIEST_US) | (us >= latest))
+    replaced = absurd | ~known
+    if not replaced.any():
+        return us, {}
+    stand_in = np.array(
+        [o.source.first_seen_us if o.source.file_date_us is None else o.source.file_date_us for o in origins], np.int64
+    )[chunk]
+    bits[missing] |= BIT["timestamp_missing"]
+    bits[absurd] |= BIT["timestamp_absurd"]
+    bits[~known & ~missing] |= BIT["timestamp_unparsable"]
+    rows = np.flatnonzero(replaced & ~missing)
+    originals = dict(zip(rows.tolist(), text.take(pa.array(rows)).to_pylist(), strict=True))
+    return np.where(replaced, stand_in, us), originals
+
+
+_ZULU = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d(\.\d{1,6})?Z$"
+
+
+def _read_times(text: pa.Array, zone: ZoneInfo) -> pa.Array:
+    """Microseconds per row, null where there is no time or it cannot be read."""
+    return _per_distinct(text, lambda value: None if value is None else parse_time(value, zone), pa.int64())
+
+
+def _levels(text: pa.Array, bits: Bits) -> tuple[pa.Array, dict[int, str]]:
+    """One of the five levels per row, and the original of each that nobody knows, by row."""
+    level = _per_distinct(text, lambda value: None if value is None else level_of(value), pa.string())
+    missing = np.asarray(pc.is_null(text).to_numpy(zero_copy_only=False), bool)
+    unknown = np.asarray(pc.is_null(level).to_numpy(zero_copy_only=False), bool) & ~missing
+    originals: dict[int, str] = {}
+    if missing.any():
+        bits[missing] |= BIT["level_missing"]
+    if unknown.any():
+        bits[unknown] |= BIT["level_unknown"]
+        rows = np.flatnonzero(unknown)
+        originals = dict(zip(rows.tolist(), text.take(pa.array(rows)).to_pylist(), strict=True))
+    return pc.fill_null(level, DEFAULT_LEVEL), originals
+
+
+def _with_originals(extra: pa.Array, originals: dict[str, dict[int, str]]) -> pa.Array:
+    """Put replaced values back into `extra` under their column's name; only rows that have some are touched."""
+    rows = sorted(set().union(*originals.values()))
+    if not rows:
+        return extra
+    texts = extra.to_pylist()
+    for row in rows:
+        old = texts[row]
+        members = [
+            f"{orjson.dumps(name).decode()}:{orjson.dumps(found[row]).decode()}"
+            for name, found in originals.items()
+            if row in found
+        ]
+        inside = old[1:-1] if old else ""
+        texts[row] = "{" + ",".join([*([inside] if inside else []), *members]) + "}"
+    return pa.array(texts, pa.string())
+
+
+def _outcomes(columns: dict[str, pa.Array]) -> pa.Array:
+    """The line's own outcome, or what status and level say; the table is in docs/lines.md."""
+    given = _per_distinct(columns["outcome"], lambda value: None if value is None else outcome_of(value), pa.string())
+    if given.null_count == 0:
+        return given
+    status, level = columns["status_code"], columns["level"]
+    bad_status = pc.fill_null(pc.greater_equal(status, FIRST_FAILURE_STATUS), False)
+    bad_level = pc.is_in(level, pa.array(["error", "critical"]))
+    refused = pc.and_(
+        pc.fill_null(pc.is_in(columns["category"], pa.array(["authentication", "authorization"])), False),
+        pc.equal(level, "warning"),
+    )
+    invalid = pc.fill_null(pc.equal(columns["action"], "validation_failed"), False)
+    failed = pc.or_(pc.or_(bad_status, bad_level), pc.or_(refused, invalid))
+    known = pc.or_(pc.is_valid(status), pc.is_valid(columns["action"]))
+    derived = pc.if_else(failed, "failure", pc.if_else(known, "success", "unknown"))
+    return pc.coalesce(given, derived)
+
+
+def _scores(score: pa.Array, reported: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """The score rounded half up and clipped to 0-100, and the score as given."""
+    given = pc.coalesce(reported, score)
+    numbers = np.asarray(pc.fill_null(score, 0.0), np.float64)
+    clipped = np.floor(np.clip(numbers, 0.0, HIGHEST_SCORE) + 0.5).astype(np.int32)
+    absent = np.asarray(pc.is_null(score).to_numpy(zero_copy_only=False), bool)
+    return pa.array(clipped, mask=absent), given
+
+
+def _ids(
+    given: pa.Array, times: Int64s, chunk: Int64s, offset: Int64s, origins: Sequence[Origin], bits: Bits
+) -> pa.Array:
+    missing = np.asarray(pc.is_null(given).to_numpy(zero_copy_only=False), bool)
+    if not missing.any():
+        return given
+    bits[missing] |= BIT["event_id_missing"]
+    rows = np.flatnonzero(missing)
+    ids = derived_ids([o.source.sid for o in origins], chunk[rows], offset[rows], times[rows])
+    return pc.replace_with_mask(given, pa.array(missing), ids)
+
+
+def _addresses(text: pa.Array) -> pa.Array:
+    return _per_distinct(text, address_bytes, pa.binary(ADDRESS_BYTES))
+
+
+def address_bytes(text: str | None) -> bytes | None:
+    """Return an address as 16 bytes that sort, IPv4 mapped into IPv6; None for what is no address."""
+    if text is None:
+        return None
+    try:
+        address = ipaddress.ip_address(text.strip().strip("[]"))
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv4Address):
+        return bytes(10) + b"\xff\xff" + address.packed
+    return address.packed
+
+

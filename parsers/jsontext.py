@@ -1,0 +1,142 @@
+"""JSON read and written exactly: numbers keep their value, repeated keys are kept, depth is bounded.
+
+The reader is the one of the slow path; it returns plain dicts, lists and strings, and `Number` for numbers. What the
+fast path (DuckDB) writes into JSON columns and what `write` gives are the same text for the same value.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+import orjson
+
+MAX_DEPTH = 64  # nested objects and arrays; deeper lines are rejected (an attack, or a runaway serialiser)
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_TRAILING_COMMA = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])')
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+
+
+class JsonError(ValueError):
+    """The line is no JSON value; the message says why, for people."""
+
+
+class Number(str):
+    """A number as the line spells it."""
+
+    __slots__ = ()
+
+
+class NotFinite(str):
+    """NaN or an Infinity as the line spells it: not JSON, but written by many serialisers."""
+
+    __slots__ = ()
+
+
+class Pairs(dict[str, Any]):
+    """An object with a repeated key: as a dict the last one wins, ``pairs`` has them all in order."""
+
+    __slots__ = ("pairs",)
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.pairs = pairs
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else Pairs(pairs)
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=Number, parse_float=Number, parse_constant=NotFinite, strict=True
+)
+
+
+def read(line: bytes, max_depth: int = MAX_DEPTH) -> Any:
+    """Return the JSON value of a line; raises JsonError with a reason for people.
+
+    ``line`` may end with white space. A comma before a closing bracket is forgiven, as the fast path does.
+    """
+    if b"\x00" in line:
+        raise JsonError("holds NUL bytes")
+    try:
+        text = line.decode()
+    except UnicodeDecodeError as error:
+        raise JsonError(f"is not UTF-8 at byte {error.start}") from None
+    if depth(line) > max_depth:
+        raise JsonError(f"is nested deeper than {max_depth} levels")
+    try:
+        return _DECODER.decode(text.strip(" \t\r\n"))
+    except json.JSONDecodeError as first:
+        try:
+            return _DECODER.decode(_TRAILING_COMMA.sub(lambda m: m[1] or "", text.strip(" \t\r\n")))
+        except json.JSONDecodeError:
+            raise JsonError(f"is not JSON: {first.msg.lower()} at character {first.pos + 1}") from None
+
+
+def depth(line: bytes) -> int:
+    """Return how deep objects and arrays nest, strings not counted."""
+    if line.count(b"{") + line.count(b"[") <= 1:
+        return line.count(b"{") + line.count(b"[")
+    now = deepest = 0
+    for byte in _STRING.sub(b"", line):
+        if byte in b"{[":
+            now += 1
+            deepest = max(deepest, now)
+        elif byte in b"}]":
+            now -= 1
+    return deepest
+
+
+def write(value: Any) -> str:
+    """Return compact JSON text of what `read` gave: repeated keys kept, numbers with their value unchanged."""
+    if isinstance(value, Number):
+        return number(value)
+    if isinstance(value, str):  # NotFinite becomes text: JSON has no other place for it
+        return string(value)
+    if isinstance(value, dict):
+        pairs = value.pairs if isinstance(value, Pairs) else value.items()
+        return "{" + ",".join(f"{string(key)}:{write(item)}" for key, item in pairs) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(write, value)) + "]"
+    return "null" if value is None else "true" if value else "false"
+
+
+def string(text: str) -> str:
+    """Return a JSON string; a lone surrogate becomes its own escape, spelled out."""
+    return orjson.dumps(whole(text)).decode()
+
+
+def whole(text: str) -> str:
+    r"""Return text that UTF-8 can hold: a lone surrogate becomes the six characters of its escape, ``\ud800``."""
+    return _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def number(text: str) -> str:
+    """Return a number's shortest spelling with the same value, or the spelling given when a double cannot hold it."""
+    if text.lstrip("-").isdecimal():
+        return "0" if text == "-0" else text
+    value = float(text)
+    if not math.isfinite(value):
+        return text
+    return orjson.dumps(value).decode()
+
+
+def has_lone_surrogate(value: Any) -> bool:
+    """True when a string or key anywhere in the value cannot be UTF-8."""
+    if isinstance(value, str):
+        return _SURROGATE.search(value) is not None
+    if isinstance(value, dict):
+        return any(_SURROGATE.search(key) or has_lone_surrogate(item) for key, item in value.items())
+    return isinstance(value, list) and any(map(has_lone_surrogate, value))
+
+
+def has_not_finite(value: Any) -> bool:
+    """True when NaN or an Infinity occurs anywhere in the value."""
+    if isinstance(value, dict):
+        return any(map(has_not_finite, value.values()))
+    return isinstance(value, NotFinite) or (isinstance(value, list) and any(map(has_not_finite, value)))
