@@ -1,0 +1,81 @@
+// @ts-check
+/** What the page asks for: each part of it has its own resource, and follows the view by itself. */
+
+import { computed, effect, signal } from "@preact/signals";
+import { zoneName } from "../format.js";
+import { filterQuery, listQuery, logsQuery, statisticsQuery } from "../state.js";
+import { address } from "./api.js";
+import { Resource } from "./resource.js";
+import { view } from "./store.js";
+
+export const status = new Resource();
+export const statistics = new Resource();
+export const list = new Resource();
+export const detail = new Resource();
+export const categories = new Resource();
+export const actions = new Resource();
+export const logs = new Resource();
+export const logFiles = new Resource();
+
+/** Whether the reader is busy with the table, so that its rows must not move. */
+export const tableBusy = signal(false);
+
+/** The oldest event's time, once known; the whole archive's statistics begin there. */
+export const oldest = computed(() => status.body?.oldest_event ?? status.body?.oldest ?? null);
+
+/** Whether the archive holds nothing yet. */
+export const firstRun = computed(() => {
+  const known = status.body;
+  return known !== null && (known.events ?? known.rows) === 0;
+});
+
+const statisticsUrl = computed(() =>
+  address("events/statistics", statisticsQuery(view.value, zoneName(view.value.zone), oldest.value)),
+);
+const listUrl = computed(() => address("events", listQuery(view.value)));
+const logsUrl = computed(() => address("logs", logsQuery(view.value)));
+
+/** The filter as the API takes it, for exports and commands. */
+export const filter = computed(() => filterQuery(view.value));
+
+/** Which part is on screen. */
+const tab = computed(() => view.value.tab);
+const eventId = computed(() => view.value.event);
+
+/** Load whatever the view asks for, now and after each change of it. */
+export function follow() {
+  status.load(address("status"));
+  categories.load(address("events/categories"));
+  actions.load(address("events/actions"));
+  effect(() => {
+    if (tab.value === "events") statistics.load(statisticsUrl.value);
+  });
+  effect(() => {
+    if (tab.value === "events") list.load(listUrl.value);
+  });
+  effect(() => {
+    if (tab.value !== "logs") return;
+    logs.load(logsUrl.value);
+    logFiles.load(address("logs/files"));
+  });
+  effect(() => {
+    if (eventId.value === null) detail.clear();
+    else detail.load(address(`events/${encodeURIComponent(eventId.value)}`));
+  });
+}
+
+/**
+ * Ask again for what is on screen.
+ * @param {{ byHand?: boolean }} [options]  a reader who asks wants to see the rows at once
+ * @returns {Promise<boolean>}  whether the server answered every question
+ */
+export async function refresh({ byHand = false } = {}) {
+  const asked = [status.load(address("status"))];
+  if (tab.value === "events") {
+    asked.push(statistics.load(statisticsUrl.value));
+    asked.push(list.load(listUrl.value, { hold: () => !byHand && tableBusy.value }));
+  } else {
+    asked.push(logs.load(logsUrl.value), logFiles.load(address("logs/files")));
+  }
+  return (await Promise.all(asked)).every(Boolean);
+}

@@ -1,0 +1,98 @@
+// @ts-check
+/** The page's head: its name, the two tabs, the clock's zone, refreshing, and how the daemon is doing. */
+
+import { useEffect, useState } from "preact/hooks";
+import { list, logs, status } from "../data/queries.js";
+import { failures, hidden, interval, refreshNow } from "../data/refresh.js";
+import { link, navigate, view } from "../data/store.js";
+import { span } from "../format.js";
+import { html } from "../html.js";
+import { REFRESH_SECONDS } from "../state.js";
+import { Icon } from "./icon.js";
+import { StatusStrip } from "./status-strip.js";
+
+const TABS = /** @type {const} */ ([
+  { tab: "events", text: "Events" },
+  { tab: "logs", text: "Logs" },
+]);
+
+/** @param {{ onHelp: () => void }} props */
+export function Header({ onHelp }) {
+  const shown = view.value;
+  return html`<header class="top">
+    <div class="top-row">
+      <h1 class="brand"><${Eye} /> Watchkeep</h1>
+      <nav class="top-tabs" aria-label="Pages">
+        ${TABS.map(({ tab, text }) => {
+          /** @param {MouseEvent} click */
+          const onClick = (click) => {
+            if (click.metaKey || click.ctrlKey || click.shiftKey) return;
+            click.preventDefault();
+            navigate({ tab });
+          };
+          return html`<a key=${tab} href=${link({ tab })} aria-current=${tab === shown.tab ? "page" : undefined} onClick=${onClick}>${text}</a>`;
+        })}
+      </nav>
+      <div class="top-tools">
+        <${Zone} />
+        <${Refresh} />
+        <button type="button" class="icon-button" title="Keys (?)" onClick=${onHelp}>
+          <span aria-hidden="true">?</span><span class="off-screen">Keys</span>
+        </button>
+      </div>
+    </div>
+    <${StatusStrip} />
+  </header>`;
+}
+
+function Eye() {
+  return html`<svg class="eye" viewBox="0 0 24 24" width="24" height="24" aria-hidden="true">
+    <path d="M2 12c2.600-4.700 6-7 10-7s7.400 2.300 10 7c-2.600 4.700-6 7-10 7s-7.400-2.300-10-7Z" />
+    <circle cx="12" cy="12" r="3.2" />
+  </svg>`;
+}
+
+function Zone() {
+  const { zone } = view.value;
+  const next = zone === "utc" ? "local" : "utc";
+  return html`<button
+    type="button"
+    class="button zone"
+    title=${`Times are ${zone === "utc" ? "UTC" : "local"}; press for ${next === "utc" ? "UTC" : "local"}`}
+    onClick=${() => navigate({ zone: next }, { replace: true })}
+  >
+    <span class="off-screen">Times: </span>${zone === "utc" ? "UTC" : "Local"}
+  </button>`;
+}
+
+function Refresh() {
+  const seconds = interval.value;
+  return html`<div class="refresh">
+    <${Freshness} />
+    <label>
+      <span class="off-screen">Refresh every</span>
+      <select value=${String(seconds)} onChange=${(/** @type {any} */ event) => navigate({ refresh: Number(event.currentTarget.value) }, { replace: true })}>
+        ${REFRESH_SECONDS.map((choice) => html`<option key=${choice} value=${String(choice)} selected=${choice === seconds}>${choice === 0 ? "Off" : `${choice} s`}</option>`)}
+      </select>
+    </label>
+    <button type="button" class="icon-button" title="Refresh now (r)" onClick=${() => void refreshNow({ byHand: true })}>
+      <${Icon} name="refresh" /><span class="off-screen">Refresh now</span>
+    </button>
+  </div>`;
+}
+
+/** How old what is shown is; told once a second, to eyes only. */
+function Freshness() {
+  const [now, setNow] = useState(Date.now());
+  useEffect(() => {
+    const timer = setInterval(() => setNow(Date.now()), 1000);
+    return () => clearInterval(timer);
+  }, []);
+  const shown = view.value.tab === "events" ? list : logs;
+  const at = shown.confirmed.value;
+  if (failures.value > 0 || status.problem.value !== null) return html`<span class="freshness is-bad">no answer</span>`;
+  if (hidden.value) return html`<span class="freshness">paused</span>`;
+  if (at === 0) return html`<span class="freshness"></span>`;
+  const age = Math.max(0, now - at);
+  return html`<span class="freshness number" aria-hidden="true">${age < 2000 ? "just now" : `${span(age)} ago`}</span>`;
+}
