@@ -1,7 +1,8 @@
 """How rows become Parquet bytes: encodings, row groups, bloom filters, checksums. Written by pyarrow through `Fs`.
 
 The choices are measured (`benchmarks/parquet.py` prints the table): ids are near-random, so they get no dictionary
-but a bloom filter; positions and times rise, so their differences are stored; everything else repeats.
+but a bloom filter, and their lengths are stored apart from their bytes; positions and times rise, so their
+differences are stored; long texts are left to zstd; everything else repeats and gets a dictionary.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ import pyarrow.parquet as pq
 from storage.fs import Fs, Handle
 from storage.layout import FORMAT_VERSION, SCHEMA_VERSION
 
-ROW_GROUP_ROWS = (
-    61_440  # half a DuckDB scan task: a lookup by id decompresses half as much, for 1 % more bytes
-)
+# Half of what DuckDB scans as one task: a lookup by id decompresses half as much, for 1 % more bytes.
+ROW_GROUP_ROWS = 61_440
 PAGE_BYTES = 1 << 20  # 1 MiB pages: larger ones compress no better, smaller ones cost headers
-ZSTD_LEVEL = 1  # level 3 saves 2 % of the bytes for a third more CPU
+ZSTD_LEVEL = 1  # level 3 makes random ids larger, level 6 saves 4 % of the bytes for twice the CPU
 
 # Looked up by value, near-random: a dictionary would only be overhead, a bloom filter tells absence.
 BLOOM_COLUMNS = ("event_id", "correlation_id", "session_id", "trace_id")
-_PLAIN_COLUMNS = ("event_id", "description", "metadata", "span_id", "extra", "changes", "raw", "sha256")
+# Texts with nearly a value a row: a dictionary would overflow, and 4-byte lengths between the texts disturb zstd.
+_DISTINCT_COLUMNS = (*BLOOM_COLUMNS, "span_id", "path", "entity_id", "entity_name", "sha256")
+_LONG_COLUMNS = ("description", "metadata", "extra", "changes", "raw")
 _RISING_COLUMNS = ("timestamp", "ingested_at", "seq", "source_offset", "writer_seq")
 BLOOM_FALSE_POSITIVES = 0.05  # 6 bits a value; an absent id then opens one row group in twenty
 
@@ -79,7 +81,8 @@ class _Sink:
 
 def _options(schema: pa.Schema, bloom_rows: int) -> dict[str, Any]:
     names = set(schema.names)
-    plain = names.intersection(_PLAIN_COLUMNS)
+    distinct = names.intersection(_DISTINCT_COLUMNS)
+    long = names.intersection(_LONG_COLUMNS)
     rising = names.intersection(_RISING_COLUMNS)
     nested = {field.name for field in schema if pa.types.is_nested(field.type)}
     bloom = {
@@ -91,9 +94,12 @@ def _options(schema: pa.Schema, bloom_rows: int) -> dict[str, Any]:
         "compression": "zstd",
         "compression_level": ZSTD_LEVEL,
         "use_dictionary": sorted(
-            (names - plain - rising - nested) | {f"{name}.list.element" for name in nested}
+            (names - distinct - long - rising - nested) | {f"{name}.list.element" for name in nested}
         ),
-        "column_encoding": dict.fromkeys(sorted(rising), "DELTA_BINARY_PACKED"),
+        "column_encoding": {
+            **dict.fromkeys(sorted(rising), "DELTA_BINARY_PACKED"),
+            **dict.fromkeys(sorted(distinct), "DELTA_LENGTH_BYTE_ARRAY"),
+        },
         "write_page_checksum": True,
         "write_page_index": True,
         "data_page_size": PAGE_BYTES,

@@ -106,4 +106,4 @@ class ArchiveMachine(RuleBasedStateMachine):
 
 
 TestArchiveMachine = ArchiveMachine.TestCase
-TestArchiveMachine.settings = settings(max_examples=25, stateful_step_count=25)
+TestArchiveMachine.settings = settings(max_examples=60, stateful_step_count=25)
