@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 from watchkeep_client.ids import new_id
 
@@ -30,8 +30,9 @@ PATH_CHARACTERS = 2048
 HEADER_CHARACTERS = 512
 # A request id from outside is used only if it cannot be mistaken for anything else in a log or a header.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
-# Ids made here, for as long as the request lives. Kept outside it: frameworks mind notes on their objects.
-_made: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+_NOTE = "watchkeep_correlation_id"
+# Ids made here, by the id() of their request, for as long as it lives.
+_made: dict[int, tuple[ref[Any], str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,20 +90,34 @@ def request_id(request: Any) -> str:
     given = _header(getattr(request, "headers", None) or {}, REQUEST_ID_HEADER)
     if given is not None and is_request_id(given):
         return given
-    # Starlette makes several request objects for one request; what they share is the state.
-    keeper = getattr(request, "state", request)
     try:
-        kept = _made.get(keeper)
-        if kept is None:
-            kept = _made[keeper] = new_id()
-    except TypeError:
-        kept = new_id()  # an object that cannot be remembered: its events then have an id each
-    return kept
+        state = getattr(request, "state", None)
+        return _kept_by(request) if state is None else _kept_in(state)
+    except (AttributeError, TypeError):
+        return new_id()  # an object that cannot be remembered: its events then have an id each
 
 
 def is_request_id(text: str) -> bool:
     """True when ``text`` is short and plain enough to be used as an id."""
     return _REQUEST_ID.fullmatch(text) is not None
+
+
+def _kept_in(state: Any) -> str:
+    """Starlette makes several request objects for one request; what they share is the state."""
+    kept = getattr(state, _NOTE, None)
+    if not isinstance(kept, str):
+        kept = new_id()
+        setattr(state, _NOTE, kept)
+    return kept
+
+
+def _kept_by(request: Any) -> str:
+    """Other frameworks have one object a request, and mind notes on it: the table forgets it when it is gone."""
+    key = id(request)
+    kept = _made.get(key)
+    if kept is None:
+        kept = _made[key] = ref(request, lambda _: _made.pop(key, None)), new_id()
+    return kept[1]
 
 
 def _path(request: Any) -> str | None:
