@@ -51,7 +51,7 @@ class Reader:
             "PATH": f"{tools}:{os.environ['PATH']}",
             "WATCHKEEP__WEB__PORT": str(self.port),
         }
-        self.daemon = None
+        self.daemon: subprocess.Popen[bytes] | None = None
 
     def type(self, command):
         """Run one command line; return what it printed."""
@@ -89,7 +89,7 @@ class Reader:
             time.sleep(0.05)
 
     def _serve(self):
-        self.daemon = subprocess.Popen(
+        self.daemon = daemon = subprocess.Popen(
             [sys.executable, str(ROOT / "watchkeep.py"), "serve"],
             cwd=self.folder,
             env=self.environment,
@@ -97,17 +97,18 @@ class Reader:
             stderr=subprocess.PIPE,
         )
         deadline = time.monotonic() + READY_SECONDS
-        while time.monotonic() < deadline and self.daemon.poll() is None:
+        while time.monotonic() < deadline and daemon.poll() is None:
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health/ready"):
                     return ""
             except (urllib.error.URLError, ConnectionError):
                 time.sleep(0.05)
-        self.daemon.kill()
-        pytest.fail(f"the daemon did not start: {self.daemon.communicate()[1].decode()}")
+        daemon.kill()
+        pytest.fail(f"the daemon did not start: {daemon.communicate()[1].decode()}")
 
     def leave(self):
         """Stop the daemon as Ctrl-C does; return its exit code."""
+        assert self.daemon is not None
         self.daemon.send_signal(signal.SIGINT)
         self.daemon.communicate(timeout=READY_SECONDS)
         return self.daemon.returncode
