@@ -16,6 +16,7 @@ from daemon.terminal import Output, quiet_pipe, safe
 # Name and one line each; the rest is in `daemon.commands`, read only when the command is used.
 COMMANDS: dict[str, str] = {
     "serve": "follow the log folders, archive every line, answer over HTTP",
+    "ingest": "read log files once, straight into sealed files",
     "check-config": "say what is wrong with the settings, or what is in force and why",
 }
 

@@ -190,17 +190,17 @@ class Query(Section):
     memory_limit_mb: int = Field(
         default=256, ge=64, le=1_048_576, description="Memory of all questions together, MiB."
     )
-    deadline_seconds: Annotated[float, Live()] = Field(
-        default=10.0, gt=0, le=3600, description="A question that takes longer is cancelled."
+    deadline_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        le=3600,
+        description="A question that takes longer is cancelled. Exports have no deadline.",
     )
-    export_deadline_seconds: Annotated[float, Live()] = Field(
-        default=3600.0, gt=0, le=86_400, description="An export that takes longer is cut off."
-    )
-    waiting: int = Field(
-        default=32,
-        ge=0,
-        le=10_000,
-        description="Questions that may wait for a thread; more are refused with 429.",
+    count_seconds: float = Field(
+        default=1.0,
+        gt=0,
+        le=3600,
+        description="Longest time that counting the whole of a list may take; after that its total is an estimate.",
     )
 
 

@@ -1,0 +1,325 @@
+"""One-shot import: files at rest, read once, straight into sealed files. The sources are those a daemon would see.
+
+Three steps overlap, one batch each: this thread reads, one parses, one writes. At most three batches are in memory.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from daemon.binding import SMALL_COPY_WAIT_SECONDS, Binder
+from daemon.discovery import Discovery, Found, Root, Scan
+from daemon.following import Followed
+from daemon.reader import RewrittenError, Span
+from daemon.sources import Candidate, Known, same_bytes
+from parsers.batch import Chunk, Counts, Parsed
+from storage.archive import Archive
+from storage.records import SourceSeen, SourceState
+from storage.transform import Transformer
+
+BATCH_BYTES = (
+    32 << 20
+)  # about 40,000 lines: larger ones parse hardly faster and cost three times their size in memory
+OPEN_FILES = 256  # descriptors kept while the files are told apart
+# What a compressed file begins with: gzip, zstd, bzip2, xz.
+_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\x00")
+
+Tell = Callable[[int, Counts], None]  # bytes archived so far and what became of them
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOptions:
+    """``commit_bytes`` of Parquet make one commit; ``final``: take last lines without a newline too."""
+
+    max_line_bytes: int
+    commit_bytes: int
+    batch_bytes: int = BATCH_BYTES
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A file, or a part of one, that was not read, and why. ``trouble``: somebody has to look at it."""
+
+    path: str
+    reason: str
+    trouble: bool
+
+
+@dataclass(slots=True)
+class ImportReport:
+    """What an import did. ``bytes`` were read now; ``known_bytes`` were in the archive before."""
+
+    files: int = 0
+    bytes: int = 0
+    known_bytes: int = 0
+    counts: Counts = field(default_factory=Counts)
+    redactions: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    interrupted: bool = False
+    left_out: list[LeftOut] = field(default_factory=list)
+
+
+def gather(
+    paths: Sequence[str], roots: Sequence[Root], profile: str | None
+) -> tuple[list[Found], list[LeftOut]]:
+    """Return the files that some names mean. A file below a configured root is named as the daemon would name it.
+
+    Folders are searched by their root's patterns; files named one by one are taken whatever they are called.
+    """
+    found: dict[tuple[int, int], Found] = {}
+    left_out: list[LeftOut] = []
+    for path in paths:
+        absolute = os.fsencode(os.path.realpath(path))
+        try:
+            info = os.stat(absolute)
+        except OSError as error:
+            left_out.append(LeftOut(path, error.strerror or "cannot be read", trouble=True))
+            continue
+        root = _root_of(absolute, roots, profile)
+        if os.path.isdir(absolute):
+            scan = Discovery((Root(absolute, root.include, root.exclude, root.profile),)).scan()
+            left_out += [LeftOut(os.fsdecode(p.path), p.reason, trouble=True) for p in scan.problems]
+            entries = [_named(entry, root) for entry in scan.files]
+        elif os.path.isfile(absolute):
+            entry = Found(absolute, "", info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, root)
+            entries = [_named(entry, root)]
+        else:
+            left_out.append(LeftOut(path, "is neither a file nor a folder", trouble=True))
+            continue
+        for entry in entries:
+            found.setdefault(entry.key, entry)
+    return list(found.values()), left_out
+
+
+def _root_of(path: bytes, roots: Sequence[Root], profile: str | None) -> Root:
+    """Return the configured root above a path, else one made of the path's own folder."""
+    inside = [
+        root
+        for root in roots
+        if os.path.commonpath([path, os.path.realpath(root.path)]) == os.path.realpath(root.path)
+    ]
+    if inside:
+        root = max(inside, key=lambda root: len(root.path))
+    else:
+        root = Root(
+            path if os.path.isdir(path) else os.path.dirname(path), roots[0].include, roots[0].exclude
+        )
+    return Root(os.path.realpath(root.path), root.include, root.exclude, profile or root.profile)
+
+
+def _named(entry: Found, root: Root) -> Found:
+    file = os.path.relpath(entry.path, root.path).decode("utf-8", "backslashreplace")
+    return Found(entry.path, file, entry.device, entry.inode, entry.size, entry.mtime_ns, root)
+
+
+class Importer:
+    """Reads files into an open archive. The archive and the transformer stay the caller's."""
+
+    def __init__(self, archive: Archive, transformer: Transformer, options: ImportOptions) -> None:
+        self._archive = archive
+        self._transformer = transformer
+        self._options = options
+        self._report = ImportReport()
+
+    def run(self, files: Sequence[Found], tell: Tell) -> ImportReport:
+        """Read and commit everything that is not in the archive yet; Ctrl-C stops after what is in memory."""
+        started = time.monotonic()
+        binder = Binder(
+            self._archive, self._options.max_line_bytes, OPEN_FILES, threading.Lock(), time.monotonic
+        )
+        try:
+            followed = self._bind(binder, [file for file in files if self._wanted(file)])
+            self._archive_all(self._batches(binder, followed), tell)
+        finally:
+            for entry in list(binder.files.values()):
+                binder.close(entry)
+            self._archive.commit_sealed()
+        self._report.seconds = time.monotonic() - started
+        return self._report
+
+    # Which files
+
+    def _wanted(self, found: Found) -> bool:
+        """Return whether a file is to be read; if not, say why."""
+        path = os.fsdecode(found.path)
+        try:
+            fd = os.open(found.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            self._leave(path, error.strerror or "cannot be read", trouble=True)
+            return False
+        try:
+            if os.pread(fd, 6, 0).startswith(_COMPRESSED):
+                self._leave(path, "is compressed: decompress it first", trouble=True)
+                return False
+            original = self._original(fd, found)
+        finally:
+            os.close(fd)
+        if original is not None:
+            self._leave(path, f"repeats {original}, which is in the archive", trouble=False)
+        return original is None
+
+    def _original(self, fd: int, found: Found) -> str | None:
+        """Return the archived file of which this one only repeats the beginning."""
+        candidate = Candidate.of(fd, internal=False)
+        for state in self._archive.sources.values():
+            shorter = state.head_length <= candidate.size < state.offset
+            if not shorter or not state.head_length or found.key == (state.device, state.inode):
+                continue
+            if candidate.head(state.head_length) == state.head and _still_there(state, fd, candidate.size):
+                return state.path
+        return None
+
+    def _bind(self, binder: Binder, files: list[Found]) -> list[Followed]:
+        """Find the source of each file, by the daemon's rules, and return them in the order of their days."""
+        now = time.monotonic()
+        scan = Scan(tuple(files), (), ())
+        binder.reconcile(scan, now, _leave_alone, _leave_alone)
+        # Short files may well begin alike by chance: after its wait the daemon reads them too.
+        binder.reconcile(scan, now + SMALL_COPY_WAIT_SECONDS, _leave_alone, _leave_alone)
+        for held in binder.held.values():
+            self._leave(os.fsdecode(held.found.path), f"repeats {held.original}", trouble=False)
+        followed = list(binder.files.values())
+        self._report.files = len(followed)
+        self._report.known_bytes = sum(entry.reader.offset for entry in followed)
+        return sorted(followed, key=lambda entry: (entry.date_us or 0, entry.path))
+
+    def _leave(self, path: str, reason: str, *, trouble: bool) -> None:
+        self._report.left_out.append(LeftOut(path, reason, trouble))
+
+    # Reading
+
+    def _batches(self, binder: Binder, files: Sequence[Followed]) -> Iterator[list[Chunk]]:
+        """Yield the unread lines of all files, file by file, in batches."""
+        batch: list[Chunk] = []
+        held = 0
+        for followed in files:
+            try:
+                for chunk in self._chunks(binder, followed):
+                    batch.append(chunk)
+                    held += len(chunk.data)
+                    if held >= self._options.batch_bytes:
+                        yield batch
+                        batch, held = [], 0
+            except RewrittenError:
+                self._leave(os.fsdecode(followed.path), "was rewritten while it was read", trouble=True)
+            except OSError as error:
+                self._leave(os.fsdecode(followed.path), error.strerror or "cannot be read", trouble=True)
+            binder.close(followed)
+        if batch:
+            yield batch
+
+    def _chunks(self, binder: Binder, followed: Followed) -> Iterator[Chunk]:
+        if not binder.reopen(followed):
+            self._leave(os.fsdecode(followed.path), "is gone", trouble=True)
+            return
+        while True:
+            before = followed.reader.position
+            span = followed.reader.read(followed.size, finish=self._options.final)
+            if span is not None:
+                yield self._chunk(followed, span)
+            elif followed.reader.position == before:
+                break
+        if followed.unread:
+            reason = f"the last {followed.unread} bytes have no newline yet (--final takes them)"
+            self._leave(os.fsdecode(followed.path), reason, trouble=False)
+
+    def _chunk(self, followed: Followed, span: Span) -> Chunk:
+        """Return a span as a chunk of its source; the first one of a new file makes it a source."""
+        place, now_us = followed.place(), time.time_ns() // 1000
+        if followed.known is None:
+            seen = SourceSeen(
+                path=place.path,
+                file=followed.file,
+                device=followed.device,
+                inode=followed.inode,
+                generation=followed.generation,
+                head=span.mark.head,
+                head_length=span.mark.head_length,
+                internal=False,
+                profile=followed.root.profile,
+                file_date_us=followed.date_us,
+                first_seen_us=now_us,
+            )
+            followed.known = Known.new(self._archive.register(seen), place, span.mark)
+        followed.known.advance(span.mark, span.end, place)
+        return Chunk(
+            source=followed.known.source,
+            start=span.start,
+            end=span.end,
+            data=span.data,
+            mark=span.mark,
+            place=place,
+            oversize=span.oversize,
+            nul_bytes=span.nul_bytes,
+            torn=span.torn,
+            read_at_us=now_us,
+        )
+
+    # Parsing and writing
+
+    def _archive_all(self, batches: Iterator[list[Chunk]], tell: Tell) -> None:
+        """Send batches through the parsing and the writing thread."""
+        parsing: tuple[Future[Parsed], list[Chunk]] | None = None
+        writing: Future[None] | None = None
+        with ThreadPoolExecutor(1, "parse") as parser, ThreadPoolExecutor(1, "write") as writer:
+            try:
+                for batch in batches:
+                    if parsing is not None:
+                        writing = self._hand_over(parsing, writing, writer, tell)
+                    parsing = parser.submit(self._transformer.parse, batch), batch
+            except KeyboardInterrupt:
+                self._report.interrupted = True
+            if parsing is not None:
+                writing = self._hand_over(parsing, writing, writer, tell)
+            if writing is not None:
+                writing.result()
+
+    def _hand_over(
+        self,
+        parsing: tuple[Future[Parsed], list[Chunk]],
+        writing: Future[None] | None,
+        writer: ThreadPoolExecutor,
+        tell: Tell,
+    ) -> Future[None]:
+        future, batch = parsing
+        parsed = future.result()
+        if writing is not None:
+            writing.result()
+        return writer.submit(self._write, parsed, batch, tell)
+
+    def _write(self, parsed: Parsed, batch: list[Chunk], tell: Tell) -> None:
+        self._archive.append_sealed(parsed, batch)
+        if self._archive.bulk_bytes() >= self._options.commit_bytes:
+            self._archive.commit_sealed()
+        report = self._report
+        report.bytes += sum(chunk.end - chunk.start for chunk in batch)
+        for counts in parsed.counts:
+            report.counts += counts
+        for rule, hits in parsed.redactions.items():
+            report.redactions[rule] = report.redactions.get(rule, 0) + hits
+        tell(report.bytes, report.counts)
+
+
+def _leave_alone(_followed: Followed, _now: float) -> None:
+    """Files at rest are not looked at again."""
+
+
+def _still_there(state: SourceState, fd: int, size: int) -> bool:
+    """Return whether a source's file still exists and begins with the first ``size`` bytes of ``fd``."""
+    with suppress(OSError):
+        original = os.open(os.fsencode(state.path), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            info = os.fstat(original)
+            return (info.st_dev, info.st_ino) == (state.device, state.inode) and same_bytes(
+                fd, original, size
+            )
+        finally:
+            os.close(original)
+    return False

@@ -1,0 +1,56 @@
+"""Turns the settings into the options of each part. Parts define their options themselves and know no settings."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from daemon.discovery import Root
+
+if TYPE_CHECKING:  # a command imports only the parts it uses
+    from daemon.settings import Settings
+    from storage.archive import ArchiveOptions
+    from storage.transform import ParseOptions
+
+
+def roots(settings: Settings) -> tuple[Root, ...]:
+    """Return the followed folders."""
+    logs = settings.logs
+    profiles = {os.path.normpath(folder): profile for folder, profile in logs.profiles.items()}
+    return tuple(
+        Root(
+            path=os.fsencode(folder),
+            include=logs.include,
+            exclude=logs.exclude,
+            profile=profiles.get(folder, logs.profile),
+        )
+        for folder in logs.directories
+    )
+
+
+def archive_options(settings: Settings) -> ArchiveOptions:
+    """Return how the archive is written."""
+    from storage.archive import ArchiveOptions
+
+    archive = settings.archive
+    return ArchiveOptions(
+        path=archive.path,
+        node=archive.node,
+        commit_bytes=archive.commit_bytes,
+        commit_seconds=archive.commit_seconds,
+        seal_bytes=archive.seal_bytes,
+        seal_seconds=archive.seal_seconds,
+        fold_files=archive.fold_files,
+        grace_seconds=archive.grace_seconds,
+    )
+
+
+def parse_options(settings: Settings) -> ParseOptions:
+    """Return how lines are read."""
+    from storage.transform import ParseOptions
+
+    return ParseOptions(
+        node=settings.archive.node,
+        timezone=settings.logs.timezone,
+        memory_limit_mb=settings.archive.memory_limit_mb,
+    )
