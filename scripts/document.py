@@ -19,6 +19,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from daemon.metrics import METRICS, PREFIX, MetricKind  # noqa: E402 - the path comes first
 from parsers.batch import Counts  # noqa: E402 - the path comes first
 from parsers.columns import REJECT_SCHEMA  # noqa: E402
 from parsers.event import describe  # noqa: E402
@@ -94,6 +95,24 @@ def members(kind: Any) -> str:
     return table(("field", "type"), rows)
 
 
+# What the exposition format appends to a counter's name and calls the kinds.
+KINDS_OF_METRIC: dict[MetricKind, tuple[str, str]] = {
+    "count": ("_total", "counter"),
+    "gauge": ("", "gauge"),
+    "seconds": ("", "histogram"),
+}
+
+
+def metrics() -> str:
+    """Return every metric under the name it has in `/metrics`."""
+    rows = []
+    for metric in METRICS:
+        suffix, kind = KINDS_OF_METRIC[metric.kind]
+        name = f"{PREFIX}{metric.name.removesuffix(suffix)}{suffix}"
+        rows.append((f"`{name}`", kind, ", ".join(f"`{label}`" for label in metric.labels), metric.help))
+    return table(("metric", "kind", "labels", "meaning"), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "columns": columns,
     "rejects": rejects,
@@ -102,6 +121,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "kinds": kinds,
     "file": lambda: members(File),
     "range": lambda: members(Range),
+    "metrics": metrics,
 }
 
 
