@@ -64,9 +64,11 @@ def installed(wheel, tmp_path_factory):
 
 def _run(python: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     bare = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    return subprocess.run(
-        [python, *arguments], cwd=python.parent, env=bare, check=True, capture_output=True, text=True
+    run = subprocess.run(
+        [python, *arguments], cwd=python.parent, env=bare, capture_output=True, text=True, check=False
     )
+    assert run.returncode == 0, run.stderr
+    return run
 
 
 def test_the_wheel_brings_two_names_and_nothing_else(wheel):
@@ -92,9 +94,12 @@ def test_the_wheel_is_complete(wheel):
 
 # Uses what each neighbour is for: a daemon context that opens and closes, and an application that answers.
 _NEIGHBOURS_WORK = """
-import daemon, web
-with daemon.DaemonContext(detach_process=False, umask=0o022, files_preserve=range(256)):
-    pass
+import sys, daemon, web
+context = daemon.DaemonContext(
+    detach_process=False, files_preserve=[*range(256)], stdout=sys.stdout, stderr=sys.stderr
+)
+with context:
+    assert context.is_open
 
 class hello:
     def GET(self):
