@@ -296,7 +296,7 @@ class Archive:
                 return self.snapshot
             started = time.monotonic()
             try:
-                stage(self._fs, self.layout, cut, self._delta)
+                stage(self._fs, self.layout, cut, rollups.delta)
                 if sync_sources is not None:
                     sync_sources(sorted(cut.ranges))
                 self._record_commit(cut)
@@ -384,7 +384,7 @@ class Archive:
             if self._bulk is None:
                 self.commit()
                 self.seal()
-                self._bulk = Bulk(SealedWriter(self._fs, self.layout, self._delta))
+                self._bulk = Bulk(SealedWriter(self._fs, self.layout, rollups.delta))
             bulk = self._bulk
             with self._memory:
                 touched = self._continued(parsed, chunks)
@@ -415,7 +415,7 @@ class Archive:
                 self._pending = {}
             try:
                 bulk.flush()
-                stage(self._fs, self.layout, cut, self._delta)  # rejects only: there are no hot events
+                stage(self._fs, self.layout, cut, rollups.delta)  # rejects only: there are no hot events
                 cut.files.extend(bulk.writer.finish())
                 cut.max_seq_internal, cut.max_seq_external = self._max_seq[True], self._max_seq[False]
                 self._record_commit(cut, sealed_seq=0 if cut.rejects else cut.max_seq)
@@ -450,7 +450,7 @@ class Archive:
             if len(live) <= self.options.fold_files:
                 return False
             chosen = _cheapest_run(live, self.options.fold_files // 2)
-            stager = Stager(self._fs, self.layout, self._delta)
+            stager = Stager(self._fs, self.layout, rollups.delta)
             added = self._staged(stager, lambda: stager.fold(chosen, self._state.n))
             self._exchange("fold", added, self._with_rollups(chosen))
             return True
@@ -462,7 +462,7 @@ class Archive:
             if not events and not rejects:
                 return 0
             started = time.monotonic()
-            stager = Stager(self._fs, self.layout, self._delta)
+            stager = Stager(self._fs, self.layout, rollups.delta)
             added = self._staged(stager, lambda: stager.seal(events, rejects))
             self._exchange(
                 "seal", added, [*self._with_rollups(events), *rejects], sealed_seq=self._state.max_seq
@@ -544,9 +544,6 @@ class Archive:
     def _with_rollups(self, events: Sequence[File]) -> list[File]:
         paths = {file.path for file in events}
         return [*events, *(f for f in self._own_files() if f.kind == "rollup" and f.covers in paths)]
-
-    def _delta(self, events: pa.Table) -> pa.Table:
-        return rollups.delta(None, events)  # type: ignore[arg-type]
 
     # Snapshots
 

@@ -25,7 +25,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -33,7 +32,9 @@ import pyarrow.compute as pc
 
 from parsers.columns import TIMESTAMP
 
-QUARTER_US = 900_000_000  # 15 minutes: every time zone's offset is a multiple of it, so trends align in any zone
+QUARTER_US = (
+    900_000_000  # 15 minutes: every time zone's offset is a multiple of it, so trends align in any zone
+)
 HOUR_US = 3_600_000_000
 DAY_US = 86_400_000_000
 HEAVY_KEYS = 1024  # a file with at most so many addresses or entities keeps them all
@@ -101,17 +102,18 @@ class _Packed:
     steps: tuple[int | _Ints, ...]  # a factor, or the values that a renumbering stands for
 
 
-def delta(cursor: duckdb.DuckDBPyConnection, table: pa.Table) -> pa.Table:
+def delta(table: pa.Table) -> pa.Table:
     """Return the roll-up rows (ROLLUP_SCHEMA) that cover exactly the given event rows, in any order.
 
     Rows are turned into integer codes column by column and sorted as integers: three times cheaper than grouping
-    text in SQL, so ``cursor`` (which callers hold anyway) is not used at present.
+    text in SQL.
     """
-    del cursor
     if not table.num_rows:
         return ROLLUP_SCHEMA.empty_table()
     quarters: _Ints = table["timestamp"].cast(pa.int64()).to_numpy() // QUARTER_US
-    first = int(quarters.min()) // _QUARTERS_A_DAY * _QUARTERS_A_DAY  # a midnight: hours and days start at code zero
+    first = (
+        int(quarters.min()) // _QUARTERS_A_DAY * _QUARTERS_A_DAY
+    )  # a midnight: hours and days start at code zero
     quarters = quarters - first
     shared = {name: _encode(table[name]) for name in ("level", "category", "outcome", "internal", "tenant")}
     fine = {"action": _encode(table["action"]), "risk": _risk(table["risk_score"])}
@@ -129,7 +131,9 @@ def _encode(column: pa.ChunkedArray) -> _Coded:
     if column.null_count == len(column):
         return _Coded(np.zeros(len(column), np.int64), 1, pa.nulls(1, column.type))
     coded = pc.dictionary_encode(column.combine_chunks(), null_encoding="encode")
-    return _Coded(coded.indices.to_numpy(zero_copy_only=False).astype(np.int64), len(coded.dictionary), coded.dictionary)
+    return _Coded(
+        coded.indices.to_numpy(zero_copy_only=False).astype(np.int64), len(coded.dictionary), coded.dictionary
+    )
 
 
 def _risk(column: pa.ChunkedArray) -> _Coded:
@@ -189,7 +193,12 @@ def _counts(
 
 
 def _keyed(
-    family: Keyed, quarters: _Ints, first: int, kind: _Packed, shared: Mapping[str, _Coded], keys: Sequence[_Coded]
+    family: Keyed,
+    quarters: _Ints,
+    first: int,
+    kind: _Packed,
+    shared: Mapping[str, _Coded],
+    keys: Sequence[_Coded],
 ) -> pa.Table:
     """Return one family of counts by key; without its light keys if the family keeps heavy ones only."""
     buckets = quarters // family.quarters
@@ -212,13 +221,18 @@ def _keyed(
     rows = _rows(family.name, when[keep] * family.quarters + first, words, counts[keep])
     if not bound:
         return rows
-    rest = _rows(family.name, np.array([first]), {"internal": pa.array([False])}, np.zeros(1, np.int64), at_most=bound)
+    rest = _rows(
+        family.name, np.array([first]), {"internal": pa.array([False])}, np.zeros(1, np.int64), at_most=bound
+    )
     return pa.concat_tables([rows, rest])
 
 
 def _present(parts: Sequence[_Ints], keys: Sequence[_Coded], family: Keyed) -> npt.NDArray[np.bool_]:
     """Say which groups have a key: a user needs an id or a name, everything else its first column."""
-    found = [pc.is_valid(key.words).to_numpy(zero_copy_only=False)[part] for part, key in zip(parts, keys, strict=True)]
+    found = [
+        pc.is_valid(key.words).to_numpy(zero_copy_only=False)[part]
+        for part, key in zip(parts, keys, strict=True)
+    ]
     return np.logical_or(*found) if family.name == "users" else found[0]
 
 
@@ -242,7 +256,10 @@ def _heavy(
 def _words(kinds: _Ints, kind: _Packed, shared: Mapping[str, _Coded]) -> dict[str, pa.Array]:
     """Turn packed kinds back into the columns they were made of."""
     parts = _unpack(kinds, kind.steps)
-    return {name: column.words.take(pa.array(part)) for (name, column), part in zip(shared.items(), parts, strict=True)}
+    return {
+        name: column.words.take(pa.array(part))
+        for (name, column), part in zip(shared.items(), parts, strict=True)
+    }
 
 
 def _rows(
@@ -254,9 +271,12 @@ def _rows(
         "family": pa.array([family], pa.string()).take(pa.array(np.zeros(size, np.int64))),
         "bucket": pa.array(quarters * QUARTER_US).cast(TIMESTAMP),
         "events": pa.array(counts),
-        "at_most": pa.array([at_most] * size, pa.int64()) if at_most is not None else pa.nulls(size, pa.int64()),
+        "at_most": pa.array([at_most] * size, pa.int64())
+        if at_most is not None
+        else pa.nulls(size, pa.int64()),
         **words,
     }
     return pa.table(
-        [columns[f.name] if f.name in columns else pa.nulls(size, f.type) for f in ROLLUP_SCHEMA], schema=ROLLUP_SCHEMA
+        [columns[f.name] if f.name in columns else pa.nulls(size, f.type) for f in ROLLUP_SCHEMA],
+        schema=ROLLUP_SCHEMA,
     )

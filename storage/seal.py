@@ -22,7 +22,7 @@ _SCHEMA = {"events": EVENT_SCHEMA, "rejects": REJECT_SCHEMA}
 
 # What `storage.rollups.delta` reads of a row. A roll-up must be made of all rows of its file at once (which keys are
 # heavy depends on all of them), so these columns are kept until the file is finished.
-_COUNTED = (
+COUNTED = (
     "timestamp",
     "level",
     "category",
@@ -112,7 +112,7 @@ class Stager:
             for table in inputs.slices(positions):
                 file.write(table)
                 if kind == "events":
-                    counted.append(table.select(_COUNTED))
+                    counted.append(table.select(COUNTED))
             written = file.finish()
         except BaseException:
             file.abandon()
@@ -166,7 +166,7 @@ class SealedWriter:
             if sealing is None:
                 sealing = self._begin(key, table, low)
             sealing.file.write(table)
-            sealing.counted.append(table.select(_COUNTED))
+            sealing.counted.append(table.select(COUNTED))
             seqs = table.column("seq").to_numpy()
             sealing.max_time_us = high
             sealing.min_seq = min(sealing.min_seq, int(seqs.min()))

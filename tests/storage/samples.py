@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -196,9 +195,7 @@ def write_events(
     path = f"events/date={day}/{name}.parquet" if day else f"nodes/main/live/{name}.parquet"
     bloom = {"event_id": True, "correlation_id": True, "session_id": True}
     events = _write(root, path, table, row_group_rows, bloom_filter_options=bloom)
-    with duckdb.connect(config={"threads": 1}) as connection:
-        connection.execute("SET TimeZone='UTC'")
-        sums = delta(connection, table)
+    sums = delta(table)
     assert sums.schema.equals(ROLLUP_SCHEMA)
     low_time, high_time = _bounds(table, "timestamp")
     low_seq, high_seq = _bounds(table, "seq")
