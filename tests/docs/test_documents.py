@@ -1,6 +1,7 @@
 """The documents agree with the code: generated tables, links, and a mention of everything a user can name."""
 
 import importlib
+import importlib.util
 import re
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import pytest
 from tests.support import ROOT
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "client").rglob("*.md")])
+NAME = re.compile(r"`((?:daemon|web|storage|parsers)\.[a-z_]+)(?:\.([A-Za-z_]+))?`")
+FILE = re.compile(r"`((?:daemon|web|storage|parsers|tests|client|scripts|deploy)/[\w./-]+\.\w+)`")
 LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
 
 # Names of the places where packages come from, and paths of a developer's machine; written so that this file is clean.
@@ -56,6 +59,24 @@ def test_links_lead_somewhere(document):
     local = [link for link in links if link and "://" not in link]
 
     assert [link for link in local if not (document.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_names_of_the_code_exist(document):
+    """A module, class or file that a document names is there: documents do not outlive the code."""
+    text = document.read_text(encoding="utf-8")
+    missing = [
+        f"{module}.{name}" if name else module
+        for module, name in NAME.findall(text)
+        if (name or not importlib.util.find_spec(module)) and not hasattr(_loaded(module), name)
+    ]
+    missing += [path for path in FILE.findall(text) if not (ROOT / path).exists()]
+
+    assert missing == []
+
+
+def _loaded(module):
+    return importlib.import_module(module) if importlib.util.find_spec(module) else None
 
 
 def test_every_setting_is_documented():
