@@ -1,0 +1,50 @@
+"""``python -m benchmarks``: everything, one after the other, a few minutes with the defaults."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+
+from benchmarks.measure import DEFAULT_DATA, ROOT, BenchmarkError
+
+PARTS = ("ingest", "queries", "latency", "microbatch")
+
+
+def main() -> int:
+    """Run the parts asked for, each in a process of its own; stop at the first that fails."""
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument(
+        "parts", nargs="*", choices=[*PARTS, []], help=f"any of {', '.join(PARTS)}; default: all"
+    )
+    parser.add_argument("--events", type=int, default=1_000_000, help="for ingest and queries (1000000)")
+    parser.add_argument(
+        "--data", type=Path, default=DEFAULT_DATA, help="folder for what is generated (bench-data)"
+    )
+    given = parser.parse_args()
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; Python {platform.python_version()}, "
+        f"DuckDB {duckdb.__version__}. CPU figures are steadier than wall figures on a busy machine.",
+        flush=True,
+    )
+    for part in given.parts or PARTS:
+        events = ["--events", str(given.events)] if part in {"ingest", "queries"} else []
+        command = [sys.executable, "-m", f"benchmarks.{part}", "--data", str(given.data), *events]
+        print(f"\n== {part}", flush=True)
+        code = subprocess.run(command, cwd=ROOT, check=False).returncode
+        if code:
+            print(f"{part} failed", file=sys.stderr)
+            return code
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except BenchmarkError as error:
+        sys.exit(str(error))

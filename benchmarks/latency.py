@@ -1,0 +1,142 @@
+"""Append → visible: how long after its line was written an event is answered over HTTP, under a steady stream."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import statistics
+import sys
+import threading
+import time
+from pathlib import Path
+
+from benchmarks.daemon import Connection, Daemon
+from benchmarks.generate import lines
+from benchmarks.measure import DEFAULT_DATA, BenchmarkError, milliseconds, table
+
+RATE = 5_000  # events per second
+SECONDS = 30.0
+WARM_SECONDS = 3.0
+TICK_SECONDS = 0.01  # lines due are appended so often, one write each
+POLL_SECONDS = 0.004
+MARK_SECONDS = 0.1  # mean time between two measured events
+GIVE_UP_SECONDS = 30.0
+STOCK = 50_000  # different lines, then again from the first
+
+
+class Stream(threading.Thread):
+    """An application that appends ``rate`` events a second, one write each, and sometimes a marked one."""
+
+    def __init__(self, path: Path, rate: int) -> None:
+        super().__init__(daemon=True)
+        self.written = 0
+        self.behind = 0.0  # greatest delay of the stream itself, seconds
+        self._stock = lines(STOCK)
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+        self._rate = rate
+        self._stop = threading.Event()
+
+    def run(self) -> None:
+        """Append until told to stop."""
+        began = time.perf_counter()
+        while not self._stop.is_set():
+            due = int((time.perf_counter() - began) * self._rate)
+            self.behind = max(self.behind, (due - self.written) / self._rate)
+            while self.written < due:
+                os.write(self._fd, self._stock[self.written % STOCK])
+                self.written += 1
+            time.sleep(TICK_SECONDS)
+
+    def mark(self, event_id: str) -> float:
+        """Append an event with this id and return when its write began."""
+        line = self._stock[0]
+        began = time.perf_counter()
+        os.write(self._fd, b'{"eventId":"%s"' % event_id.encode() + line[line.index(b',"correlationId"') :])
+        return began
+
+    def stop(self) -> None:
+        """Stop and wait."""
+        self._stop.set()
+        self.join()
+        os.close(self._fd)
+
+
+def measure(data: Path, rate: int = RATE, seconds: float = SECONDS) -> None:
+    """Print percentiles of append → visible at ``rate`` events per second."""
+    folder = data / "latency"
+    shutil.rmtree(folder, ignore_errors=True)
+    logs = folder / "logs"
+    with Daemon.over(folder / "archive", logs, folder) as daemon, daemon.connect() as connection:
+        stream = Stream(logs / f"app-{time.strftime('%Y-%m-%d', time.gmtime())}.jsonl", rate)
+        stream.start()
+        time.sleep(WARM_SECONDS)
+        cpu, began = daemon.cpu_seconds(), time.perf_counter()
+        found = _delays(stream, connection, seconds)
+        used = (daemon.cpu_seconds() - cpu) / (time.perf_counter() - began)
+        stream.stop()
+        total = _settled(connection, stream.written + len(found))
+        peak = daemon.peak_bytes()
+    ordered = sorted(found)
+    cuts = statistics.quantiles(ordered, n=100, method="inclusive")
+    row = [
+        f"{rate:,} events/s",
+        str(len(found)),
+        *(milliseconds(cuts[point - 1]) for point in (50, 95, 99)),
+        milliseconds(ordered[-1]),
+    ]
+    row += [f"{used:.0%}", f"{peak / 2**20:,.0f}", milliseconds(stream.behind)]
+    heads = (
+        "append → visible over HTTP",
+        "samples",
+        "p50 ms",
+        "p95 ms",
+        "p99 ms",
+        "max ms",
+        "CPU of one core",
+        "peak MiB",
+        "writer late ms",
+    )
+    table("Freshness (polling included: every 4 ms and the time of an answer)", heads, [row])
+    print(f"  all {total:,} lines were answered for")
+
+
+def _delays(stream: Stream, connection: Connection, seconds: float) -> list[float]:
+    chance = random.Random(7)
+    found: list[float] = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        time.sleep(chance.expovariate(1 / MARK_SECONDS))
+        name = f"mark-{len(found)}"
+        began = stream.mark(name)
+        while connection.status(f"/api/v1/events/{name}") != 200:
+            if time.perf_counter() - began > GIVE_UP_SECONDS:
+                raise BenchmarkError(f"{name} was not visible after {GIVE_UP_SECONDS:.0f} s")
+            time.sleep(POLL_SECONDS)
+        found.append(time.perf_counter() - began)
+    return found
+
+
+def _settled(connection: Connection, expected: int) -> int:
+    deadline = time.perf_counter() + GIVE_UP_SECONDS
+    while (total := int(connection.json("/api/v1/events?limit=1")["total"])) != expected:
+        if time.perf_counter() > deadline:
+            raise BenchmarkError(f"{expected} lines were written, {total} events are there")
+        time.sleep(0.1)
+    return total
+
+
+def main() -> int:
+    """Measure once."""
+    parser = argparse.ArgumentParser(prog="benchmarks.latency", description=__doc__)
+    parser.add_argument("--rate", type=int, default=RATE, help="events per second")
+    parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--data", type=Path, default=DEFAULT_DATA)
+    given = parser.parse_args()
+    measure(given.data, given.rate, given.seconds)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

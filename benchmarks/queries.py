@@ -1,0 +1,153 @@
+"""The questions people ask, over HTTP, beside the same questions in plain SQL over the same Parquet in the same run.
+
+Over HTTP the time includes the server's JSON; in plain SQL it ends when DuckDB has handed over the rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlencode
+
+import duckdb
+
+from benchmarks import ingest
+from benchmarks.daemon import Connection, Daemon
+from benchmarks.measure import DEFAULT_DATA, MEGABYTE, median, milliseconds, ratio, table
+
+WEEK = {"start_date": "2026-11-16", "end_date": "2026-11-22"}
+DAYS = tuple(f"2026-11-{day}" for day in range(16, 23))
+TIMES = 7
+EXPORT_TIMES = 2
+DEEP_PAGE = 1_000
+PAGE = 50
+THREADS = 2  # of the plain DuckDB beside us, as the daemon has by default
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question: its letter, what it asks, how it is asked over HTTP, and the plain SQL for it."""
+
+    letter: str
+    text: str
+    ask: Callable[[Connection], object]
+    sql: tuple[str, ...]
+
+
+def measure(data: Path, events: int) -> None:
+    """Print the tables for an archive made by `ingest.measure`."""
+    archive = data / f"archive-{events}"
+    glob = f"{archive}/events/*/*.parquet"
+    with duckdb.connect() as plain, Daemon.over(archive, data / "no-logs", data / "settings") as daemon:
+        plain.execute(f"SET threads = {THREADS}")
+        plain.execute("SET TimeZone = 'UTC'")
+        plain.execute(
+            f"CREATE VIEW events AS SELECT * FROM read_parquet('{glob}', union_by_name = true) WHERE NOT internal"
+        )
+        with daemon.connect() as connection:
+            rows = [_row(question, connection, plain, daemon) for question in _questions(plain)]
+            heads = ("question", "HTTP ms", "CPU ms", "plain SQL ms", "SQL / HTTP")
+            table(f"Queries over {events:,} events (median of {TIMES}; above 1 we are faster)", heads, rows)
+            table(
+                f"Export of all {events:,} events",
+                ("j", "MB", "HTTP MB/s", "COPY MB/s", "HTTP / COPY"),
+                [_export(connection, plain, data, form) for form in ("csv", "ndjson")],
+            )
+        print(f"  peak memory of the daemon {daemon.peak_bytes() / 2**20:,.0f} MiB")
+
+
+def _row(
+    question: Question, connection: Connection, plain: duckdb.DuckDBPyConnection, daemon: Daemon
+) -> list[str]:
+    before = daemon.cpu_seconds()
+    ours = median(lambda: question.ask(connection), TIMES)
+    cpu = (daemon.cpu_seconds() - before) / (TIMES + 1)
+
+    def ask_plain() -> None:
+        for sql in question.sql:
+            plain.execute(sql).fetchall()
+
+    theirs = median(ask_plain, TIMES)
+    name = f"{question.letter}  {question.text}"
+    return [name, milliseconds(ours), milliseconds(cpu), milliseconds(theirs), ratio(theirs, ours)]
+
+
+def _questions(plain: duckdb.DuckDBPyConnection) -> tuple[Question, ...]:
+    found = plain.execute("SELECT event_id FROM events ORDER BY event_id LIMIT 1 OFFSET 1000").fetchone()
+    busiest = plain.execute(
+        "SELECT correlation_id FROM events GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT 1"
+    ).fetchone()
+    assert found is not None
+    assert busiest is not None
+    event, correlation = found[0], busiest[0]
+    newest = f"ORDER BY timestamp DESC, seq DESC LIMIT {PAGE}"
+    day = "timestamp >= TIMESTAMPTZ '2026-11-22 00:00:00+00' AND timestamp < TIMESTAMPTZ '2026-11-23 00:00:00+00'"
+    by_category = "SELECT category, level, count(*) FROM events GROUP BY ALL"
+    top_users = "SELECT username, count(*) AS n FROM events GROUP BY 1 ORDER BY n DESC LIMIT 10"
+    per_day = "SELECT timestamp::DATE, count(DISTINCT user_id) FROM events GROUP BY 1"
+    per_hour = "SELECT epoch_us(timestamp) // 3600000000, level, count(*) FROM events GROUP BY ALL"
+    fields = ("level", "category", "action", "username", "ip", "country_code", "entity_type", "status_code")
+    facets = tuple(
+        f"SELECT {field}, count(*) AS n FROM events GROUP BY 1 ORDER BY n DESC LIMIT 10" for field in fields
+    )
+    return (
+        Question("a", "errors of the last day, newest 50", _get("/events", level="error", start_date=DAYS[-1], end_date=DAYS[-1], limit=PAGE), (f"SELECT * FROM events WHERE level = 'error' AND {day} {newest}",)),
+        Question("b", "'suspicious' in any case, newest 50", _get("/events", search_query="suspicious", limit=PAGE), (f"SELECT * FROM events WHERE description ILIKE '%suspicious%' OR entity_name ILIKE '%suspicious%' OR username ILIKE '%suspicious%' {newest}",)),
+        Question("c", "one event by id", _get(f"/events/{event}"), (f"SELECT * FROM events WHERE event_id = '{event}'",)),
+        Question("d", "the week by category and level (statistics)", _get("/events/statistics", **WEEK), (by_category,)),
+        Question("e", "top ten users of the week (statistics)", _get("/events/statistics", **WEEK), (top_users,)),
+        Question("f", "distinct users of each day (seven statistics)", _each_day, (per_day,)),
+        Question("g", "the week per hour by level (statistics)", _get("/events/statistics", **WEEK), (per_hour,)),
+        Question("h", "all events of one correlation id", _get("/events", correlation_id=correlation, limit=PAGE), (f"SELECT * FROM events WHERE correlation_id = '{correlation}' ORDER BY timestamp DESC, seq DESC",)),
+        Question("i", "top ten of eight fields (statistics)", _get("/events/statistics", **WEEK), facets),
+        Question("*", "d, e, g and i: one answer of statistics holds all", _get("/events/statistics", **WEEK), (by_category, top_users, per_hour, *facets)),
+        Question("k", f"page {DEEP_PAGE} of {PAGE}", _get("/events", page=DEEP_PAGE, limit=PAGE), (f"SELECT * FROM events {newest} OFFSET {(DEEP_PAGE - 1) * PAGE}",)),
+        Question("l", "newest 50 of everything", _get("/events", limit=PAGE), (f"SELECT * FROM events {newest}",)),
+        Question("m", "an id that does not exist", lambda connection: connection.status("/api/v1/events/no-such-event"), ("SELECT * FROM events WHERE event_id = 'no-such-event'",)),
+    )  # fmt: skip
+
+
+def _get(path: str, **query: object) -> Callable[[Connection], object]:
+    address = f"/api/v1{path}" + (f"?{urlencode(query)}" if query else "")
+    return lambda connection: connection.bytes(address)
+
+
+def _each_day(connection: Connection) -> list[int]:
+    answers = (connection.json(f"/api/v1/events/statistics?start_date={day}&end_date={day}") for day in DAYS)
+    return [answer["totals"]["users"] for answer in answers]
+
+
+def _export(connection: Connection, plain: duckdb.DuckDBPyConnection, data: Path, form: str) -> list[str]:
+    sizes: list[int] = []
+    ours = median(
+        lambda: sizes.append(connection.drain(f"/api/v1/events/export?format={form}")), EXPORT_TIMES
+    )
+    target = data / f"export.{form}"
+    options = "FORMAT csv, HEADER" if form == "csv" else "FORMAT json"
+    theirs = median(
+        lambda: plain.execute(f"COPY (SELECT * FROM events) TO '{target}' ({options})"), EXPORT_TIMES
+    )
+    copied = target.stat().st_size
+    os.unlink(target)
+    rate, copy_rate = sizes[0] / MEGABYTE / ours, copied / MEGABYTE / theirs
+    return [form, f"{sizes[0] / MEGABYTE:,.0f}", f"{rate:,.0f}", f"{copy_rate:,.0f}", ratio(rate, copy_rate)]
+
+
+def main() -> int:
+    """Measure once, ingesting first if there is no archive yet."""
+    parser = argparse.ArgumentParser(prog="benchmarks.queries", description=__doc__)
+    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--data", type=Path, default=DEFAULT_DATA)
+    given = parser.parse_args()
+    if not (given.data / f"archive-{given.events}").exists():
+        ingest.measure(given.data, given.events)
+    measure(given.data, given.events)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
