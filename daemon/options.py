@@ -10,7 +10,9 @@ from daemon.discovery import Root
 if TYPE_CHECKING:  # a command imports only the parts it uses
     from daemon.settings import Settings
     from storage.archive import ArchiveOptions
+    from storage.engine import EngineOptions
     from storage.transform import ParseOptions
+    from web.keys import WebOptions
 
 
 def roots(settings: Settings) -> tuple[Root, ...]:
@@ -53,4 +55,29 @@ def parse_options(settings: Settings) -> ParseOptions:
         node=settings.archive.node,
         timezone=settings.logs.timezone,
         memory_limit_mb=settings.archive.memory_limit_mb,
+    )
+
+
+def engine_options(settings: Settings) -> EngineOptions:
+    """Return what queries may cost."""
+    from storage.engine import EngineOptions
+
+    query = settings.query
+    return EngineOptions(
+        threads=query.threads, memory_limit_mb=query.memory_limit_mb, deadline_seconds=query.deadline_seconds
+    )
+
+
+def web_options(settings: Settings, version: str) -> WebOptions:
+    """Return how the HTTP side is set up."""
+    from web.keys import WebOptions
+
+    web = settings.web
+    return WebOptions(
+        version=version,
+        host=web.host,
+        allowed_hosts=web.allowed_hosts,
+        page_limit=web.page_limit,
+        refresh_seconds=web.refresh_seconds,
+        statistics_cache_seconds=web.statistics_cache_seconds,
     )

@@ -2,7 +2,7 @@
 
 Everything here blocks and belongs to one thread (only `Tailer.sync` may be called from another): `daemon.pipeline`
 runs one turn after the other in it. Notices from the kernel only make a turn happen sooner; what is true is looked
-up: hot files four times a second, recently active ones every two seconds, all of them every ten.
+up: hot files four times a second, recently active ones every two seconds, the others with each listing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ HOT_SECONDS = 10.0  # a file that grew within this time is hot
 ACTIVE_SECONDS = 600.0
 HOT_EVERY_SECONDS = 0.25
 ACTIVE_EVERY_SECONDS = 2.0
-SCAN_EVERY_SECONDS = 10.0
+SCAN_SECONDS = 10.0
 SCAN_PAUSE_SECONDS = 0.05  # the least time between two listings, however many notices come
 SCAN_COST_FACTOR = 10  # listings take at most a tenth of the reader's time
 QUANTUM_BYTES = BLOCK_BYTES  # one file's share of a turn
@@ -39,10 +39,11 @@ _UNSYNCABLE = {errno.EINVAL, errno.EROFS, errno.ENOTSUP, errno.EBADF}
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A chunk, when its newest bytes were written (0 while catching up: unknown), and its place in the queue."""
+    """A chunk, how many lines it holds, when its newest bytes were written, and whether its file is a live one."""
 
     chunk: Chunk
-    written_us: int
+    lines: int
+    written_us: int  # wall clock in microseconds since 1970; 0 while catching up: unknown
     live: bool
 
 
@@ -87,7 +88,8 @@ class _Spanned:
             torn=span.torn,
             read_at_us=self.read_at_us,
         )
-        return Reading(chunk, self.followed.written_ns // 1000 if self.live else 0, self.live)
+        lines = span.data.count(b"\n") + 1
+        return Reading(chunk, lines, self.followed.written_ns // 1000 if self.live else 0, self.live)
 
 
 def _seen(spanned: _Spanned) -> SourceSeen:
@@ -110,11 +112,12 @@ def _seen(spanned: _Spanned) -> SourceSeen:
 
 @dataclass(frozen=True, slots=True)
 class TailOptions:
-    """``max_line_bytes`` without the newline; ``max_open_files`` descriptors are kept at most."""
+    """``max_line_bytes`` without the newline; ``max_open_files`` descriptors are kept; listings every ``scan_seconds``."""
 
     roots: tuple[Root, ...]
     max_line_bytes: int = 1 << 20
     max_open_files: int = 512
+    scan_seconds: float = SCAN_SECONDS
 
 
 class Tailer:
@@ -181,7 +184,7 @@ class Tailer:
         if self._scan_due <= now or (self._scan_wanted and self._scan_not_before <= now):
             self._scan()
         if closing:
-            self._live.extend(f for f in self.files if f.unread and f.fate is Fate.UNLINKED)
+            self._only_unlinked()
         self._read_fairly(turn, min(room, TURN_BYTES), closing=closing)
         self._release()
         turn.notes = self._binder.take_notes()
@@ -189,6 +192,12 @@ class Tailer:
         turn.more = bool(self._live or self._behind)
         turn.wait = self._wait(turn)
         return turn
+
+    def _only_unlinked(self) -> None:
+        """Leave everything to the next start but files that will not be there then."""
+        self._live = deque(f for f in self._binder.away if f.unread and f.fate is Fate.UNLINKED)
+        self._behind.clear()
+        self._queued = set(self._live)
 
     def _wait(self, turn: Turn) -> float:
         if turn.more:
@@ -290,7 +299,7 @@ class Tailer:
                 self._look(known, started)
         ended = self._clock()
         self._scan_wanted = False
-        self._scan_due = ended + SCAN_EVERY_SECONDS
+        self._scan_due = ended + self._options.scan_seconds
         self._scan_not_before = ended + max(SCAN_PAUSE_SECONDS, SCAN_COST_FACTOR * (ended - started))
         if self._binder.rescan_soon:
             self._scan_due = min(self._scan_due, ended + ACTIVE_EVERY_SECONDS)
@@ -377,6 +386,23 @@ class Tailer:
 
     def _committed(self, followed: Followed) -> bool:
         return self._binder.committed(followed)
+
+    def remove_older(self, before_us: int) -> list[str]:
+        """Remove files that were last written before a time and whose every byte is committed; returns their paths.
+
+        Never the daemon's own log. Raises OSError when a file cannot be removed.
+        """
+        removed: list[str] = []
+        for followed in list(self.files):
+            old = max(followed.written_ns // 1000, followed.date_us or 0) < before_us
+            if not old or followed.root.internal or followed.unread or not self._committed(followed):
+                continue
+            info = os.stat(followed.path)
+            if (info.st_dev, info.st_ino, info.st_size) == (*followed.key, followed.reader.offset):
+                os.unlink(followed.path)
+                self._binder.forget(followed)
+                removed.append(os.fsdecode(followed.path))
+        return removed
 
     def sync(self, sids: Sequence[str]) -> None:
         """Make the bytes of some sources durable, in parallel; any thread. Raises OSError if one cannot be."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from daemon.discovery import Root
-from daemon.tailer import TailOptions, Tailer
+from daemon.tailer import Tailer, TailOptions
 from tests.daemon.collector import Collector
 
 

@@ -1,0 +1,159 @@
+"""The control socket: how commands talk to the daemon that runs. Only its own user reaches it (mode 0600).
+
+`POST /seal`, `/flush`, `/cleanup`, `GET /status`, all JSON. `call` is the client's side; it needs no aiohttp.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Protocol
+
+import orjson
+
+if TYPE_CHECKING:  # commands import this module and must start fast
+    from aiohttp import web
+
+    from storage.retention import DropReport
+
+SOCKET_MODE = 0o600
+CALL_SECONDS = 300.0  # sealing a large backlog takes a while
+
+
+class Controlled(Protocol):
+    """What the socket can ask of the daemon."""
+
+    def status(self) -> Mapping[str, Any]:
+        """Return facts."""
+
+    async def seal(self) -> int:
+        """Seal everything."""
+
+    async def flush(self) -> int:
+        """Commit everything."""
+
+    async def cleanup(self, before_day: str, *, dry_run: bool) -> DropReport:
+        """Drop old days."""
+
+
+class ControlError(Exception):
+    """The daemon could not do what was asked; the message is for people."""
+
+
+@contextmanager
+def _reachable(path: str) -> Iterator[str]:
+    """Give a short name for a socket's path: the kernel takes 107 bytes, archives may lie deeper."""
+    folder = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{os.path.basename(path)}"
+    finally:
+        os.close(folder)
+
+
+def call(
+    path: str,
+    method: str,
+    target: str,
+    body: Mapping[str, Any] | None = None,
+    *,
+    seconds: float = CALL_SECONDS,
+) -> dict[str, Any]:
+    """Ask the running daemon and return its answer. Blocks.
+
+    Raises ConnectionError or FileNotFoundError when no daemon runs, ControlError with the daemon's own words.
+    """
+    connection = http.client.HTTPConnection("watchkeep", timeout=seconds)
+    with _reachable(path) as short, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as plain:
+        plain.settimeout(seconds)
+        plain.connect(short)
+        connection.sock = plain
+        connection.request(method, target, orjson.dumps(body or {}), {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        answer: dict[str, Any] = orjson.loads(response.read())
+    if response.status >= http.client.BAD_REQUEST:
+        raise ControlError(answer.get("error", f"status {response.status}"))
+    return answer
+
+
+def create_app(daemon: Controlled) -> web.Application:
+    """Return the application behind the socket."""
+    from aiohttp import web
+
+    @web.middleware
+    async def failures(request: web.Request, handler: Any) -> web.StreamResponse:
+        try:
+            response: web.StreamResponse = await handler(request)
+        except web.HTTPException:
+            raise
+        except Exception as error:  # noqa: BLE001 - the one who asked gets the reason
+            return web.json_response({"error": str(error)}, status=500)
+        return response
+
+    async def status(_request: web.Request) -> web.Response:
+        return web.json_response(dict(daemon.status()))
+
+    async def seal(_request: web.Request) -> web.Response:
+        return web.json_response({"files": await daemon.seal()})
+
+    async def flush(_request: web.Request) -> web.Response:
+        return web.json_response({"seq": await daemon.flush()})
+
+    async def cleanup(request: web.Request) -> web.Response:
+        asked = await request.json()
+        report = await daemon.cleanup(str(asked["before_day"]), dry_run=bool(asked.get("dry_run", True)))
+        return web.json_response(
+            {
+                "days": [day.day for day in report.days],
+                "files": report.files,
+                "rows": report.rows,
+                "bytes": report.bytes,
+            }
+        )
+
+    app = web.Application(middlewares=[failures])
+    app.add_routes(
+        [
+            web.get("/status", status),
+            web.post("/seal", seal),
+            web.post("/flush", flush),
+            web.post("/cleanup", cleanup),
+        ]
+    )
+    return app
+
+
+class ControlSocket:
+    """Serves the control application while the daemon runs."""
+
+    def __init__(self, path: str, daemon: Controlled) -> None:
+        self._path = path
+        self._daemon = daemon
+        self._runner: web.AppRunner | None = None
+        self._socket: socket.socket | None = None
+
+    async def start(self) -> None:
+        """Listen. The archive's lock is held, so a socket that is there already was left by a process that died."""
+        from aiohttp import web
+
+        with suppress(FileNotFoundError):
+            os.unlink(self._path)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        before = os.umask(0o777 & ~SOCKET_MODE)
+        try:
+            with _reachable(self._path) as short:
+                self._socket.bind(short)
+        finally:
+            os.umask(before)
+        self._runner = web.AppRunner(create_app(self._daemon), access_log=None)
+        await self._runner.setup()
+        await web.SockSite(self._runner, self._socket).start()
+
+    async def stop(self) -> None:
+        """Stop listening and remove the socket."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+        with suppress(FileNotFoundError):
+            os.unlink(self._path)

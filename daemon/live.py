@@ -1,0 +1,214 @@
+"""The running daemon as the web side and the control socket see it: implements `web.status.Daemon`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from daemon.following import Fate, Followed
+from daemon.metrics import Metrics
+from daemon.pipeline import Pipeline
+from daemon.selflog import SelfLog
+from daemon.tailer import HOT_SECONDS, Tailer
+from daemon.upkeep import Upkeep
+from daemon.watcher import Watcher
+from parsers.batch import Counts
+from storage.archive import Archive
+from storage.retention import DropReport
+from web.status import LogFile, SourceStatus
+
+STUCK_SECONDS = 30.0  # without a completed turn the reader is stuck: turns come every two seconds at least
+REUSE_SECONDS = 0.5  # a list of sources is built at most this often
+SHOWN_SOURCES = 100  # files with a measurement of their own: those that lag most
+NO_COUNTS = Counts()
+
+
+class LiveDaemon:
+    """Answers at once from what is in memory. Belongs to the event loop."""
+
+    def __init__(
+        self,
+        *,
+        archive: Archive,
+        tailer: Tailer,
+        pipeline: Pipeline,
+        watcher: Watcher,
+        upkeep: Upkeep,
+        selflog: SelfLog,
+        metrics: Metrics,
+        version: str,
+    ) -> None:
+        self._archive = archive
+        self._tailer = tailer
+        self._pipeline = pipeline
+        self._watcher = watcher
+        self._upkeep = upkeep
+        self._selflog = selflog
+        self._metrics = metrics
+        self._version = version
+        self._started_us = time.time_ns() // 1000
+        self._before = {sid: state.counts for sid, state in archive.sources.items()}
+        self._sources: list[SourceStatus] = []
+        self._sources_until = 0.0
+        self.stopping = False
+        metrics.before_each(self._measure)
+
+    def sources(self) -> Sequence[SourceStatus]:
+        """Return every source that is followed or held back now, by path."""
+        now = time.monotonic()
+        if now >= self._sources_until:
+            found = [self._status(followed, now) for followed in list(self._tailer.files)]
+            found += [
+                SourceStatus(
+                    sid="",
+                    path=os.fsdecode(held.found.path),
+                    file=held.found.file,
+                    size=held.found.size,
+                    read=0,
+                    committed=0,
+                    lines=0,
+                    events=0,
+                    rejects=0,
+                    last_event_us=None,
+                    state="copy" if held.reported else "held",
+                    note=f"repeats {held.original}",
+                )
+                for held in list(self._tailer.binder.held.values())
+            ]
+            self._sources = sorted(found, key=lambda source: source.path)
+            self._sources_until = now + REUSE_SECONDS
+        return self._sources
+
+    def _status(self, followed: Followed, now: float) -> SourceStatus:
+        sid = followed.sid
+        committed = self._archive.sources.get(sid)
+        visible = self._pipeline.visible.get(sid)
+        durable = committed.offset if committed else 0
+        counts = self._before.get(sid, NO_COUNTS) + (visible.counts if visible else NO_COUNTS)
+        read = max(visible.end if visible else 0, durable)
+        return SourceStatus(
+            sid=sid,
+            path=os.fsdecode(followed.path),
+            file=followed.file,
+            size=followed.size,
+            read=read,
+            committed=durable,
+            lines=counts.lines,
+            events=counts.events,
+            rejects=counts.rejects,
+            last_event_us=visible.last_event_us if visible else None,
+            state=_state(followed, followed.size - read, now),
+            profile=followed.root.profile,
+            internal=followed.root.internal,
+            note=followed.trouble or ("" if followed.fate is Fate.PRESENT else str(followed.fate)),
+        )
+
+    def log_files(self) -> Sequence[LogFile]:
+        """Return the files that discovery admits and that still have a name there."""
+        return [
+            LogFile(
+                sid=followed.sid,
+                root=os.fsdecode(followed.root.path),
+                file=followed.file,
+                day=_day(followed.date_us),
+                internal=followed.root.internal,
+                profile=followed.root.profile,
+            )
+            for followed in list(self._tailer.files)
+            if followed.fate not in {Fate.UNLINKED, Fate.MOVED}
+        ]
+
+    def ready(self) -> tuple[bool, str]:
+        """Return whether lines get into the archive, and if not, why."""
+        if self.stopping:
+            return False, "the daemon is stopping"
+        for stage, reason in self._pipeline.trouble.items():
+            return False, f"the {stage} stage does not get on: {reason}"
+        silent = time.monotonic() - self._pipeline.progress
+        if silent > STUCK_SECONDS:
+            return False, f"no file was looked at for {silent:.0f} s"
+        return True, ""
+
+    def status(self) -> Mapping[str, Any]:
+        """Return what only the running daemon knows, for `/status`."""
+        state = self._archive.state
+        ready, reason = self.ready()
+        return {
+            "version": self._version,
+            "node": self._archive.options.node,
+            "started": _rfc3339(self._started_us),
+            "last_commit": _rfc3339(state.last_commit_us),
+            "ready": ready,
+            "reason": reason or None,
+            "gaps": state.gaps,
+            "gap_bytes": state.gap_bytes,
+            "queue_bytes": self._pipeline.queue.bytes,
+            "hot_bytes": self._archive.hot_bytes(),
+            "ledger_head": state.head,
+            "disk_free_bytes": self._upkeep.disk_free_bytes,
+            "watcher": self._watcher.trouble or "ok",
+            "problems": list(self._tailer.binder.problems),
+        }
+
+    def metrics(self) -> bytes:
+        """Return the Prometheus text exposition."""
+        return self._metrics.exposition()
+
+    def _measure(self) -> None:
+        sources = self.sources()
+        by_state: dict[str, int] = {}
+        for source in sources:
+            by_state[source.state] = by_state.get(source.state, 0) + 1
+        for name in ("sources", "source_size_bytes", "source_lag_bytes"):
+            self._metrics.clear(name)
+        for state, amount in by_state.items():
+            self._metrics.gauge("sources", amount, state=state)
+        self._metrics.gauge("lag_bytes", sum(source.lag_bytes for source in sources))
+        for source in sorted(sources, key=lambda s: -s.lag_bytes)[:SHOWN_SOURCES]:
+            self._metrics.gauge("source_size_bytes", source.size, source=source.file)
+            self._metrics.gauge("source_lag_bytes", source.lag_bytes, source=source.file)
+
+    async def audit(self, event: Mapping[str, Any], *, durable: bool = False) -> None:
+        """Append one event to the daemon's own log."""
+        await self._selflog.append(event, durable=durable)
+
+    async def cleanup(self, before_day: str, *, dry_run: bool) -> DropReport:
+        """Drop (or list) the sealed files of all days before ``before_day``."""
+        return await self._upkeep.drop(before_day, dry_run=dry_run)
+
+    async def seal(self) -> int:
+        """Make everything the files hold now visible, committed and sealed; returns how many files were made."""
+        await self._pipeline.caught_up()
+        await self._pipeline.commit()
+        return await self._upkeep.seal()
+
+    async def flush(self) -> int:
+        """Make everything the files hold now visible and committed; returns the seq up to which that holds."""
+        await self._pipeline.caught_up()
+        await self._pipeline.commit()
+        await asyncio.shield(self._upkeep.publish())
+        return self._archive.snapshot.seq
+
+
+def _state(followed: Followed, lag: int, now: float) -> str:
+    if followed.trouble:
+        return "failed"
+    if followed.fate in {Fate.UNLINKED, Fate.MOVED}:
+        return "gone"
+    if lag > 0 and followed.reader.position < followed.size and now - followed.changed_at > 1.0:
+        return "catching-up"
+    return "live" if now - followed.changed_at < HOT_SECONDS else "idle"
+
+
+def _rfc3339(us: int) -> str | None:
+    if not us:
+        return None
+    return datetime.fromtimestamp(us / 1e6, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _day(us: int | None) -> str | None:
+    return datetime.fromtimestamp(us / 1e6, UTC).strftime("%Y-%m-%d") if us is not None else None

@@ -1,0 +1,154 @@
+"""Every measurement the daemon makes, as one table; `Metrics` keeps them for Prometheus.
+
+The storage and web layers report by the names in this table through `storage.observer.Observer`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+PREFIX = "watchkeep_"
+MetricKind = Literal["count", "gauge", "seconds"]
+
+_FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2.5, 5, 10, 30)
+_SLOW = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One measurement: its name without the prefix, kind, meaning, labels, and bounds of a histogram in seconds."""
+
+    name: str
+    kind: MetricKind
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = _FAST
+
+
+# How a line can end. `lines` is the sum of the others; see `parsers.batch.Counts`.
+LINE_RESULTS = ("events", "rejects", "blanks", "oversize", "nul", "torn")
+
+METRICS: tuple[Metric, ...] = (
+    # Lines
+    Metric("lines", "count", "Lines by how they ended", ("result",)),
+    Metric("rejected_lines", "count", "Lines kept as rejects, by reason", ("reason",)),
+    Metric("redactions", "count", "Values replaced before anything was stored, by rule", ("rule",)),
+    Metric("read_bytes", "count", "Bytes read from log files"),
+    Metric("gaps", "count", "Times bytes were lost before they could be archived"),
+    Metric("gap_bytes", "count", "Bytes lost before they could be archived"),
+    Metric("copies", "count", "Files that only repeat another one and are not read"),
+    Metric("rewrites", "count", "Files that were truncated or overwritten"),
+    Metric("rotations", "count", "Files that were renamed or removed while they were followed"),
+    # The way in
+    Metric("visible_seconds", "seconds", "From the last write to a file until its lines answer queries"),
+    Metric("parse_seconds", "seconds", "Time to parse one batch", buckets=_SLOW),
+    Metric("append_seconds", "seconds", "Time to make one parsed batch visible"),
+    Metric("queue_bytes", "gauge", "Bytes read and not yet visible"),
+    Metric("hot_bytes", "gauge", "Bytes of memory that visible but uncommitted rows hold"),
+    Metric("sources", "gauge", "Files by what they are doing", ("state",)),
+    Metric("source_size_bytes", "gauge", "Size of a followed file", ("source",)),
+    Metric("source_lag_bytes", "gauge", "Bytes of a followed file that no query can see yet", ("source",)),
+    Metric("lag_bytes", "gauge", "Bytes that no query can see yet, over all files"),
+    Metric("watcher_restarts", "count", "Times the change notices of the system had to be set up again"),
+    Metric("pipeline_failures", "count", "Attempts to parse, append or commit that failed", ("stage",)),
+    Metric("loop_delay_seconds", "seconds", "How late the event loop ran a timer"),
+    # The archive
+    Metric("commit_seconds", "seconds", "Time of one commit", buckets=_SLOW),
+    Metric("commits_total", "count", "Commits"),
+    Metric("seal_seconds", "seconds", "Time to seal the live files", buckets=_SLOW),
+    Metric("fold_seconds", "seconds", "Time to fold live files", buckets=_SLOW),
+    Metric("publish_seconds", "seconds", "Time to write the view files", buckets=_SLOW),
+    Metric("upkeep_failures", "count", "Upkeep steps that failed", ("step",)),
+    Metric("archive_bytes", "gauge", "Bytes of committed files", ("kind", "state")),
+    Metric("archive_files", "gauge", "Committed files", ("kind", "state")),
+    Metric("archive_rows", "gauge", "Committed rows", ("kind",)),
+    Metric("disk_free_bytes", "gauge", "Free bytes where the archive lies"),
+    Metric("last_commit_timestamp_seconds", "gauge", "When the last commit became durable"),
+    Metric("removed_log_files", "count", "Log files removed by retention"),
+    # Queries and HTTP
+    Metric("query_seconds", "seconds", "Time to answer a question, by shape", ("shape",), _SLOW),
+    Metric("queries", "count", "Questions by shape and how they ended", ("shape", "result")),
+    Metric("queries_running", "gauge", "Questions being answered"),
+    Metric("queries_waiting", "gauge", "Questions that wait for a thread"),
+    Metric(
+        "http_request_seconds", "seconds", "Time to answer a request", ("method", "route", "status"), _SLOW
+    ),
+    Metric("http_requests_in_flight", "gauge", "Requests being answered"),
+    Metric("http_exports_aborted", "count", "Streamed answers cut off so that none looks whole", ("route",)),
+    Metric("http_requests_refused", "count", "Requests refused before they reached a handler", ("reason",)),
+)
+
+
+class Metrics:
+    """Implements `storage.observer.Observer`. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._counters: dict[str, Counter] = {}
+        self._gauges: dict[str, Gauge] = {}
+        self._histograms: dict[str, Histogram] = {}
+        self._unknown: set[str] = set()
+        self._before: list[Callable[[], None]] = []
+        for metric in METRICS:
+            name = PREFIX + metric.name
+            if metric.kind == "count":
+                self._counters[metric.name] = Counter(
+                    name, metric.help, metric.labels, registry=self._registry
+                )
+            elif metric.kind == "gauge":
+                self._gauges[metric.name] = Gauge(name, metric.help, metric.labels, registry=self._registry)
+            else:
+                self._histograms[metric.name] = Histogram(
+                    name, metric.help, metric.labels, buckets=metric.buckets, registry=self._registry
+                )
+
+    def count(self, name: str, amount: float = 1, **labels: str) -> None:
+        """Add to a counter."""
+        counter = self._counters.get(name)
+        if counter is None:
+            self._miss(name)
+        else:
+            (counter.labels(**labels) if labels else counter).inc(amount)
+
+    def seconds(self, name: str, value: float, **labels: str) -> None:
+        """Observe a duration."""
+        histogram = self._histograms.get(name)
+        if histogram is None:
+            self._miss(name)
+        else:
+            (histogram.labels(**labels) if labels else histogram).observe(value)
+
+    def gauge(self, name: str, value: float, **labels: str) -> None:
+        """Set a gauge."""
+        gauge = self._gauges.get(name)
+        if gauge is None:
+            self._miss(name)
+        else:
+            (gauge.labels(**labels) if labels else gauge).set(value)
+
+    def clear(self, name: str) -> None:
+        """Forget the labels of a gauge, before it is set anew."""
+        self._gauges[name].clear()
+
+    def before_each(self, refresh: Callable[[], None]) -> None:
+        """Call ``refresh`` before the measurements are written out; it must not block."""
+        self._before.append(refresh)
+
+    def exposition(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        for refresh in self._before:
+            refresh()
+        return generate_latest(self._registry)
+
+    def _miss(self, name: str) -> None:
+        # A measurement nobody listed must not fail a commit; a test holds that there is none.
+        if name not in self._unknown:
+            self._unknown.add(name)
+            _log.warning("a measurement is not in the table of metrics", extra={"metric": name})

@@ -1,0 +1,73 @@
+"""What the daemon says about itself, for operators: JSON lines on standard error or in a file, by stdlib logging.
+
+These are not events: nothing here is archived. The file must lie outside the followed folders.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import queue
+import traceback
+from datetime import UTC, datetime
+
+import orjson
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, the fields given as ``extra``, the error with its trace."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line = {
+            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line.update(
+            {key: value for key, value in vars(record).items() if key not in _STANDARD and value != ""}
+        )
+        if record.exc_info and record.exc_info[1] is not None:
+            error = record.exc_info[1]
+            line["error"] = f"{type(error).__name__}: {error}"
+            line["trace"] = "".join(traceback.format_exception(error))
+        elif record.exc_text:
+            line["trace"] = record.exc_text
+        return orjson.dumps(line, default=str).decode()
+
+
+class _Unformatted(logging.handlers.QueueHandler):
+    """Hands records over as they are: the thread that writes them formats them."""
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        return record
+
+
+class OwnLog:
+    """Sets up logging for the process; records are written by a thread of their own, never by the event loop."""
+
+    def __init__(self, *, level: str, file: str | None) -> None:
+        self._writer: logging.Handler = (
+            logging.FileHandler(file, encoding="utf-8") if file else logging.StreamHandler()
+        )
+        self._writer.setFormatter(JsonFormatter())
+        records: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+        self._handler = _Unformatted(records)
+        self._listener = logging.handlers.QueueListener(records, self._writer)
+        self._root = logging.getLogger()
+        self._root.addHandler(self._handler)
+        self.set_level(level)
+        self._listener.start()
+
+    def set_level(self, level: str) -> None:
+        """Say less or more from now on."""
+        self._root.setLevel(level.upper())
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._root.removeHandler(self._handler)
+        self._listener.stop()
+        self._writer.close()

@@ -1,0 +1,371 @@
+"""Lines on their way from files into the archive: read, parse, make visible, commit. Each stage has its own thread.
+
+Backpressure is not reading: the queue is bounded in bytes, and what was not read waits in its file. A stage that fails
+is tried again, loudly, with the same lines; nothing is skipped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol, TypeVar
+
+from aiofiles.ospath import wrap
+
+from daemon.binding import Note
+from daemon.queue import BATCH_LINES, ReadingQueue
+from daemon.tailer import Reading, Tailer, Turn
+from parsers.batch import Chunk, Counts, Parsed
+from storage.archive import Archive
+from storage.errors import ArchiveError
+from storage.observer import Observer
+
+QUEUE_BYTES = 64 << 20
+RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # pauses after one failure, two, …
+PACE_SECONDS = 0.02  # small batches are not parsed more often than this: a batch has a fixed cost
+PACE_LINES = 1000  # larger ones are not slowed down
+HOT_COMMITS = 2  # reading pauses when hot rows take so many times the size of a commit
+DRAIN_SECONDS = 2.0  # how long stopping waits for what was read already; the rest is read at the next start
+_MICROSECONDS = 1_000_000
+
+# What is tried again. Anything else is a mistake of ours: the process ends, and the next one begins from the ledger.
+# The parser promises to raise nothing for what a line holds, so whatever it raises has to do with the machine.
+_RETRIED: dict[str, tuple[type[Exception], ...]] = {
+    "parse": (Exception,),
+    "append": (ArchiveError, MemoryError),
+    "commit": (ArchiveError, OSError, MemoryError),
+}
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Parser(Protocol):
+    """What turns chunks into rows; blocking, one call at a time."""
+
+    def parse(self, chunks: Sequence[Chunk]) -> Parsed:
+        """Return what became of every line."""
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineOptions:
+    """Sizes in bytes, times in seconds."""
+
+    queue_bytes: int = QUEUE_BYTES
+    commit_bytes: int = 64 << 20
+    commit_seconds: float = 5.0
+
+
+@dataclass(slots=True)
+class Visible:
+    """How far a source answers queries, and its newest event."""
+
+    end: int = 0
+    counts: Counts = field(default_factory=Counts)  # since this process began
+    last_event_us: int | None = None
+
+
+class Pipeline:
+    """Moves lines from a tailer through a parser into an archive. Its methods belong to the event loop."""
+
+    def __init__(
+        self,
+        options: PipelineOptions,
+        tailer: Tailer,
+        parser: Parser,
+        archive: Archive,
+        observer: Observer,
+        *,
+        on_notes: Callable[[list[Note]], Awaitable[None]],
+        on_turn: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.queue = ReadingQueue(options.queue_bytes)
+        self.visible: dict[str, Visible] = {}
+        self.trouble: dict[str, str] = {}  # stage → why it does not get on
+        self.progress = 0.0  # monotonic, when the reader last completed a turn
+        self._options = options
+        self._tailer = tailer
+        self._parser = parser
+        self._archive = archive
+        self._observer = observer
+        self._on_notes = on_notes
+        self._on_turn = on_turn
+        self._wake = asyncio.Event()
+        self._touched: set[bytes] = set()
+        self._rescan = False
+        self._stopping = False
+        self._caught_up = asyncio.Event()
+        self._asked_caught_up = self._answer_caught_up = False
+        self._dirty = asyncio.Event()  # something is visible and not committed
+        self._dirty_since = 0.0
+        self._commit_wanted = asyncio.Event()
+        self._urgent_at = 0  # commit once so many readings are visible
+        self._drained = asyncio.Event()
+        self._threads = {
+            name: ThreadPoolExecutor(1, thread_name_prefix=name) for name in ("read", "parse", "commit")
+        }
+        self._turn = wrap(tailer.turn)
+
+    # From outside
+
+    def touch(self, paths: set[bytes]) -> None:
+        """Note that something was noticed about some paths; none at all asks for a look at everything."""
+        if paths:
+            self._touched |= paths
+        else:
+            self._rescan = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Move lines until `stop` was called and everything read is committed."""
+        self.progress = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            commits = group.create_task(self._commit_when_due(), name="commits")
+            group.create_task(self._read(), name="reader")
+            await self._work()
+            commits.cancel()  # `stop` makes the last commit
+        self._drained.set()
+
+    async def stop(self) -> None:
+        """Read nothing more, make visible what was read, commit it. Returns within a few seconds.
+
+        If the last commit fails, its lines are read again at the next start.
+        """
+        self._stopping = True
+        self._wake.set()
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS):
+                await self._drained.wait()
+        except TimeoutError:
+            self.queue.close(discard=True)
+            await self._drained.wait()
+        await self._in("commit", self._commit_once)
+
+    def close(self) -> None:
+        """End the threads."""
+        for threads in self._threads.values():
+            threads.shutdown(wait=True)
+
+    async def in_reader(self, work: Callable[[], T]) -> T:
+        """Run something in the thread that the tailer belongs to."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads["read"], work)
+
+    async def caught_up(self) -> None:
+        """Return when everything the files hold now is visible."""
+        self._caught_up.clear()
+        self._asked_caught_up = self._rescan = True
+        self._wake.set()
+        await self._caught_up.wait()
+
+    async def put(self, readings: Sequence[Reading]) -> None:
+        """Add readings that do not come from the tailer (a file given for import); waits for room."""
+        await self.queue.wait_for_room()
+        self.queue.put(readings)
+
+    async def commit(self) -> None:
+        """Commit what is visible now; raises what the archive raises."""
+        await self._in("commit", self._commit_once)
+
+    # Reading
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                await self.queue.wait_for_room()
+                turn = await self._take_turn()
+                if self._stopping and not turn.more:
+                    return
+                if not turn.more:
+                    await self._rest(turn)
+        finally:
+            self.queue.close()
+
+    async def _take_turn(self) -> Turn:
+        self._wake.clear()
+        touched, self._touched = self._touched, set()
+        rescan, self._rescan = self._rescan, False
+        turn: Turn = await self._turn(
+            touched,
+            room=self.queue.room,
+            rescan=rescan,
+            closing=self._stopping,
+            executor=self._threads["read"],
+        )
+        self.queue.put(turn.readings)
+        self._observer.count("read_bytes", sum(r.chunk.end - r.chunk.start for r in turn.readings))
+        self._observer.gauge("queue_bytes", self.queue.bytes)
+        self.progress = time.monotonic()
+        if turn.urgent:
+            self._urgent_at = self.queue.put_count
+            self._commit_if_urgent()
+        if turn.notes:
+            await self._on_notes(turn.notes)
+        if turn.trouble:
+            self._failed("register", turn.trouble)
+        else:
+            self.trouble.pop("register", None)
+        self._on_turn()
+        if self._asked_caught_up and rescan:
+            self._asked_caught_up, self._answer_caught_up = False, True
+        if self._answer_caught_up and not turn.more:
+            self._answer_caught_up = False
+            await self.queue.wait_until_done()
+            self._caught_up.set()
+        return turn
+
+    async def _rest(self, turn: Turn) -> None:
+        """Wait until something was noticed or is due."""
+        if turn.trouble:
+            await asyncio.sleep(RETRY_SECONDS[1])
+        try:
+            async with asyncio.timeout(max(turn.wait, PACE_SECONDS)):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    # Parsing, making visible
+
+    async def _work(self) -> None:
+        lines = BATCH_LINES
+        while batch := await self.queue.take(lines=lines):
+            started = time.monotonic()
+            await self._wait_for_commit_if_full()
+            chunks = [reading.chunk for reading in batch]
+            parsed = await self._persistently("parse", partial(self._parse, chunks))
+            await self._persistently("append", partial(self._append, parsed, chunks))
+            self._appended(batch, parsed)
+            spent = time.monotonic() - started
+            if (
+                sum(parsed.counts, Counts()).lines < PACE_LINES
+                and spent < PACE_SECONDS
+                and not self._stopping
+            ):
+                await asyncio.sleep(PACE_SECONDS - spent)
+
+    def _parse(self, chunks: Sequence[Chunk]) -> Parsed:
+        started = time.monotonic()
+        parsed = self._parser.parse(chunks)
+        self._observer.seconds("parse_seconds", time.monotonic() - started)
+        return parsed
+
+    def _append(self, parsed: Parsed, chunks: Sequence[Chunk]) -> None:
+        started = time.monotonic()
+        self._archive.append(parsed, chunks)
+        self._observer.seconds("append_seconds", time.monotonic() - started)
+
+    async def _wait_for_commit_if_full(self) -> None:
+        while self._archive.hot_bytes() > HOT_COMMITS * self._options.commit_bytes and not self._stopping:
+            self._commit_wanted.set()
+            await asyncio.sleep(PACE_SECONDS)
+
+    def _appended(self, batch: Sequence[Reading], parsed: Parsed) -> None:
+        now = time.time_ns() // 1000
+        self.queue.done(batch)
+        newest = _newest_events(parsed)
+        for reading, counts in zip(batch, parsed.counts, strict=True):
+            sid = reading.chunk.source.sid
+            visible = self.visible.setdefault(sid, Visible())
+            visible.end = reading.chunk.end
+            visible.counts += counts
+            visible.last_event_us = newest.get(sid, visible.last_event_us)
+            if reading.written_us:
+                self._observer.seconds("visible_seconds", max(0, now - reading.written_us) / _MICROSECONDS)
+        self._count(parsed)
+        if not self._dirty.is_set():
+            self._dirty_since = time.monotonic()
+            self._dirty.set()
+        hot_bytes = self._archive.hot_bytes()
+        self._observer.gauge("hot_bytes", hot_bytes)
+        self._observer.gauge("queue_bytes", self.queue.bytes)
+        if hot_bytes >= self._options.commit_bytes:
+            self._commit_wanted.set()
+        self._commit_if_urgent()
+
+    def _count(self, parsed: Parsed) -> None:
+        total = sum(parsed.counts, Counts())
+        for result in ("events", "rejects", "blanks", "oversize", "nul", "torn"):
+            if amount := getattr(total, result):
+                self._observer.count("lines", amount, result=result)
+        for rule, hits in parsed.redactions.items():
+            self._observer.count("redactions", hits, rule=rule)
+        if parsed.rejects.num_rows:
+            reasons = parsed.rejects["reason"].to_pylist()
+            for reason, amount in Counter(_family(str(reason)) for reason in reasons).items():
+                self._observer.count("rejected_lines", amount, reason=reason)
+
+    # Committing
+
+    def _commit_if_urgent(self) -> None:
+        if self._urgent_at and self.queue.done_count >= self._urgent_at:
+            self._urgent_at = 0
+            self._commit_wanted.set()
+
+    async def _commit_when_due(self) -> None:
+        while True:
+            await self._dirty.wait()
+            due = self._dirty_since + self._options.commit_seconds
+            try:
+                async with asyncio.timeout(max(0.0, due - time.monotonic())):
+                    await self._commit_wanted.wait()
+            except TimeoutError:
+                pass
+            self._commit_wanted.clear()
+            self._dirty.clear()
+            await self._persistently("commit", self._commit_once)
+
+    def _commit_once(self) -> None:
+        self._archive.commit(sync_sources=self._tailer.sync)
+
+    # Failing
+
+    async def _persistently(self, stage: str, work: Callable[[], T]) -> T:
+        """Run a stage in its thread until it succeeds; while it fails, nothing behind it moves."""
+        failures = 0
+        while True:
+            try:
+                result = await self._in("commit" if stage == "commit" else "parse", work)
+            except _RETRIED[stage] as error:
+                failures += 1
+                self._failed(stage, error)
+                if self._stopping:
+                    raise
+                await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS)) - 1])
+            else:
+                if self.trouble.pop(stage, None) is not None:
+                    _log.info("the %s stage works again", stage)
+                return result
+
+    def _failed(self, stage: str, error: Exception) -> None:
+        self.trouble[stage] = str(error)
+        self._observer.count("pipeline_failures", stage=stage)
+        _log.error(
+            "the %s stage failed and will be tried again; no line is skipped",
+            stage,
+            exc_info=error,
+            extra={"stage": stage, "hint": getattr(error, "hint", "")},
+        )
+
+    async def _in(self, thread: str, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads[thread], work)
+
+
+def _newest_events(parsed: Parsed) -> dict[str, int]:
+    """Return the time of each source's newest event, in microseconds since 1970."""
+    if not parsed.events.num_rows:
+        return {}
+    table = parsed.events.select(["source", "timestamp"])
+    newest = table.group_by("source").aggregate([("timestamp", "max")])
+    return {
+        row["source"]: int(row["timestamp_max"].timestamp() * _MICROSECONDS) for row in newest.to_pylist()
+    }
+
+
+def _family(reason: str) -> str:
+    """Return a reason without its particulars: a label has few values."""
+    return reason.split(":", 1)[0][:60]

@@ -1,0 +1,81 @@
+"""The daemon's own events: JSON lines in a folder of the archive that is tailed like any other source.
+
+One file a UTC day, one write a line with O_APPEND. What must not be lost is synced before `append` returns.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from aiofiles.ospath import wrap
+
+from daemon.discovery import Root
+
+FOLDER_MODE = 0o750
+FILE_MODE = 0o640
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+
+
+def root_of(folder: str) -> Root:
+    """Return the folder as something to follow: its lines are internal, because of where they are."""
+    return Root(os.fsencode(folder), include=("*.jsonl",), exclude=(), profile="native", internal=True)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class SelfLog:
+    """Appends events. `append` is for the event loop, `write` blocks."""
+
+    def __init__(self, folder: str, *, node: str, version: str, clock: Callable[[], datetime] = _now) -> None:
+        self.folder = folder
+        self._system = {"server": socket.gethostname(), "environment": node, "version": version}
+        self._clock = clock
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="selflog")
+        self._write = wrap(self.write)
+
+    async def append(self, event: Mapping[str, Any], *, durable: bool = False) -> None:
+        """Append one event (the API's camelCase object); what every event needs is added where it is missing.
+
+        ``durable``: it is synced when this returns. Raises OSError if the disk refuses.
+        """
+        await self._write(event, durable=durable, executor=self._thread)
+
+    def write(self, event: Mapping[str, Any], *, durable: bool = False) -> None:
+        """Append one event. Blocks; see `append`."""
+        now = self._clock()
+        whole = {
+            "eventId": str(uuid.uuid4()),
+            "timestamp": now.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            "level": "info",
+            "category": "system_management",
+            "action": "system_event",
+            "entity": {"type": "watchkeep", "id": self._system["environment"], "name": "watchkeep"},
+            "system": self._system,
+            **event,
+        }
+        line = orjson.dumps(whole, option=orjson.OPT_APPEND_NEWLINE)
+        os.makedirs(self.folder, FOLDER_MODE, exist_ok=True)
+        path = os.path.join(self.folder, f"{now:%Y-%m-%d}.jsonl")
+        fd = os.open(path, _FLAGS, FILE_MODE)
+        try:
+            written = os.write(fd, line)
+            if written < len(line):
+                os.write(fd, b"\n")  # the next event must not be glued to what is left of this one
+                raise OSError(f"only {written} of {len(line)} bytes could be written to {path}")
+            if durable:
+                os.fdatasync(fd)
+        finally:
+            os.close(fd)
+
+    def close(self) -> None:
+        """Wait for what is being written."""
+        self._thread.shutdown(wait=True)

@@ -1,0 +1,338 @@
+"""The daemon as a whole: builds every part from the settings, runs them together, and stops them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from aiohttp import web
+
+from daemon import options
+from daemon.binding import Note
+from daemon.control import ControlSocket
+from daemon.live import LiveDaemon
+from daemon.metrics import Metrics
+from daemon.notify import Notifier
+from daemon.ownlog import OwnLog
+from daemon.pipeline import Pipeline, PipelineOptions
+from daemon.selflog import SelfLog, root_of
+from daemon.settings import Settings
+from daemon.tailer import Tailer, TailOptions
+from daemon.upkeep import Upkeep, UpkeepOptions
+from daemon.watcher import Watcher
+from storage.archive import Archive
+from storage.engine import Engine
+from storage.queries import Queries
+from storage.retention import DropReport
+from storage.transform import Transformer
+from web.app import create_app, create_runner
+
+LOOP_TIMER_SECONDS = 0.1  # how often the event loop's own punctuality is measured
+PULSE_SECONDS = 10.0  # how long the reader may need for a turn before the watchdog is no longer fed
+
+_log = logging.getLogger(__name__)
+
+
+def program_version() -> str:
+    """Return the version of the installed distribution."""
+    try:
+        return version("watchkeep")
+    except PackageNotFoundError:
+        return "0.1.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where the daemon answers, once it does."""
+
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Return the dashboard's address."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+
+async def run(
+    settings: Settings,
+    *,
+    reload: Callable[[], Settings] | None = None,
+    on_listening: Callable[[Listening], None] | None = None,
+    stop: asyncio.Event | None = None,
+) -> int:
+    """Run the daemon until SIGTERM, Ctrl-C or ``stop``. Returns 0.
+
+    ``reload`` reads the settings again on SIGHUP; ``on_listening`` is told the address. Raises LockedError when
+    another daemon writes this archive, OSError when the address or the archive cannot be used.
+    """
+    own_log = OwnLog(level=settings.daemon.log_level, file=settings.daemon.log_file)
+    try:
+        service = await Service.build(settings)
+        await service.run(
+            reload=reload, on_listening=on_listening, stop=stop or asyncio.Event(), own_log=own_log
+        )
+    finally:
+        await asyncio.to_thread(own_log.close)
+    return 0
+
+
+class Service:
+    """All parts of one daemon."""
+
+    def __init__(self, settings: Settings, archive: Archive, metrics: Metrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._archive = archive
+        self._notifier = Notifier(os.environ)
+        program = program_version()
+        self._selflog = SelfLog(archive.layout.own_log, node=settings.archive.node, version=program)
+        self._transformer = Transformer(options.parse_options(settings))
+        tail = TailOptions(
+            roots=(*options.roots(settings), root_of(archive.layout.own_log)),
+            max_line_bytes=settings.logs.max_line_bytes,
+            scan_seconds=settings.logs.scan_seconds,
+        )
+        self._tailer = Tailer(tail, archive)
+        self._watcher = Watcher(
+            [root.path for root in tail.roots],
+            self._noticed,
+            on_restart=lambda: metrics.count("watcher_restarts"),
+        )
+        self._pipeline = Pipeline(
+            PipelineOptions(
+                queue_bytes=settings.logs.queue_bytes,
+                commit_bytes=settings.archive.commit_bytes,
+                commit_seconds=settings.archive.commit_seconds,
+            ),
+            self._tailer,
+            self._transformer,
+            archive,
+            metrics,
+            on_notes=self._note,
+            on_turn=lambda: self._watcher.seen(self._tailer.roots_present()),
+        )
+        self._upkeep = Upkeep(
+            archive,
+            metrics,
+            _upkeep_options(settings),
+            remove_log_files=self._remove_log_files,
+            on_removed=self._removed,
+        )
+        self._live = LiveDaemon(
+            archive=archive,
+            tailer=self._tailer,
+            pipeline=self._pipeline,
+            watcher=self._watcher,
+            upkeep=self._upkeep,
+            selflog=self._selflog,
+            metrics=metrics,
+            version=program,
+        )
+        self._engine = Engine(options.engine_options(settings))
+        queries = Queries(self._engine, lambda: archive.snapshot)
+        app = create_app(options.web_options(settings, program), queries, self._live, observer=metrics)
+        self._runner = create_runner(app)
+        self._control = ControlSocket(archive.layout.control_socket, self._live)
+
+    @classmethod
+    async def build(cls, settings: Settings) -> Service:
+        """Open the archive (recovering it if need be) and build every part; nothing runs yet."""
+
+        def build() -> Service:
+            metrics = Metrics()
+            archive = Archive.open(options.archive_options(settings), observer=metrics)
+            try:
+                os.makedirs(archive.layout.own_log, exist_ok=True)
+                return cls(settings, archive, metrics)
+            except BaseException:
+                archive.abandon()
+                raise
+
+        return await asyncio.to_thread(build)
+
+    async def run(
+        self,
+        *,
+        reload: Callable[[], Settings] | None,
+        on_listening: Callable[[Listening], None] | None,
+        stop: asyncio.Event,
+        own_log: OwnLog,
+    ) -> None:
+        """Start everything, wait for a reason to stop, stop everything."""
+        loop = asyncio.get_running_loop()
+        with _signals(loop, stop, lambda: self._reload(reload, own_log)):
+            try:
+                async with asyncio.TaskGroup() as group:
+                    background = await self._start(group, on_listening)
+                    await stop.wait()
+                    await self._stop(background)
+            finally:
+                await asyncio.to_thread(self._release)
+
+    async def _start(
+        self, group: asyncio.TaskGroup, on_listening: Callable[[Listening], None] | None
+    ) -> list[asyncio.Task[None]]:
+        """Start in the order in which parts need each other; returns the tasks that only end when cancelled."""
+        settings = self._settings
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, settings.web.host, settings.web.port)
+        await site.start()  # first: an address in use is the most likely reason not to start
+        await self._control.start()
+        group.create_task(self._pipeline.run(), name="pipeline")
+        background = [
+            group.create_task(self._watcher.run(), name="watcher"),
+            group.create_task(self._upkeep.run(), name="upkeep"),
+            group.create_task(self._pulse(), name="pulse"),
+        ]
+        await self._say("The daemon started", "info", {"problems": len(self._archive.problems)})
+        for problem in self._archive.problems:
+            _log.error("found while recovering: %s", problem)
+        host, port = self._runner.addresses[0][:2]
+        listening = Listening(host, port)
+        _log.info("ready", extra={"url": listening.url, "archive": settings.archive.path})
+        self._notifier.send(READY="1", STATUS=f"answering on {listening.url}")
+        if on_listening is not None:
+            on_listening(listening)
+        return background
+
+    async def _stop(self, background: list[asyncio.Task[None]]) -> None:
+        """Stop within five seconds, whatever is under way."""
+        started = time.monotonic()
+        self._live.stopping = True  # readiness says no from here on
+        self._notifier.send(STOPPING="1", STATUS="stopping")
+        await self._say("The daemon stops", "info", {})  # while it can still be read and archived
+        await self._control.stop()  # no new orders
+        for task in background:  # no more wake-ups, no upkeep that would hold up the last commit
+            task.cancel()
+        await self._runner.cleanup()  # answers under way are finished or cut visibly
+        try:
+            await self._pipeline.stop()  # what was read becomes visible and durable
+        except Exception as error:  # noqa: BLE001 - the lines are in their files, the next start reads them
+            _log.error("the last commit failed; its lines are read again at the next start", exc_info=error)
+        await asyncio.to_thread(self._engine.close)  # no query may outlive what it reads
+        _log.info("stopped", extra={"seconds": round(time.monotonic() - started, 3)})
+
+    def _release(self) -> None:
+        """Give everything back that the system lends. Blocks."""
+        self._pipeline.close()
+        self._upkeep.close()
+        self._selflog.close()
+        self._tailer.close()
+        self._transformer.close()
+        self._archive.abandon()  # last: nobody else may write while a thread of ours could
+
+    # What happens while it runs
+
+    def _noticed(self, paths: set[bytes]) -> None:
+        self._pipeline.touch(paths)
+
+    async def _pulse(self) -> None:
+        """Measure how punctual the event loop is, and feed the watchdog while loop and reader get on."""
+        fed = 0.0
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(LOOP_TIMER_SECONDS)
+            now = time.monotonic()
+            self._metrics.seconds("loop_delay_seconds", max(0.0, now - before - LOOP_TIMER_SECONDS))
+            period = self._notifier.watchdog_seconds
+            if period is not None and now - fed >= period and now - self._pipeline.progress < PULSE_SECONDS:
+                self._notifier.send(WATCHDOG="1")
+                fed = now
+
+    async def _note(self, notes: list[Note]) -> None:
+        """Make known what happened to files: measurements, own log, and events for what people must see."""
+        for note in notes:
+            _log.info(
+                "a file was %s", note.kind, extra={"path": note.path, "sid": note.sid, "detail": note.detail}
+            )
+            match note.kind:
+                case "gap":
+                    await self._gap(note)
+                case "copy":
+                    self._metrics.count("copies")
+                    text = f"{note.path} {note.detail}"
+                    await self._say(text, "warning", {"path": note.path, "bytes": note.end})
+                case "rewritten":
+                    self._metrics.count("rewrites")
+                case "renamed" | "unlinked":
+                    self._metrics.count("rotations")
+
+    async def _gap(self, note: Note) -> None:
+        lost = note.end - note.start
+        self._metrics.count("gaps")
+        self._metrics.count("gap_bytes", lost)
+        await asyncio.to_thread(self._archive.gap, note.sid, note.start, note.end, note.detail)
+        text = f"{lost} bytes of {note.path} were lost before they could be archived: {note.detail}"
+        metadata = {"path": note.path, "source": note.sid, "from": note.start, "to": note.end}
+        await self._say(text, "error", metadata, outcome="failure")
+
+    async def _say(self, description: str, level: str, metadata: dict[str, object], **fields: object) -> None:
+        """Append an event of the daemon's own; if even that fails, say so in the own log."""
+        event = {"level": level, "description": description, "metadata": metadata, **fields}
+        try:
+            await self._selflog.append(event, durable=level != "info")
+        except OSError as error:
+            _log.error("an event of the daemon could not be written: %s", description, exc_info=error)
+
+    async def _remove_log_files(self, before_us: int) -> list[str]:
+        return await self._pipeline.in_reader(lambda: self._tailer.remove_older(before_us))
+
+    async def _removed(self, report: DropReport, log_files: list[str]) -> None:
+        text = f"Retention removed {len(report.days)} days of events and {len(log_files)} log files"
+        metadata: dict[str, object] = {
+            "days": [day.day for day in report.days],
+            "events": report.rows,
+            "bytes": report.bytes,
+            "log_files": log_files,
+        }
+        await self._say(text, "info", metadata, category="data_management", action="delete")
+
+    def _reload(self, reload: Callable[[], Settings] | None, own_log: OwnLog) -> None:
+        """Read the settings again on SIGHUP and apply what can change while running."""
+        if reload is None:
+            return
+        try:
+            settings = reload()
+        except Exception as error:  # noqa: BLE001 - a mistake in the file must not stop a running daemon
+            _log.error("the settings were not read again: %s", error)
+            return
+        own_log.set_level(settings.daemon.log_level)
+        self._upkeep.options = _upkeep_options(settings)
+        self._settings = settings
+        _log.info("the settings were read again; keys not marked as live take effect at the next start")
+
+
+def _upkeep_options(settings: Settings) -> UpkeepOptions:
+    kept = settings.retention
+    return UpkeepOptions(
+        event_days=kept.event_days, cleanup_hour=kept.cleanup_hour, log_file_days=kept.log_file_days
+    )
+
+
+@contextlib.contextmanager
+def _signals(
+    loop: asyncio.AbstractEventLoop, stop: asyncio.Event, on_hangup: Callable[[], None]
+) -> Iterator[None]:
+    """Let SIGTERM and SIGINT stop the daemon and SIGHUP reload it; only where signals can be handled."""
+    ours = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    try:
+        loop.add_signal_handler(signal.SIGTERM, stop.set)
+        loop.add_signal_handler(signal.SIGINT, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, on_hangup)
+    except (ValueError, RuntimeError):  # not in the main thread: whoever runs us there stops us by the event
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number in ours:
+            loop.remove_signal_handler(number)

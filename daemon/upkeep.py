@@ -1,0 +1,208 @@
+"""What the archive needs from time to time: folding, sealing, publishing, collecting, retention, measuring.
+
+Upkeep decides when; `storage` knows how. A step that fails is tried again at the next tick, and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
+
+from storage.archive import Archive
+from storage.observer import Observer
+from storage.retention import DropReport
+
+TICK_SECONDS = 0.5
+PUBLISH_SECONDS = 1.0  # least time between two view files; readers are promised two seconds
+COLLECT_SECONDS = 60.0
+MEASURE_SECONDS = 10.0
+RETRY_SECONDS = 10.0  # a failed step waits this long
+FIRST_CLEANUP_SECONDS = 300.0  # after a start: the hour may have passed while the machine was off
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class UpkeepOptions:
+    """When events and log files are too old (days; 0 or None: never), and the hour of the day, UTC."""
+
+    event_days: int = 90
+    cleanup_hour: int = 3
+    log_file_days: int | None = None
+
+
+class Upkeep:
+    """Runs the steps in a thread of its own, one at a time."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        observer: Observer,
+        options: UpkeepOptions,
+        *,
+        remove_log_files: Callable[[int], Awaitable[list[str]]],
+        on_removed: Callable[[DropReport, list[str]], Awaitable[None]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.options = options
+        self.disk_free_bytes = 0
+        self._archive = archive
+        self._observer = observer
+        self._remove_log_files = remove_log_files
+        self._on_removed = on_removed
+        self._clock = clock
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="upkeep")
+        now = clock()
+        self._due = {
+            "publish": now,
+            "collect": now + COLLECT_SECONDS,
+            "measure": now,
+            "fold": now,
+            "seal": now,
+        }
+        self._due["retention"] = now + FIRST_CLEANUP_SECONDS
+        self._published = (-1, -1)  # commit and view_seq when the view files were last written
+        self._unsealed_since: float | None = None
+
+    async def run(self) -> None:
+        """Look every TICK_SECONDS what is due."""
+        while True:
+            for step, work in (
+                ("publish", self._publish),
+                ("fold", self._fold),
+                ("seal", self._seal),
+                ("collect", self._collect),
+                ("measure", self._measure),
+                ("retention", self._retain),
+            ):
+                if self._due[step] <= self._clock():
+                    await self._attempt(step, work)
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def _attempt(self, step: str, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - whatever a step raises, the others and ingest go on
+            self._due[step] = self._clock() + RETRY_SECONDS
+            self._observer.count("upkeep_failures", step=step)
+            _log.error(
+                "upkeep: %s failed and will be tried again", step, exc_info=error, extra={"step": step}
+            )
+
+    async def publish(self) -> None:
+        """Write the view files now."""
+        await self._timed("publish_seconds", self._archive.publish)
+        snapshot = self._archive.snapshot
+        self._published = (snapshot.commit, snapshot.view_seq)
+
+    async def seal(self) -> int:
+        """Commit and seal now; returns how many files were sealed."""
+        files = await self._in_thread(self._archive.seal)
+        self._unsealed_since = None
+        await self.publish()
+        await self._measure()
+        return files
+
+    async def drop(self, before_day: str, *, dry_run: bool) -> DropReport:
+        """Drop (or list) sealed files of days before ``before_day``."""
+        report = await self._in_thread(lambda: self._archive.drop(before_day, dry_run=dry_run))
+        if not dry_run and report.files:
+            await self.publish()
+        return report
+
+    async def _publish(self) -> None:
+        if self._archive.snapshot.commit != self._published[0]:
+            await self.publish()
+            self._due["publish"] = self._clock() + PUBLISH_SECONDS
+
+    async def _fold(self) -> None:
+        live = sum(1 for file in self._archive.snapshot.events if self._is_live(file.day, file.node))
+        if live > self._archive.options.fold_files:
+            await self._timed("fold_seconds", self._archive.fold)
+
+    async def _seal(self) -> None:
+        options, now = self._archive.options, self._clock()
+        snapshot = self._archive.snapshot
+        live = [f for f in (*snapshot.events, *snapshot.rejects) if self._is_live(f.day, f.node)]
+        if not live:
+            self._unsealed_since = None
+            return
+        if self._unsealed_since is None:
+            self._unsealed_since = now
+        old = now - self._unsealed_since >= options.seal_seconds
+        if old or sum(file.bytes for file in live) >= options.seal_bytes:
+            await self.seal()
+
+    def _is_live(self, day: str | None, node: str) -> bool:
+        return day is None and node == self._archive.options.node
+
+    async def _collect(self) -> None:
+        self._due["collect"] = self._clock() + COLLECT_SECONDS
+        await self._in_thread(self._archive.collect)
+
+    async def _measure(self) -> None:
+        self._due["measure"] = self._clock() + MEASURE_SECONDS
+        self.disk_free_bytes = await self._in_thread(self._free)
+        self._observer.gauge("disk_free_bytes", self.disk_free_bytes)
+        snapshot = self._archive.snapshot
+        for kind, files in (
+            ("events", snapshot.events),
+            ("rejects", snapshot.rejects),
+            ("rollup", snapshot.rollups),
+        ):
+            for state, chosen in (
+                ("live", [f for f in files if f.day is None]),
+                ("sealed", [f for f in files if f.day is not None]),
+            ):
+                self._observer.gauge("archive_bytes", sum(f.bytes for f in chosen), kind=kind, state=state)
+                self._observer.gauge("archive_files", len(chosen), kind=kind, state=state)
+            self._observer.gauge("archive_rows", sum(f.rows for f in files), kind=kind)
+        self._observer.gauge("last_commit_timestamp_seconds", self._archive.state.last_commit_us / 1e6)
+
+    def _free(self) -> int:
+        info = os.statvfs(self._archive.options.path)
+        return info.f_bavail * info.f_frsize
+
+    async def _retain(self) -> None:
+        """Remove what is too old, once a day."""
+        now = datetime.now(UTC)
+        options = self.options
+        self._due["retention"] = self._clock() + _seconds_until(options.cleanup_hour, now)
+        report = DropReport("", dry_run=False, days=(), paths=())
+        if options.event_days:
+            before = (now - timedelta(days=options.event_days)).strftime("%Y-%m-%d")
+            report = await self.drop(before, dry_run=False)
+        removed: list[str] = []
+        if options.log_file_days is not None:
+            cutoff = now - timedelta(days=options.log_file_days)
+            removed = await self._remove_log_files(int(cutoff.timestamp() * 1_000_000))
+            self._observer.count("removed_log_files", len(removed))
+        if report.files or removed:
+            await self._on_removed(report, removed)
+
+    async def _timed(self, name: str, work: Callable[[], T]) -> T:
+        started = time.monotonic()
+        result = await self._in_thread(work)
+        self._observer.seconds(name, time.monotonic() - started)
+        return result
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def close(self) -> None:
+        """Wait for the step under way."""
+        self._thread.shutdown(wait=True)
+
+
+def _seconds_until(hour: int, now: datetime) -> float:
+    """Return the seconds until the next time the clock shows ``hour``:00 UTC."""
+    at = now.replace(hour=hour, minute=0, second=0, microsecond=0)
+    return ((at if at > now else at + timedelta(days=1)) - now).total_seconds()
