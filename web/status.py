@@ -9,10 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from storage.retention import DropReport
+
 # What the web side reports to the `storage.observer.Observer` it is given: name, kind, labels.
 HTTP_SECONDS = "http_request_seconds"  # seconds(): one observation a request
 HTTP_IN_FLIGHT = "http_requests_in_flight"  # gauge()
-HTTP_ABORTED = "http_exports_aborted"  # count(): streamed answers cut off on purpose, so that none looks whole
+HTTP_ABORTED = (
+    "http_exports_aborted"  # count(): streamed answers cut off on purpose, so that none looks whole
+)
 HTTP_REFUSED = "http_requests_refused"  # count(): Host, Fetch-Metadata, role
 MEASUREMENTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (HTTP_SECONDS, "seconds", ("method", "route", "status")),
@@ -66,16 +70,6 @@ class LogFile:
     profile: str = "auto"
 
 
-@dataclass(frozen=True, slots=True)
-class Cleanup:
-    """What retention removed, or would remove: whole UTC days (rising), sealed files, rows and bytes in them."""
-
-    days: tuple[str, ...]
-    files: int
-    rows: int
-    bytes: int
-
-
 class Daemon(Protocol):
     """The live daemon. Every method returns at once or is a coroutine; none blocks the event loop."""
 
@@ -107,6 +101,6 @@ class Daemon(Protocol):
         """Append one event (the API's camelCase object) to the daemon's own log; ``durable``: synced on return."""
         ...
 
-    async def cleanup(self, before_day: str, *, dry_run: bool) -> Cleanup:
+    async def cleanup(self, before_day: str, *, dry_run: bool) -> DropReport:
         """Drop (or list) the sealed files of all days before ``before_day`` (``YYYY-MM-DD``, exclusive)."""
         ...

@@ -1,0 +1,169 @@
+"""The application: state, middlewares and routes put together, and the runner it must be served with.
+
+A request passes `observe` (its id, its metrics), `problems` (every error becomes problem+json) and the guard (Host,
+origin, size) before its handler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from storage.errors import ArchiveError
+from storage.observer import Observer, Silent
+from storage.queries import Queries
+from web import dashboard
+from web.asking import route_of
+from web.audit import Audit
+from web.cache import AnswerCache
+from web.errors import CONTENT_TYPE, HOST, INTERNAL, UNAVAILABLE, Problem, from_archive, from_http, render
+from web.guard import MAX_BODY_BYTES, Guard
+from web.headers import add_headers
+from web.keys import (
+    AUDIT,
+    CLOCK,
+    DAEMON,
+    LOAD,
+    OBSERVER,
+    OPTIONS,
+    QUERIES,
+    REQUEST_ID,
+    SITE,
+    STATISTICS_CACHE,
+    Load,
+    WebOptions,
+)
+from web.openapi import document
+from web.routes import add_routes
+from web.status import HTTP_IN_FLIGHT, HTTP_REFUSED, HTTP_SECONDS, Daemon
+
+_log = logging.getLogger(__name__)
+
+REFUSALS = frozenset({403, HOST.status})
+CLIENT_GONE = "499"  # the status label of a request whose client left before its answer
+
+# Longer than the guard's own limit, so that a long query string gets a problem and not the parser's plain text.
+MAX_LINE_BYTES = 64 * 1024
+MAX_HEADER_BYTES = 16 * 1024
+KEEP_ALIVE_SECONDS = 75.0
+SHUTDOWN_SECONDS = 2.0  # for answers under way when the daemon stops; a long export is cut visibly
+
+
+def create_app(
+    options: WebOptions,
+    queries: Queries,
+    daemon: Daemon,
+    *,
+    observer: Observer | None = None,
+    clock: Callable[[], int] | None = None,
+) -> web.Application:
+    """Return the application. ``clock`` gives microseconds since 1970; serve it with `create_runner`."""
+    app = web.Application(
+        middlewares=[observe, problems, _guarded(Guard((options.host, *options.allowed_hosts)))],
+        client_max_size=MAX_BODY_BYTES,
+    )
+    app[OPTIONS] = options
+    app[QUERIES] = queries
+    app[DAEMON] = daemon
+    app[OBSERVER] = observer or Silent()
+    app[CLOCK] = clock or _wall_clock
+    app[AUDIT] = Audit(daemon, app[CLOCK])
+    app[LOAD] = Load()
+    app[STATISTICS_CACHE] = AnswerCache(round(options.statistics_cache_seconds * 1_000_000))
+    app.on_response_prepare.append(add_headers)
+    app.cleanup_ctx.append(_load_dashboard)
+    add_routes(app, document(page_limit=options.page_limit, version=options.version))
+    return app
+
+
+def create_runner(app: web.Application) -> web.AppRunner:
+    """Return the runner that the application needs: a client that leaves cancels its query."""
+    return web.AppRunner(
+        app,
+        handler_cancellation=True,
+        access_log=None,  # `/metrics` and the audit events say more
+        keepalive_timeout=KEEP_ALIVE_SECONDS,
+        max_line_size=MAX_LINE_BYTES,
+        max_field_size=MAX_HEADER_BYTES,
+        shutdown_timeout=SHUTDOWN_SECONDS,
+    )
+
+
+@web.middleware
+async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give the request an id, count it while it runs and record how long it took."""
+    request[REQUEST_ID] = uuid.uuid4().hex
+    observer = request.app[OBSERVER]
+    load = request.app[LOAD]
+    load.running += 1
+    observer.gauge(HTTP_IN_FLIGHT, load.running)
+    started = time.perf_counter()
+    status = CLIENT_GONE
+    try:
+        response = await handler(request)
+        status = str(response.status)
+        return response
+    finally:
+        load.running -= 1
+        observer.gauge(HTTP_IN_FLIGHT, load.running)
+        seconds = time.perf_counter() - started
+        observer.seconds(HTTP_SECONDS, seconds, method=request.method, route=route_of(request), status=status)
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn everything that is not an answer into problem+json."""
+    try:
+        return await handler(request)
+    except Problem as error:
+        problem = error
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        problem = from_http(error)
+    except ArchiveError as error:
+        problem = from_archive(error)
+        if problem.kind is UNAVAILABLE:
+            _log.exception("request %s could not be answered", request[REQUEST_ID])
+    except Exception:  # noqa: BLE001 - see below
+        # The last resort: whatever is wrong is told to the log, and to the client only where to find it.
+        _log.exception("request %s failed: %s %s", request[REQUEST_ID], request.method, request.path)
+        problem = Problem(INTERNAL, "the daemon's log says more under this request_id")
+    if problem.kind.status in REFUSALS:
+        code = problem.kind.code
+        request.app[OBSERVER].count(HTTP_REFUSED, reason=code)
+        await request.app[AUDIT].refused(request, code, problem.detail, problem.kind.status)
+    body = render(problem, request_id=request[REQUEST_ID], instance=request.path)
+    return web.Response(
+        status=problem.kind.status, body=body, content_type=CONTENT_TYPE, headers=dict(problem.headers)
+    )
+
+
+def _guarded(guard: Guard) -> Middleware:
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        guard.check(request)
+        return await handler(request)
+
+    return check
+
+
+async def _load_dashboard(app: web.Application) -> AsyncIterator[None]:
+    options = app[OPTIONS]
+    values = {
+        "refresh_seconds": str(options.refresh_seconds),
+        "page_limit": str(options.page_limit),
+        "version": options.version,
+    }
+    app[SITE] = await asyncio.to_thread(dashboard.load, options.static, values)
+    yield
+
+
+def _wall_clock() -> int:
+    return time.time_ns() // 1000

@@ -1,0 +1,153 @@
+"""From a checked query string to a question the archive understands, and the key under which its answer is known."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from aiohttp import web
+
+from storage.filters import FIELDS
+from storage.query import Filter, Internal, ListQuery, Scope
+from web.callers import caller_of
+from web.errors import invalid
+from web.keys import OPTIONS, PREFIX, QUERIES
+from web.params import HINTS, Filters, ListParams, Params
+from web.times import RELATIVE_GRAIN_US, is_relative, parse_time
+
+MAX_DEPTH_ROWS = 1_000_000  # by page number; a cursor goes on for ever at the same cost
+_PIN = "~"  # between a cursor and the range it belongs to; neither holds one
+_WHOLE = re.compile(r"-?[0-9]{1,17}")
+_INTERNAL: dict[str, Internal] = {"false": "exclude", "true": "include", "only": "only"}
+
+
+def scope_of(request: web.Request, internal: str = "false") -> Scope:
+    """Return who asks, and whether the daemon's own events count."""
+    return Scope(role=caller_of(request).role, internal=_INTERNAL[internal])
+
+
+def filter_of(
+    params: Filters, now_us: int, *, start_us: int | None = None, end_us: int | None = None
+) -> Filter:
+    """Return the filter; ``start_us`` and ``end_us`` hold where the query string gives no time of its own.
+
+    Raises `storage.filters.FilterError`, which names the field, when a value does not fit it.
+    """
+    if params.start_date is not None:
+        start_us = time_of("start_date", params.start_date, now_us)
+    if params.end_date is not None:
+        end_us = time_of("end_date", params.end_date, now_us, end=True)
+    if start_us is not None and end_us is not None and start_us > end_us:
+        raise invalid("start_date", "it is later than end_date", "exchange the two")
+    return Filter.of(
+        {name: list(getattr(params, name)) for name in (*FIELDS, "risk")},
+        min_risk=params.min_risk,
+        max_risk=params.max_risk,
+        start_us=start_us,
+        end_us=end_us,
+        search=params.search_query,
+    )
+
+
+def time_of(name: str, text: str, now_us: int, *, end: bool = False) -> int:
+    """Return a time parameter in microseconds; raises the 422 that names it."""
+    try:
+        return parse_time(text, now_us=now_us, end=end)
+    except ValueError as error:
+        raise invalid(name, str(error), HINTS[name]) from None
+
+
+def list_query(
+    request: web.Request, params: ListParams, now_us: int, *, start_us: int | None = None
+) -> ListQuery:
+    """Return the page asked for: by cursor, or by number with the greatest ``limit`` this installation allows.
+
+    ``start_us`` holds where the query string gives no start of its own.
+    """
+    limit = page_limit(request, params.limit)
+    if params.cursor is not None and "page" in params.model_fields_set:
+        raise invalid("page", "it cannot be given beside cursor", "leave one of the two out")
+    check_depth(params.page, limit)
+    wanted = filter_of(params, now_us, start_us=start_us)
+    cursor = params.cursor
+    if cursor is not None:
+        cursor, wanted = _unpinned(cursor, wanted)
+    return ListQuery(
+        filter=wanted,
+        scope=scope_of(request, params.internal),
+        limit=limit,
+        cursor=cursor,
+        page=params.page if cursor is None else None,
+        snapshot=params.snapshot,
+    )
+
+
+def pinned(cursor: str | None, query: ListQuery) -> str | None:
+    """Return the cursor as the client gets it: with the range of its first page, which a relative time would move."""
+    if cursor is None:
+        return None
+    ends = (query.filter.start_us, query.filter.end_us)
+    return _PIN.join([cursor, *("" if end is None else str(end) for end in ends)])
+
+
+def _unpinned(cursor: str, wanted: Filter) -> tuple[str, Filter]:
+    """Return the archive's cursor and the filter with the range that it was made for."""
+    inner, *ends = cursor.split(_PIN)
+    if len(ends) != len(("start", "end")) or not all(end == "" or _WHOLE.fullmatch(end) for end in ends):
+        raise invalid("cursor", "the cursor cannot be read", "take it from `next` of a page, unchanged")
+    start_us, end_us = (int(end) if end else None for end in ends)
+    return inner, replace(wanted, start_us=start_us, end_us=end_us)
+
+
+def check_depth(page: int, limit: int) -> None:
+    """Raise the 422 for a page that lies too deep to be counted to."""
+    if (page - 1) * limit > MAX_DEPTH_ROWS:
+        raise invalid("page", "too deep for a page number", "follow `next` by cursor, or narrow the range")
+
+
+def page_limit(request: web.Request, limit: int) -> int:
+    """Return ``limit`` if this installation allows it."""
+    greatest = request.app[OPTIONS].page_limit
+    if limit > greatest:
+        raise invalid("limit", f"at most {greatest} rows", "follow `next` for more, or use /events/export")
+    return limit
+
+
+def route_of(request: web.Request) -> str:
+    """Return the route as a label: its pattern without prefix, so that ids never become labels."""
+    resource = request.match_info.route.resource
+    if resource is None:
+        return "unmatched"
+    return resource.canonical.removeprefix(PREFIX) or "/"
+
+
+def version_of(request: web.Request, scope: Scope) -> str:
+    """Return what changes when there is anything new for this scope: new rows or a drop, never a seal.
+
+    The question itself is not part of it: `question_of` names that, without the moment it was asked at.
+    """
+    return request.app[QUERIES].version(ListQuery(scope=scope))
+
+
+def question_of(request: web.Request, params: Params, now_us: int) -> str:
+    """Return what names the question: the route's variables, every parameter, and who asks.
+
+    A relative time is part of it as the minute it is asked in, because its window moves on by itself.
+    """
+    parts = [
+        route_of(request),
+        repr(sorted(request.match_info.items())),
+        params.model_dump_json(),
+        caller_of(request).role,
+    ]
+    if _moves(params):
+        parts.append(str(now_us // RELATIVE_GRAIN_US))
+    return "\n".join(parts)
+
+
+def _moves(params: Params) -> bool:
+    """Return whether the question means something else a moment later, though nothing new has come in."""
+    given = (getattr(params, "start_date", None), getattr(params, "end_date", None))
+    if any(text is not None and is_relative(text) for text in given):
+        return True
+    return given[0] is None and any(hasattr(params, name) for name in ("hours", "days"))

@@ -1,0 +1,114 @@
+"""Watchkeep audits itself: who read, exported, was refused or removed something becomes an event in the archive.
+
+Reads and refusals are coalesced: one event per caller, view and query in `COALESCE_US`, however often a page polls.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from web.callers import caller_of
+from web.status import Daemon
+from web.times import rfc3339
+
+_log = logging.getLogger(__name__)
+
+COALESCE_US = 600 * 1_000_000  # ten minutes: a dashboard left open for a day leaves 144 events, not 17,280
+REMEMBERED_VIEWS = 1024  # the oldest is forgotten first; forgetting only means one more event
+SHOWN_QUERY = 2000  # characters of a query string that an event keeps
+
+
+class Audit:
+    """Writes the daemon's own events about HTTP requests."""
+
+    def __init__(self, daemon: Daemon, clock: Callable[[], int]) -> None:
+        self._daemon = daemon
+        self._clock = clock
+        self._seen: OrderedDict[tuple[str, ...], list[int]] = OrderedDict()  # key → [first µs, repeats]
+
+    async def read(self, request: web.Request, view: str) -> None:
+        """Record that events were read; a repetition within the time of coalescing is only counted."""
+        repeats = self._due((*_who(request), "read", view, _query(request)))
+        if repeats is None:
+            return
+        event = self._event(request, "data_management", "read", f"Events were read: {view}")
+        event["metadata"] = {"view": view, "query": _query(request), "repeats_before": repeats}
+        await self._try(event)
+
+    async def refused(self, request: web.Request, reason: str, detail: str, status: int) -> None:
+        """Record that a request was refused, coalesced like reads."""
+        repeats = self._due((*_who(request), "refused", reason))
+        if repeats is None:
+            return
+        event = self._event(request, "authorization", "security_event", f"A request was refused: {detail}")
+        event |= {"level": "warning", "outcome": "denied"}
+        event["request"]["statusCode"] = status
+        event["metadata"] = {"reason": reason, "repeats_before": repeats}
+        await self._try(event)
+
+    async def exported(self, request: web.Request, fmt: str, rows: int) -> None:
+        """Record an export before its first byte leaves. Raises what the daemon raises: no trace, no export."""
+        event = self._event(request, "data_management", "export", f"{rows} events are exported as {fmt}")
+        event["metadata"] = {"format": fmt, "rows": rows, "query": _query(request)}
+        await self._daemon.audit(event, durable=True)
+
+    async def cleaned(self, request: web.Request, facts: Mapping[str, Any]) -> None:
+        """Record a removal that is about to happen. Raises what the daemon raises: no trace, no removal."""
+        cutoff = facts["cutoff_date"]
+        event = self._event(request, "system_management", "delete", f"Events before {cutoff} are removed")
+        event["level"] = "warning"
+        event["metadata"] = dict(facts)
+        await self._daemon.audit(event, durable=True)
+
+    def _due(self, key: tuple[str, ...]) -> int | None:
+        """Return how many repetitions went unrecorded before, or None if this one goes unrecorded too."""
+        now = self._clock()
+        seen = self._seen.get(key)
+        if seen is not None and 0 <= now - seen[0] < COALESCE_US:
+            seen[1] += 1
+            return None
+        self._seen[key] = [now, 0]
+        self._seen.move_to_end(key)
+        if len(self._seen) > REMEMBERED_VIEWS:
+            self._seen.popitem(last=False)
+        return seen[1] if seen is not None else 0
+
+    def _event(self, request: web.Request, category: str, action: str, description: str) -> dict[str, Any]:
+        caller = caller_of(request)
+        return {
+            "timestamp": rfc3339(self._clock()),
+            "level": "info",
+            "category": category,
+            "action": action,
+            "outcome": "success",
+            "user": {"id": caller.name, "username": caller.name},
+            "entity": {"type": "http", "id": request.path, "name": request.path},
+            "request": {
+                "method": request.method,
+                "path": request.path,
+                "ip": caller.address,
+                "userAgent": request.headers.get("User-Agent"),
+            },
+            "description": description,
+        }
+
+    async def _try(self, event: Mapping[str, Any]) -> None:
+        try:
+            await self._daemon.audit(event)
+        except Exception:  # noqa: BLE001 - see below
+            # Reading goes on: that the trail has a hole is said in the daemon's own log.
+            _log.exception("an audit event could not be written: %s", event["description"])
+
+
+def _who(request: web.Request) -> tuple[str, str]:
+    caller = caller_of(request)
+    return caller.name, caller.address
+
+
+def _query(request: web.Request) -> str:
+    return request.query_string[:SHOWN_QUERY]

@@ -1,0 +1,152 @@
+"""Every error a client can get, as one table, and the one shape they all have: RFC 9457 problem details.
+
+A problem says what, where (``errors[].loc``) and what to do next (``errors[].hint``). It never shows SQL, a path of
+this machine or a stack: those go to the daemon's own log under the same ``request_id``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+import orjson
+from aiohttp import web
+
+from storage.errors import ArchiveError, BusyError, DeadlineError, QueryError
+from storage.filters import FilterError
+from storage.pages import CursorError
+
+CONTENT_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:watchkeep:problem:"  # stable: clients compare it; docs/api.md has one line for each
+
+RETRY_SECONDS = 1  # after an answer that a moment's patience can change
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of problem: the end of its ``type`` URI, its status and its title."""
+
+    code: str
+    status: int
+    title: str
+
+    @property
+    def uri(self) -> str:
+        """The problem's ``type``."""
+        return TYPE_PREFIX + self.code
+
+
+INVALID = Kind("invalid-parameter", 422, "A parameter is unknown or has a value that cannot be used")
+NOT_FOUND = Kind("not-found", 404, "There is no such thing")
+METHOD = Kind("method-not-allowed", 405, "This cannot be done here")
+HOST = Kind("host-refused", 421, "This server does not answer for that host name")
+CROSS_SITE = Kind("cross-site-refused", 403, "Another site may not change anything here")
+FORBIDDEN = Kind("forbidden", 403, "This caller may not do that")
+TOO_LARGE = Kind("body-too-large", 413, "The request's body is too large")
+TOO_LONG = Kind("query-too-long", 414, "The request's query string is too long")
+BUSY = Kind("busy", 429, "All places for this kind of query are taken")
+DEADLINE = Kind("deadline", 503, "The query took longer than its deadline and was cancelled")
+NOT_READY = Kind("not-ready", 503, "The daemon is not ready")
+UNAVAILABLE = Kind("unavailable", 503, "The archive cannot do that now")
+MALFORMED = Kind("malformed-request", 400, "This is not a request that can be read")
+INTERNAL = Kind("internal", 500, "Something is wrong with this server")
+
+KINDS: tuple[Kind, ...] = (
+    INVALID,
+    NOT_FOUND,
+    METHOD,
+    HOST,
+    CROSS_SITE,
+    FORBIDDEN,
+    TOO_LARGE,
+    TOO_LONG,
+    BUSY,
+    DEADLINE,
+    NOT_READY,
+    UNAVAILABLE,
+    MALFORMED,
+    INTERNAL,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong: where (``("query", "limit")``), what, and what to write instead."""
+
+    loc: tuple[str | int, ...]
+    msg: str
+    hint: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Problem(Exception):  # noqa: N818 - it is named after what the client gets
+    """Raised anywhere below a handler; the outermost middleware turns it into the answer."""
+
+    kind: Kind
+    detail: str
+    errors: Sequence[Fault] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.kind.code}: {self.detail}"
+
+
+def invalid(name: str, msg: str, hint: str = "") -> Problem:
+    """Return the 422 about one query parameter."""
+    return Problem(INVALID, f"{name}: {msg}", (Fault(("query", name), msg, hint),))
+
+
+def render(problem: Problem, *, request_id: str, instance: str) -> bytes:
+    """Return the body: RFC 9457's members, then ``errors`` and ``request_id``."""
+    kind = problem.kind
+    return orjson.dumps(
+        {
+            "type": kind.uri,
+            "title": kind.title,
+            "status": kind.status,
+            "detail": problem.detail,
+            "instance": instance,
+            "errors": [
+                {"loc": list(fault.loc), "msg": fault.msg, "hint": fault.hint} for fault in problem.errors
+            ],
+            "request_id": request_id,
+        }
+    )
+
+
+def from_archive(error: ArchiveError) -> Problem:
+    """Return the problem for an error of the archive; its ``where`` may hold a path, so it stays in the log."""
+    hint = error.hint
+    if isinstance(error, BusyError):
+        retry = max(RETRY_SECONDS, round(error.retry_after))
+        return Problem(BUSY, "too many such queries run at this moment", headers={"Retry-After": str(retry)})
+    if isinstance(error, DeadlineError):
+        narrow = hint or "narrow start_date and end_date, or add a filter"
+        return Problem(DEADLINE, error.what, (Fault(("query",), error.what, narrow),))
+    if isinstance(error, FilterError | CursorError):
+        name = error.field if isinstance(error, FilterError) else "cursor"
+        return Problem(INVALID, f"{name}: {error.what}", (Fault(("query", name), error.what, hint),))
+    if isinstance(error, QueryError):
+        return Problem(UNAVAILABLE, error.what, (Fault(("query",), error.what, hint),))
+    headers = {"Retry-After": str(RETRY_SECONDS)} if error.retry else {}
+    return Problem(UNAVAILABLE, "the archive could not do that; the daemon's log says why", headers=headers)
+
+
+def from_http(error: web.HTTPException) -> Problem:
+    """Return the problem for one of aiohttp's own; ``Allow`` and other headers that mean something are kept."""
+    kept = {
+        name: value
+        for name, value in error.headers.items()
+        if name.lower() not in {"content-type", "content-length"}
+    }
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        return Problem(METHOD, f"{error.method} is not possible here; possible: {allowed}", headers=kept)
+    if isinstance(error, web.HTTPNotFound):
+        return Problem(NOT_FOUND, "no such address; GET /api/v1/openapi.json lists them", headers=kept)
+    if isinstance(error, web.HTTPRequestEntityTooLarge):
+        return Problem(TOO_LARGE, "no request here needs a body that large", headers=kept)
+    phrase = HTTPStatus(error.status).phrase
+    kind = Kind(phrase.lower().replace(" ", "-"), error.status, phrase)
+    return Problem(kind, phrase, headers=kept)

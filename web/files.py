@@ -1,0 +1,46 @@
+"""`GET /logs/files`: every source, how far it is read and committed, and what its lines became."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from web.answers import json_answer
+from web.keys import CLOCK, DAEMON
+from web.params import NoParams
+from web.status import SourceStatus
+from web.times import rfc3339
+
+
+async def files(request: web.Request, _: NoParams) -> web.StreamResponse:
+    """Answer with one row a source, the one that lags most first."""
+    sources = sorted(request.app[DAEMON].sources(), key=lambda source: (-source.lag_bytes, source.file))
+    return json_answer(
+        {
+            "success": True,
+            "message": f"{len(sources)} sources",
+            "data": [source_row(source) for source in sources],
+            "timestamp": rfc3339(request.app[CLOCK]()),
+        }
+    )
+
+
+def source_row(source: SourceStatus) -> dict[str, Any]:
+    """Return a source as `/logs/files` and `/status` show it. The path is below its log directory."""
+    return {
+        "source": source.sid,
+        "path": source.file,
+        "size": source.size,
+        "offset_read": source.read,
+        "offset_committed": source.committed,
+        "lag_bytes": source.lag_bytes,
+        "lines": source.lines,
+        "events": source.events,
+        "rejects": source.rejects,
+        "last_event": None if source.last_event_us is None else rfc3339(source.last_event_us),
+        "state": source.state,
+        "note": source.note,
+        "profile": source.profile,
+        "internal": source.internal,
+    }

@@ -1,0 +1,30 @@
+"""Whether the daemon lives, whether it is ready, and its metrics."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from web.answers import json_answer
+from web.errors import NOT_READY, RETRY_SECONDS, Problem
+from web.keys import DAEMON
+from web.params import NoParams
+
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+async def live(_request: web.Request, _: NoParams) -> web.StreamResponse:
+    """Answer at all: the event loop turns."""
+    return json_answer({"status": "live"})
+
+
+async def ready(request: web.Request, _: NoParams) -> web.StreamResponse:
+    """Answer 200 when lines are archived and queries answered, else 503 with the reason."""
+    is_ready, reason = request.app[DAEMON].ready()
+    if not is_ready:
+        raise Problem(NOT_READY, reason, headers={"Retry-After": str(RETRY_SECONDS)})
+    return json_answer({"status": "ready"})
+
+
+async def metrics(request: web.Request, _: NoParams) -> web.StreamResponse:
+    """Answer with the Prometheus text exposition."""
+    return web.Response(body=request.app[DAEMON].metrics(), headers={"Content-Type": METRICS_TYPE})

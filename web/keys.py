@@ -1,0 +1,64 @@
+"""What every handler can reach: the options of the web side, and the typed keys of the application's state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+from storage.observer import Observer
+from storage.queries import Queries
+from web.audit import Audit
+from web.cache import AnswerCache
+from web.dashboard import Site
+from web.status import Daemon
+
+PREFIX = "/api/v1"  # and the same routes without it: clients of the original used both
+
+DEFAULT_PAGE_LIMIT = 500  # rows; the original's greatest `limit`
+DEFAULT_REFRESH_SECONDS = 30
+DEFAULT_STATISTICS_CACHE_SECONDS = 30.0
+
+STATIC_FOLDER = Path(__file__).resolve().parent / "static"
+
+
+@dataclass(frozen=True, slots=True)
+class WebOptions:
+    """How the web side is set up. ``daemon.settings`` builds it; nothing here reads a file or the environment.
+
+    ``allowed_hosts`` are host names (no port) that may stand in a request's ``Host`` besides the loopback names.
+    ``statistics_cache_seconds`` is the longest time an answer of statistics is given again while the archive has not
+    changed; 0 turns that off. ``timezone`` is where log lines without a zone were written. ``static`` is the folder of the dashboard.
+    """
+
+    version: str = "0"
+    host: str = "127.0.0.1"
+    allowed_hosts: tuple[str, ...] = ()
+    page_limit: int = DEFAULT_PAGE_LIMIT
+    refresh_seconds: int = DEFAULT_REFRESH_SECONDS
+    statistics_cache_seconds: float = DEFAULT_STATISTICS_CACHE_SECONDS
+    timezone: str = "UTC"
+    static: Path = STATIC_FOLDER
+
+
+@dataclass(slots=True)
+class Load:
+    """How many requests are being answered at this moment."""
+
+    running: int = 0
+
+
+OPTIONS = web.AppKey("options", WebOptions)
+QUERIES = web.AppKey("queries", Queries)
+DAEMON: web.AppKey[Daemon] = web.AppKey("daemon")
+OBSERVER: web.AppKey[Observer] = web.AppKey("observer")
+CLOCK: web.AppKey[Callable[[], int]] = web.AppKey("clock")  # wall clock, microseconds since 1970, UTC
+
+AUDIT = web.AppKey("audit", Audit)
+STATISTICS_CACHE = web.AppKey("statistics_cache", AnswerCache)
+SITE = web.AppKey("site", Site)  # set when the application starts
+LOAD = web.AppKey("load", Load)
+
+REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)

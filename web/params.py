@@ -1,0 +1,281 @@
+"""What each endpoint may be asked: one pydantic model a query string, from which the checks and OpenAPI both come.
+
+An unknown parameter, a value that cannot be used, or a single-valued parameter given twice is a 422 that names it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import types
+import typing
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, TypeVar
+
+from aiohttp import web
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from parsers.vocabulary import LEVELS
+from web.errors import INVALID, Fault, Problem
+from web.times import HINT as TIME_HINT
+from web.times import day_of, parse_time
+
+DEFAULT_LIMIT = 50  # rows; the original's
+DEFAULT_LINES = 500  # lines of /logs; the original's
+MAX_LINES = 5000
+MAX_HOURS = 8760  # a year
+MAX_DAYS = 365
+MIN_CLEANUP_DAYS = 7  # so that nobody removes this week by a slip of the finger
+MAX_VALUE_CHARS = 1024
+MAX_VALUES = 100  # of one repeatable parameter
+MAX_SEQ = 2**53 - 1
+
+_ANY_MOMENT_US = 0  # a form check does not depend on the present moment
+
+
+def _check_time(text: str) -> str:
+    parse_time(text, now_us=_ANY_MOMENT_US)
+    return text.strip()
+
+
+def _check_date(text: str) -> str:
+    return day_of(parse_time(text, now_us=_ANY_MOMENT_US))
+
+
+def _check_address(text: str) -> str:
+    ipaddress.ip_network(text.removeprefix("!"), strict=False)
+    return text
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+_LEVELS = "|".join(LEVELS)
+
+Text = Annotated[str, Field(min_length=1, max_length=MAX_VALUE_CHARS)]
+Excludable = Annotated[str, Field(min_length=1, max_length=MAX_VALUE_CHARS, pattern=r"^!?[^!]|^!.")]
+Level = Annotated[str, BeforeValidator(_lower), Field(pattern=f"^!?({_LEVELS})$")]
+Risk = Annotated[str, BeforeValidator(_lower), Field(pattern=r"^(low|medium|high)$")]
+Address = Annotated[str, AfterValidator(_check_address), Field(min_length=2, max_length=64)]
+Status = Annotated[str, Field(pattern=r"^!?[1-9][0-9]{2}$")]
+Time = Annotated[str, AfterValidator(_check_time), Field(min_length=1, max_length=64)]
+Date = Annotated[str, AfterValidator(_check_date), Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+Some = Annotated[list[Excludable], Field(max_length=MAX_VALUES)]
+
+HINTS: dict[str, str] = {
+    "level": f"one of {', '.join(LEVELS)}; a leading ! excludes",
+    "risk": "low, medium or high",
+    "ip": "an address or a network such as 10.0.0.0/8",
+    "status_code": "a number such as 404; a leading ! excludes",
+    "start_date": TIME_HINT,
+    "end_date": TIME_HINT,
+    "date": "write 2024-05-31",
+    "internal": "true (with the daemon's own events), only (nothing else) or false",
+}
+
+
+class Params(BaseModel):
+    """Base of every query model: an unknown name is an error, values never change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NoParams(Params):
+    """An endpoint without parameters."""
+
+
+class Filters(Params):
+    """The filters that lists, statistics and exports share. Repeatable ones take a leading ``!`` to exclude."""
+
+    level: Annotated[list[Level], Field(max_length=MAX_VALUES)] = Field(
+        [], description="One of the five levels"
+    )
+    category: Some = Field([], description="Category, known or the application's own")
+    action: Some = Field([], description="Action, known or the application's own")
+    outcome: Some = Field([], description="success, failure, denied or unknown")
+    user_id: Some = Field([], description="Acting user's id; ids compare as text")
+    username: Some = Field([], description="Acting user's name")
+    ip: Annotated[list[Address], Field(max_length=MAX_VALUES)] = Field(
+        [], description="Client address, or a network in CIDR form"
+    )
+    country: Some = Field([], description="ISO 3166 country")
+    city: Some = Field([], description="City")
+    entity_type: Some = Field([], description="Kind of the thing acted on")
+    entity_id: Some = Field([], description="Id of the thing acted on")
+    entity_name: Some = Field([], description="Name of the thing acted on")
+    correlation_id: Some = Field([], description="Ties the events of one request or job together")
+    session_id: Some = Field([], description="The user's session")
+    method: Some = Field([], description="HTTP method")
+    path: Some = Field([], description="HTTP path")
+    status_code: Annotated[list[Status], Field(max_length=MAX_VALUES)] = Field([], description="HTTP status")
+    user_agent: Some = Field([], description="Client's user agent")
+    server: Some = Field([], description="Host that wrote the line")
+    environment: Some = Field([], description="production, staging …")
+    source: Some = Field([], description="Id or file of the source")
+    tag: Some = Field([], description="A tag of the event")
+    risk: Annotated[list[Risk], Field(max_length=MAX_VALUES)] = Field(
+        [], description="low (0-30), medium (31-70) or high (71-100)"
+    )
+    min_risk: Annotated[int, Field(ge=0, le=100)] | None = Field(None, description="Lowest risk score")
+    max_risk: Annotated[int, Field(ge=0, le=100)] | None = Field(None, description="Highest risk score")
+    start_date: Time | None = Field(
+        None,
+        description="From here on, inclusive: ISO 8601, a date (its first moment), -15m, -24h, -7d or now",
+    )
+    end_date: Time | None = Field(None, description="Up to here, inclusive; a date is its last moment")
+    search_query: Text | None = Field(
+        None, description="Words to find in description, entity name or username"
+    )
+    internal: Literal["true", "only", "false"] = Field(
+        "false", description="The daemon's own events: left out, true = with them, only = nothing else"
+    )
+
+
+class ListParams(Filters):
+    """`GET /events`: the newest first, by page or by cursor."""
+
+    page: Annotated[int, Field(ge=1)] = Field(
+        1, description="Page, from 1; of the newest unless `snapshot` is given"
+    )
+    limit: Annotated[int, Field(ge=1)] = Field(DEFAULT_LIMIT, description="Rows a page")
+    cursor: Text | None = Field(None, description="`next` of the answer before; goes on exactly behind it")
+    snapshot: Annotated[int, Field(ge=0, le=MAX_SEQ)] | None = Field(
+        None, description="`snapshot` of an earlier answer: pages then never shift"
+    )
+
+
+class MineParams(ListParams):
+    """`GET /events/me`: the caller's own events; without keys `user_id` says whose."""
+
+    days: Annotated[int, Field(ge=1, le=MAX_DAYS)] | None = Field(
+        None, description="Only the last so many days"
+    )
+
+
+class OneParams(Params):
+    """`GET /events/{event_id}`: the daemon's own events are found by id as well."""
+
+
+class StatisticsParams(Filters):
+    """`GET /events/statistics`: the last hours, or an own range."""
+
+    hours: Annotated[int, Field(ge=1, le=MAX_HOURS)] = Field(
+        24, description="The last so many hours; ignored when start_date is given"
+    )
+
+
+class StatsParams(Params):
+    """`GET /events/stats`: one user's events in the last days."""
+
+    days: Annotated[int, Field(ge=1, le=MAX_DAYS)] = Field(30, description="The last so many days")
+    user_id: Text | None = Field(None, description="Whose events; without keys and without this: everybody's")
+
+
+class ExportParams(Filters):
+    """`GET /events/export`: exactly the list's filters, and no cap unless `limit` is given."""
+
+    format: Literal["json", "ndjson", "csv"] = Field(
+        "json", description="A bare array, one object a line, or a table"
+    )
+    limit: Annotated[int, Field(ge=1, le=MAX_SEQ)] | None = Field(
+        None, description="At most so many, newest first"
+    )
+
+
+class CleanupParams(Params):
+    """`DELETE /events/cleanup`."""
+
+    days: Annotated[int, Field(ge=MIN_CLEANUP_DAYS, le=MAX_DAYS)] = Field(
+        90, description="Keep so many whole days before today"
+    )
+    dry_run: Literal["true", "false"] = Field("true", description="true only lists what would go")
+
+
+class LogsParams(Params):
+    """`GET /logs`: raw lines of the daily files."""
+
+    date: Date | None = Field(None, description="Day of the files, UTC; today without it")
+    lines: Annotated[int, Field(ge=1, le=MAX_LINES)] = Field(
+        DEFAULT_LINES, description="How many lines, counted from the newest"
+    )
+    source: Text | None = Field(None, description="Only this source: its id or file")
+    cursor: Text | None = Field(None, description="`next` of the answer before: the lines before those")
+
+
+class RejectsParams(Params):
+    """`GET /rejects`: lines that could not be parsed, newest first."""
+
+    limit: Annotated[int, Field(ge=1)] = Field(DEFAULT_LIMIT, description="Rows a page")
+    cursor: Text | None = Field(None, description="`next` of the answer before")
+    source: Text | None = Field(None, description="Only this source: its id or file")
+
+
+class ActivityParams(Params):
+    """`GET /activity-logs`: the later original's names for a list."""
+
+    page: Annotated[int, Field(ge=1)] = Field(1, description="Page, from 1")
+    page_size: Annotated[int, Field(ge=1, le=100)] = Field(DEFAULT_LIMIT, description="Rows a page")
+    entity_type: Some = Field([], description="Kind of the thing acted on")
+    entity_id: Some = Field([], description="Id of the thing acted on")
+    user_id: Some = Field([], description="Acting user's id")
+    action: Some = Field([], description="Action")
+    category: Some = Field([], description="Category")
+    level: Annotated[list[Level], Field(max_length=MAX_VALUES)] = Field(
+        [], description="One of the five levels"
+    )
+
+
+P = TypeVar("P", bound=Params)
+
+
+def repeatable(model: type[Params], name: str) -> bool:
+    """Return whether a parameter may be given several times."""
+    return typing.get_origin(_bare(model.model_fields[name].annotation)) is list
+
+
+def _bare(annotation: Any) -> Any:
+    """Return an annotation without Optional and Annotated."""
+    if typing.get_origin(annotation) in {typing.Union, types.UnionType}:
+        annotation = next(part for part in typing.get_args(annotation) if part is not type(None))
+    if typing.get_origin(annotation) is Annotated:
+        annotation = typing.get_args(annotation)[0]
+    return annotation
+
+
+def read(model: type[P], request: web.Request) -> P:
+    """Return the query string as a value of ``model``; raises the 422 that lists everything wrong with it."""
+    given: dict[str, Any] = {}
+    faults: list[Fault] = []
+    for name in dict.fromkeys(request.query):
+        values = request.query.getall(name)
+        if name not in model.model_fields:
+            faults.append(Fault(("query", name), "unknown parameter", _suggest(name, model.model_fields)))
+        elif repeatable(model, name):
+            given[name] = values
+        elif len(values) > 1:
+            faults.append(Fault(("query", name), "given more than once", "give it once"))
+        else:
+            given[name] = values[0]
+    value: P | None = None
+    try:
+        value = model.model_validate(given)
+    except ValidationError as error:
+        faults.extend(_fault(item) for item in error.errors(include_url=False, include_context=False))
+    if faults or value is None:
+        raise Problem(INVALID, "; ".join(f"{fault.loc[1]}: {fault.msg}" for fault in faults), faults)
+    return value
+
+
+def _fault(item: Any) -> Fault:
+    name = str(item["loc"][0])
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return Fault(("query", *item["loc"]), message, HINTS.get(name, ""))
+
+
+def _suggest(name: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        return f"did you mean {close[0]}?"
+    return f"known: {', '.join(names)}" if names else "there are no parameters here"

@@ -1,0 +1,341 @@
+"""Every endpoint, as one table. Routing, checks, OpenAPI, the audit of reads and the docs test all follow it.
+
+The order counts: a static path stands before `/events/{event_id}`, or that would swallow it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from web import activity, cleanup, events, export, files, health, logs, overview, rejects, shapes, statistics
+from web.answers import JSON
+from web.dashboard import ASSETS, asset_answer, page_answer
+from web.errors import FORBIDDEN, NOT_FOUND, NOT_READY, Kind
+from web.keys import AUDIT, PREFIX, SITE
+from web.params import (
+    ActivityParams,
+    CleanupParams,
+    ExportParams,
+    ListParams,
+    LogsParams,
+    MineParams,
+    NoParams,
+    Params,
+    RejectsParams,
+    StatisticsParams,
+    StatsParams,
+    read,
+)
+
+RouteHandler = Callable[[web.Request, Any], Awaitable[web.StreamResponse]]
+TEXT = "text/plain"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One endpoint.
+
+    ``name`` is OpenAPI's operationId; ``answers`` maps media types to schemas (a model's or component's name, None
+    for plain text); ``view`` names it in the audit trail (None: not a read of events); ``polled``: it has an ETag.
+    """
+
+    name: str
+    method: str
+    path: str
+    handler: RouteHandler
+    params: type[Params]
+    summary: str
+    answers: tuple[tuple[str, str | None], ...]
+    tag: str
+    errors: tuple[Kind, ...] = ()
+    view: str | None = None
+    polled: bool = False
+    headers: tuple[str, ...] = ()  # of a success, besides those that every answer has
+
+
+def _json(schema: str) -> tuple[tuple[str, str | None], ...]:
+    return ((JSON, schema),)
+
+
+_EXPORTS: tuple[tuple[str, str | None], ...] = (
+    (JSON, "EventArray"),
+    ("application/x-ndjson", None),
+    ("text/csv", None),
+)
+_EXPORT_HEADERS = ("Content-Disposition", "X-Total-Count")
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        "listEvents",
+        "GET",
+        "/events",
+        events.page,
+        ListParams,
+        "Events, newest first",
+        _json("EventsPage"),
+        "events",
+        view="events",
+        polled=True,
+        headers=("Link",),
+    ),
+    Route(
+        "getStatistics",
+        "GET",
+        "/events/statistics",
+        statistics.statistics,
+        StatisticsParams,
+        "Figures of a range",
+        _json("Statistics"),
+        "figures",
+        view="statistics",
+        polled=True,
+    ),
+    Route(
+        "getStats",
+        "GET",
+        "/events/stats",
+        statistics.stats,
+        StatsParams,
+        "Figures of one user",
+        _json("Stats"),
+        "figures",
+        view="stats",
+        polled=True,
+    ),
+    Route(
+        "listMine",
+        "GET",
+        "/events/me",
+        events.mine,
+        MineParams,
+        "The caller's own events",
+        _json("MinePage"),
+        "events",
+        view="me",
+        polled=True,
+        headers=("Link",),
+    ),
+    Route(
+        "listLevels",
+        "GET",
+        "/events/levels",
+        events.levels,
+        NoParams,
+        "Levels: the five",
+        _json("Words"),
+        "words",
+        polled=True,
+    ),
+    Route(
+        "listCategories",
+        "GET",
+        "/events/categories",
+        events.categories,
+        NoParams,
+        "Categories: known and observed",
+        _json("Words"),
+        "words",
+        polled=True,
+    ),
+    Route(
+        "listActions",
+        "GET",
+        "/events/actions",
+        events.actions,
+        NoParams,
+        "Actions: known and observed",
+        _json("Words"),
+        "words",
+        polled=True,
+    ),
+    Route(
+        "exportEvents",
+        "GET",
+        "/events/export",
+        export.export,
+        ExportParams,
+        "Everything a filter finds, streamed",
+        _EXPORTS,
+        "events",
+        headers=_EXPORT_HEADERS,
+    ),
+    Route(
+        "cleanupEvents",
+        "DELETE",
+        "/events/cleanup",
+        cleanup.cleanup,
+        CleanupParams,
+        "Remove, or list, whole old days",
+        _json("CleanupAnswer"),
+        "retention",
+        errors=(FORBIDDEN,),
+    ),
+    Route(
+        "getEvent",
+        "GET",
+        "/events/{event_id}",
+        events.one,
+        NoParams,
+        "One event",
+        _json("OneEvent"),
+        "events",
+        errors=(NOT_FOUND,),
+        view="event",
+    ),
+    Route(
+        "listLogLines",
+        "GET",
+        "/logs",
+        logs.logs,
+        LogsParams,
+        "Raw lines of a day, newest last",
+        _json("LogLines"),
+        "logs",
+        view="logs",
+        polled=True,
+    ),
+    Route(
+        "listLogFiles",
+        "GET",
+        "/logs/files",
+        files.files,
+        NoParams,
+        "Sources and how far they are read",
+        _json("LogFiles"),
+        "logs",
+    ),
+    Route(
+        "listRejects",
+        "GET",
+        "/rejects",
+        rejects.rejects,
+        RejectsParams,
+        "Lines that could not be parsed",
+        _json("RejectsPage"),
+        "logs",
+        view="rejects",
+        polled=True,
+        headers=("Link",),
+    ),
+    Route(
+        "getStatus",
+        "GET",
+        "/status",
+        overview.status,
+        NoParams,
+        "The daemon and its archive",
+        _json("Status"),
+        "daemon",
+    ),
+    Route("isLive", "GET", "/health/live", health.live, NoParams, "Liveness", _json("Health"), "daemon"),
+    Route(
+        "isReady",
+        "GET",
+        "/health/ready",
+        health.ready,
+        NoParams,
+        "Readiness; 503 says why not",
+        _json("Health"),
+        "daemon",
+        errors=(NOT_READY,),
+    ),
+    Route(
+        "getMetrics",
+        "GET",
+        "/metrics",
+        health.metrics,
+        NoParams,
+        "Prometheus metrics",
+        ((TEXT, None),),
+        "daemon",
+    ),
+    Route(
+        "listActivity",
+        "GET",
+        "/activity-logs",
+        activity.page,
+        ActivityParams,
+        "Events under the later original's names",
+        _json("ActivityPage"),
+        "activity",
+        view="events",
+        polled=True,
+    ),
+    Route(
+        "listEntityActivity",
+        "GET",
+        "/activity-logs/entity/{entity_type}/{entity_id}",
+        activity.page,
+        ActivityParams,
+        "Events about one thing",
+        _json("ActivityPage"),
+        "activity",
+        view="events",
+        polled=True,
+    ),
+    Route(
+        "listUserActivity",
+        "GET",
+        "/activity-logs/user/{user_id}",
+        activity.page,
+        ActivityParams,
+        "Events of one user",
+        _json("ActivityPage"),
+        "activity",
+        view="events",
+        polled=True,
+    ),
+    Route(
+        "getActivity",
+        "GET",
+        "/activity-logs/{event_id}",
+        activity.one,
+        NoParams,
+        "One event, bare",
+        _json(shapes.EVENT),
+        "activity",
+        errors=(NOT_FOUND,),
+        view="event",
+    ),
+)
+
+
+def add_routes(app: web.Application, openapi: dict[str, Any]) -> None:
+    """Add every route under both prefixes, the OpenAPI document, and the dashboard."""
+    spec = orjson.dumps(openapi)
+
+    async def serve_openapi(_request: web.Request) -> web.StreamResponse:
+        return web.Response(body=spec, content_type=JSON)
+
+    for prefix in (PREFIX, ""):
+        app.router.add_get(f"{prefix}/openapi.json", serve_openapi)
+        for route in ROUTES:
+            # GET brings HEAD along.
+            add = app.router.add_get if route.method == "GET" else app.router.add_delete
+            add(prefix + route.path, _handled(route))
+    app.router.add_get("/", _page)
+    app.router.add_get(f"{ASSETS}/{{digest}}/{{name:.+}}", _asset)
+
+
+def _handled(route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        params = read(route.params, request)
+        response = await route.handler(request, params)
+        if route.view is not None:
+            await request.app[AUDIT].read(request, route.view)
+        return response
+
+    return handle
+
+
+async def _page(request: web.Request) -> web.StreamResponse:
+    return page_answer(request, request.app[SITE])
+
+
+async def _asset(request: web.Request) -> web.StreamResponse:
+    return asset_answer(request, request.app[SITE])

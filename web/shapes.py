@@ -1,0 +1,353 @@
+"""The shapes of success answers, for OpenAPI: what a client may rely on. Handlers build plain dicts; tests compare.
+
+The Event's schema comes from the column table; the envelopes are the original's, with our fields added.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import models_json_schema
+
+from parsers.columns import COLUMNS, Column
+from parsers.vocabulary import LEVELS
+
+EVENT = "Event"
+EVENT_ARRAY = "EventArray"
+PROBLEM = "Problem"
+REFERENCE = "#/components/schemas/{model}"
+
+_EVENT_REF: dict[str, Any] = {"$ref": REFERENCE.format(model=EVENT)}
+
+
+class Shape(BaseModel):
+    """Base: an answer may get more fields in a later release, so clients must ignore what they do not know."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+def _events(description: str = "Events, newest first") -> Any:
+    return Field(description=description, json_schema_extra={"items": _EVENT_REF})
+
+
+class EventsPage(Shape):
+    """A page of events. `total` is exact unless `total_is_estimate`; then `pages` is null."""
+
+    success: bool
+    data: list[Any] = _events()
+    total: int
+    total_is_estimate: bool = False
+    page: int | None
+    pages: int | None
+    message: str
+    next: str | None = Field(description="`cursor` of the next page; null on the last")
+    snapshot: int = Field(description="Give it back as `snapshot` for pages that never shift")
+
+
+class MinePage(Shape):
+    """A page of one user's events, in the original's second shape."""
+
+    items: list[Any] = _events()
+    total: int
+    page: int
+    per_page: int
+    pages: int | None
+    next: str | None
+    snapshot: int
+
+
+class ActivityPage(Shape):
+    """A page of events in the later original's shape."""
+
+    total: int
+    items: list[Any] = _events()
+    page: int
+    page_size: int
+
+
+class OneEvent(Shape):
+    """One event; `duplicates` says how many more lines carry the same id."""
+
+    success: bool
+    message: str
+    data: Any = Field(json_schema_extra=_EVENT_REF)
+    duplicates: int
+    timestamp: str
+
+
+class Words(Shape):
+    """A list of words: the known ones in their order, then those observed."""
+
+    success: bool
+    message: str
+    data: list[str]
+    timestamp: str
+
+
+class TimeRange(Shape):
+    """The range that figures are of."""
+
+    start: str
+    end: str
+    hours: float
+
+
+class Totals(Shape):
+    """Events, and distinct users among them."""
+
+    events: int
+    users: int
+
+
+class TopUser(Shape):
+    """A user by how many events are theirs."""
+
+    username: str | None
+    eventCount: int  # noqa: N815 - the original's name
+
+
+class Statistics(Shape):
+    """Figures of a time range."""
+
+    success: bool
+    timeRange: TimeRange  # noqa: N815 - the original's name
+    totals: Totals
+    byLevel: dict[str, int]  # noqa: N815
+    byCategory: dict[str, int]  # noqa: N815
+    byAction: dict[str, int]  # noqa: N815
+    byOutcome: dict[str, int]  # noqa: N815
+    errorRate: float = Field(ge=0, le=100, description="100·(error+critical)/events; 0 when empty")  # noqa: N815
+    criticalEvents: list[Any] = _events("At most ten")  # noqa: N815
+    topUsers: list[TopUser]  # noqa: N815
+    plan: Any = Field(description="Whether roll-ups or a scan answered")
+
+
+class Stats(Shape):
+    """Figures of one user, in the original's shape."""
+
+    total_events: int
+    events_by_category: dict[str, int]
+    events_by_action: dict[str, int]
+    events_by_day: dict[str, int]
+    unique_sessions: int
+    unique_devices: int
+    most_active_hours: dict[str, int]
+    recent_activity_count: int
+
+
+class CleanupFacts(Shape):
+    """What retention removes: whole UTC days before `cutoff_date`."""
+
+    cutoff_date: str
+    events_count: int
+    deleted_count: int
+    dry_run: bool
+    days: list[Any]
+    files: int
+    rows: int
+    bytes: int
+
+
+class CleanupAnswer(Shape):
+    """What was removed, or would be."""
+
+    success: bool
+    message: str
+    data: CleanupFacts
+
+
+class LogLine(Shape):
+    """Where a line stands and what it says, redacted; `cut`: longer than is shown."""
+
+    source: str
+    file: str
+    offset: int
+    raw: str
+    cut: bool
+    timestamp: str | None
+    level: str | None
+
+
+class LogLines(Shape):
+    """Lines of a day, newest last. `data[i]` is the JSON object of `lines[i]`, or `{"raw": …}`."""
+
+    success: bool
+    data: list[dict[str, Any]]
+    lines: list[LogLine]
+    file: str | None
+    files: list[str]
+    lines_count: int
+    error: str | None
+    next: str | None
+
+
+class SourceRow(Shape):
+    """One source: bytes and what became of its lines."""
+
+    source: str
+    path: str
+    size: int
+    offset_read: int
+    offset_committed: int
+    lag_bytes: int
+    lines: int
+    events: int
+    rejects: int
+    last_event: str | None
+    state: str
+    note: str
+    profile: str
+    internal: bool
+
+
+class LogFiles(Shape):
+    """Every source."""
+
+    success: bool
+    message: str
+    data: list[SourceRow]
+    timestamp: str
+
+
+class RejectRow(Shape):
+    """A line that could not be parsed: where, why, and what of it was kept."""
+
+    source: str
+    file: str
+    offset: int
+    length: int
+    sha256: str
+    reason: str
+    raw: str
+    timestamp: str
+    seq: int
+
+
+class RejectsPage(Shape):
+    """A page of rejects, newest first."""
+
+    success: bool
+    data: list[RejectRow]
+    total: int
+    next: str | None
+    snapshot: int
+
+
+class Status(Shape):
+    """The daemon and its archive. Every row up to `seq` is in the API, to `view_seq` in the view, to `sealed_seq` in the glob."""
+
+    success: bool
+    version: str
+    node: str
+    seq: int
+    view_seq: int
+    sealed_seq: int
+    events: int
+    rows: int
+    bytes: int
+    oldest: str | None
+    newest: str | None
+    sources: list[SourceRow]
+
+
+class Health(Shape):
+    """One word."""
+
+    status: str
+
+
+class ProblemFault(Shape):
+    """One thing that is wrong: where, what, and what to write instead."""
+
+    loc: list[str | int]
+    msg: str
+    hint: str
+
+
+class ProblemBody(Shape):
+    """RFC 9457 problem details."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    errors: list[ProblemFault]
+    request_id: str
+
+
+MODELS: tuple[type[Shape], ...] = (
+    EventsPage,
+    MinePage,
+    ActivityPage,
+    OneEvent,
+    Words,
+    Statistics,
+    Stats,
+    CleanupAnswer,
+    LogLines,
+    LogFiles,
+    RejectsPage,
+    Status,
+    Health,
+    ProblemBody,
+)
+
+_JSON_TYPES: dict[str, dict[str, Any]] = {
+    "VARCHAR": {"type": "string"},
+    "BIGINT": {"type": "integer"},
+    "INTEGER": {"type": "integer"},
+    "DOUBLE": {"type": "number"},
+    "BOOLEAN": {"type": "boolean"},
+    "TIMESTAMPTZ": {"type": "string", "format": "date-time"},
+    "VARCHAR[]": {"type": "array", "items": {"type": "string"}},
+    "STRUCT(reason VARCHAR, points DOUBLE, detail VARCHAR)[]": {"type": "array", "items": {"type": "object"}},
+}
+
+
+def components() -> dict[str, Any]:
+    """Return every schema of OpenAPI's components, by name."""
+    _, found = models_json_schema([(model, "serialization") for model in MODELS], ref_template=REFERENCE)
+    schemas: dict[str, Any] = dict(found["$defs"])
+    schemas[PROBLEM] = schemas.pop(ProblemBody.__name__)
+    schemas[EVENT] = event_schema()
+    schemas[EVENT_ARRAY] = {"type": "array", "items": _EVENT_REF}
+    return dict(sorted(schemas.items()))
+
+
+def event_schema() -> dict[str, Any]:
+    """Return the Event as the API shows it, from the column table."""
+    properties: dict[str, Any] = {}
+    for column in COLUMNS:
+        if not column.api:
+            continue
+        *parents, leaf = column.api.split(".")
+        level = properties
+        for parent in parents:
+            group = level.setdefault(parent, {"type": ["object", "null"], "properties": {}})
+            level = group["properties"]
+        level[leaf] = _column_schema(column)
+    return {
+        "type": "object",
+        "description": "One event. A later release may add fields.",
+        "properties": properties,
+        "required": [
+            column.api for column in COLUMNS if column.required and column.api and "." not in column.api
+        ],
+    }
+
+
+def _column_schema(column: Column) -> dict[str, Any]:
+    if column.json:
+        return {"description": column.meaning}
+    schema = dict(_JSON_TYPES[column.sql])
+    if column.name == "level":
+        schema["enum"] = list(LEVELS)
+    types = [schema["type"]]
+    if column.name == "user_id":
+        types.append("integer")  # where the line had a number
+    if not column.required:
+        types.append("null")
+    schema["type"] = types if len(types) > 1 else types[0]
+    return {**schema, "description": column.meaning}

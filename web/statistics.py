@@ -1,0 +1,66 @@
+"""Figures: of a range for the dashboard, of one user in the original's shape."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import orjson
+from aiohttp import web
+
+from storage.filters import Term
+from storage.query import Filter, Scope, StatisticsQuery
+from web.answers import etag, raw_answer, unchanged, validators
+from web.asking import filter_of, question_of, scope_of, version_of
+from web.errors import invalid
+from web.keys import CLOCK, QUERIES, STATISTICS_CACHE
+from web.params import Params, StatisticsParams, StatsParams
+from web.times import DAY_US, SECOND_US
+
+HOUR_US = 3600 * SECOND_US
+
+
+async def statistics(request: web.Request, params: StatisticsParams) -> web.StreamResponse:
+    """Answer with the figures of the last hours, or of the range given."""
+    now_us = request.app[CLOCK]()
+    wanted = filter_of(params, now_us, end_us=now_us)
+    if wanted.start_us is None:
+        assert wanted.end_us is not None
+        wanted = filter_of(params, now_us, start_us=wanted.end_us - params.hours * HOUR_US, end_us=now_us)
+    if wanted.start_us is not None and wanted.start_us < 0:
+        raise invalid("start_date", "before 1970", "no event is older")
+    query = StatisticsQuery(filter=wanted, scope=scope_of(request, params.internal))
+
+    async def make() -> bytes:
+        return orjson.dumps({"success": True, **await request.app[QUERIES].statistics(query)})
+
+    return await _reused(request, params, query.scope, make)
+
+
+async def stats(request: web.Request, params: StatsParams) -> web.StreamResponse:
+    """Answer with one user's figures of the last days."""
+    now_us = request.app[CLOCK]()
+    terms = (Term("user_id", params.user_id),) if params.user_id is not None else ()
+    wanted = Filter(terms=terms, start_us=now_us - params.days * DAY_US, end_us=now_us)
+    scope = scope_of(request)
+
+    async def make() -> bytes:
+        return orjson.dumps(await request.app[QUERIES].user_stats(wanted, scope))
+
+    return await _reused(request, params, scope, make)
+
+
+async def _reused(
+    request: web.Request, params: Params, scope: Scope, make: Callable[[], Awaitable[bytes]]
+) -> web.Response:
+    """Answer, for a while and an unchanged archive, with what was computed for the same question."""
+    cache = request.app[STATISTICS_CACHE]
+    clock = request.app[CLOCK]
+    version = version_of(request, scope)
+    question = question_of(request, params, 0)
+    held = cache.get(question, version, clock())
+    if held is not None:
+        known = unchanged(request, etag("figures", question, version, held.made_us))
+        if known is not None:
+            return known
+    answer = await cache.get_or_make(question, version, clock, make)
+    return raw_answer([answer.body], validators(etag("figures", question, answer.version, answer.made_us)))
