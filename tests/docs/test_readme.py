@@ -141,12 +141,21 @@ def test_the_readme_can_be_followed_word_for_word(reader):
             reader.events(wanted)
 
     events = {event["description"]: event for event in reader.events(3)}
-    assert {"three wrong passwords", "order placed", "invoice sent"} == set(events)
-    assert events["invoice sent"]["user"] == {"id": 8, "username": "ben"}
-    assert events["order placed"]["extra"] == {"logger": "root"}
+    assert set(events) == {"three wrong passwords", "stock is low", "invoice is late"}
+    assert events["invoice is late"]["user"] == {"id": 8, "username": "ben"}
+    assert events["stock is low"]["extra"] == {"logger": "root"}
     (glob,) = (text for command, text in printed.items() if "events/*/*.parquet" in command)
     assert "error" in glob
-    assert "info" in glob
+    assert "warning" in glob
     (view,) = (text for command, text in printed.items() if "watchkeep.duckdb" in command)
     assert "ana" in view
     assert reader.leave() == 0
+
+
+def test_the_page_about_logging_shows_the_same_lines():
+    """The readme's snippets are those of the page that it names."""
+    page = (ROOT / "docs" / "logging.md").read_text()
+
+    for language, block in BLOCK.findall((ROOT / "README.md").read_text()):
+        if language != "console":
+            assert f"```{language}\n{block}```" in page

@@ -22,7 +22,7 @@ HEAVY = ("duckdb", "pyarrow", "aiohttp", "pydantic", "numpy", "watchfiles", "asy
 # Runs in a fresh interpreter: forks once per module, so that each starts from nothing but is paid for once.
 _EACH_ALONE = """
 import importlib, json, os, sys, warnings
-import duckdb, pyarrow, pyarrow.parquet, aiohttp.web, pydantic  # third parties, shared by all children
+import aiofiles, aiohttp.web, asyncio, duckdb, numpy, orjson, prometheus_client, pyarrow.compute, pyarrow.parquet, pydantic, watchfiles  # shared by all children
 failures = {}
 for name in sys.argv[1:]:
     read, write = os.pipe()
