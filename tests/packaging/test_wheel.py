@@ -21,10 +21,10 @@ NEIGHBOURS = ROOT / ".venv" / "neighbours"
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """The wheel, built from the working tree by the pinned backend, without network."""
+    """The wheel, built from the source distribution by the pinned backend, without network: as a packager does."""
     folder = tmp_path_factory.mktemp("wheel")
     subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)],
+        [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)],
         check=True,
         capture_output=True,
         text=True,
