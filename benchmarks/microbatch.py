@@ -18,7 +18,7 @@ from benchmarks.generate import lines
 from benchmarks.measure import DEFAULT_DATA, ratio, table
 from parsers.batch import Chunk, Mark, Place, Source
 from storage.archive import Archive, ArchiveOptions
-from storage.state import SourceSeen
+from storage.records import SourceSeen
 from storage.transform import ParseOptions, Transformer
 
 BATCHES = (200, 1_000, 5_000, 20_000)
