@@ -41,6 +41,7 @@ class LiveDaemon:
         selflog: SelfLog,
         metrics: Metrics,
         version: str,
+        directories: Sequence[str] = (),
     ) -> None:
         self._archive = archive
         self._tailer = tailer
@@ -50,6 +51,7 @@ class LiveDaemon:
         self._selflog = selflog
         self._metrics = metrics
         self._version = version
+        self._directories = list(directories)
         self._started_us = time.time_ns() // 1000
         self._before = {sid: state.counts for sid, state in archive.sources.items()}
         self._sources: list[SourceStatus] = []
@@ -142,6 +144,7 @@ class LiveDaemon:
             "node": self._archive.options.node,
             "started": _rfc3339(self._started_us),
             "last_commit": _rfc3339(state.last_commit_us),
+            "directories": self._directories,
             "ready": ready,
             "reason": reason or None,
             "gaps": state.gaps,

@@ -136,6 +136,7 @@ class Service:
             selflog=self._selflog,
             metrics=metrics,
             version=program,
+            directories=settings.logs.directories,
         )
         self._engine = Engine(options.engine_options(settings))
         queries = Queries(self._engine, lambda: archive.snapshot)
