@@ -39,18 +39,22 @@ class Layout:
 
     @property
     def home(self) -> str:
+        """Folder of everything that is this node's alone."""
         return os.path.join(self.root, NODES, self.node)
 
     @property
     def ledger(self) -> str:
+        """Folder of the ledger's segments."""
         return os.path.join(self.home, "ledger")
 
     @property
     def staging(self) -> str:
+        """Where files are written before a record names them."""
         return os.path.join(self.home, "staging")
 
     @property
     def live(self) -> str:
+        """Where committed files lie until they are sealed."""
         return os.path.join(self.home, "live")
 
     @property
@@ -65,16 +69,20 @@ class Layout:
 
     @property
     def lock(self) -> str:
+        """File whose lock the one writer holds."""
         return os.path.join(self.home, "lock")
 
     @property
     def control_socket(self) -> str:
+        """Unix socket of the running daemon's commands."""
         return os.path.join(self.home, "control.sock")
 
     def segment(self, first_record: int) -> str:
+        """Return the path of the segment that begins with a record."""
         return os.path.join(self.ledger, f"{first_record:0{SEGMENT_DIGITS}d}{SEGMENT_SUFFIX}")
 
     def absolute(self, relative: str) -> str:
+        """Return the absolute path of a path below the archive."""
         return os.path.join(self.root, relative)
 
     def staged(self, relative: str) -> str:

@@ -1,6 +1,6 @@
-"""The ledger: append-only segments of hash-chained records. A record that is durable here *is* the commit.
+r"""The ledger: append-only segments of hash-chained records. A record that is durable here *is* the commit.
 
-A line of a segment is ``<sha256 of the JSON, hex> <JSON>\\n``. A segment begins with a snapshot (the first one with the
+A line of a segment is ``<sha256 of the JSON, hex> <JSON>\n``. A segment begins with a snapshot (the first one with the
 first record), so that start-up reads one segment. A last line that is incomplete or whose hash does not fit was
 torn by a crash and is cut; a damaged line with others behind it is corruption and is never cut.
 """
