@@ -1,0 +1,229 @@
+"""DuckDB behind a bounded pool of threads: every query has a cursor of its own, a deadline and a place to run in.
+
+Places keep the classes of work apart, so that exports never take the threads that pages need. A query that passes
+its deadline, or whose client goes away, is interrupted; the caller then waits until its thread has really stopped,
+so that no query runs on unseen and the next one finds its place free.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TypeVar
+
+import duckdb
+
+from storage.duck import connect
+from storage.errors import BusyError, DeadlineError, QueryError
+
+T = TypeVar("T")
+
+INTERRUPT_SECONDS = (
+    0.02  # between two interrupts: one that lands between statements is lost, so it is repeated
+)
+STREAM_PIECES = 4  # pieces handed over but not yet sent; bounds an export's memory to a few row blocks
+HAND_OVER_SECONDS = 0.1  # how often a producer that waits for its reader looks whether it should stop
+BUSY_RETRY_SECONDS = 1.0  # what a caller without a place is told to wait
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """How many queries of one class run at a time, and how many more may wait for a place."""
+
+    running: int
+    waiting: int
+
+
+DEFAULT_PLACES = MappingProxyType(
+    {
+        "interactive": Places(running=4, waiting=64),  # pages, single events, counts
+        "statistics": Places(running=2, waiting=32),
+        "export": Places(running=2, waiting=2),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """Bounds of the query engine: ``threads`` DuckDB may use in all, memory in megabytes, seconds a query may take."""
+
+    threads: int = 2
+    memory_limit_mb: int = 256
+    deadline_seconds: float = 10.0
+    count_seconds: float = 1.0  # a list's total is estimated when counting takes longer
+    places: MappingProxyType[str, Places] = field(default_factory=lambda: DEFAULT_PLACES)
+
+
+class Engine:
+    """Runs work on cursors in threads. Create it and use it on one event loop."""
+
+    def __init__(self, options: EngineOptions | None = None) -> None:
+        self.options = options or EngineOptions()
+        self._connection = connect(threads=self.options.threads, memory_limit_mb=self.options.memory_limit_mb)
+        for setting in _SETTINGS:
+            self._connection.execute(setting)
+        self._places = {name: _Place(name, places) for name, places in self.options.places.items()}
+        self._pool = ThreadPoolExecutor(
+            max_workers=sum(places.running for places in self.options.places.values()),
+            thread_name_prefix="watchkeep-query",
+        )
+
+    async def run(
+        self,
+        work: Callable[[duckdb.DuckDBPyConnection], T],
+        *,
+        deadline: float | None = None,
+        place: str = "interactive",
+    ) -> T:
+        """Run ``work(cursor)`` in a thread and return its result.
+
+        Raises BusyError when too many wait already, DeadlineError after ``deadline`` seconds (waiting for a place
+        included), and QueryError for what DuckDB refuses. When this is cancelled, so is the query.
+        """
+        seconds = self.options.deadline_seconds if deadline is None else deadline
+        cursor: duckdb.DuckDBPyConnection | None = None
+        try:
+            async with asyncio.timeout(seconds), self._places[place]:
+                cursor = self._connection.cursor()
+                return await self._watch(cursor, self._start(cursor, work))
+        except TimeoutError:
+            raise DeadlineError(
+                f"the query took longer than {seconds:g} s",
+                hint="narrow the time range or add a filter",
+                retry=False,
+            ) from None
+
+    async def stream(
+        self, work: Callable[[duckdb.DuckDBPyConnection], Iterator[bytes]], *, place: str = "export"
+    ) -> AsyncIterator[bytes]:
+        """Run ``work(cursor)`` in a thread and yield its pieces, a few ahead of the reader and no more.
+
+        There is no deadline: the reader sets the pace. An error of the work rises here, after the pieces before it.
+        """
+        loop = asyncio.get_running_loop()
+        async with self._places[place]:
+            cursor = self._connection.cursor()
+            pieces: asyncio.Queue[bytes | None] = asyncio.Queue(STREAM_PIECES)
+            stop = threading.Event()
+
+            def put(piece: bytes | None) -> None:
+                handing = asyncio.run_coroutine_threadsafe(pieces.put(piece), loop)
+                while True:
+                    try:
+                        handing.result(HAND_OVER_SECONDS)
+                        return
+                    except TimeoutError:
+                        if stop.is_set():
+                            handing.cancel()
+                            return
+
+            def produce(own: duckdb.DuckDBPyConnection) -> None:
+                try:
+                    for piece in work(own):
+                        if stop.is_set():
+                            return
+                        put(piece)
+                finally:
+                    put(None)
+
+            running = self._start(cursor, produce)
+            try:
+                while (piece := await pieces.get()) is not None:
+                    yield piece
+                await running
+            finally:
+                stop.set()
+                await _finish(cursor, running)
+
+    def close(self) -> None:
+        """Wait for the threads and close the instance. Nothing may be running any more."""
+        self._pool.shutdown(wait=True)
+        self._connection.close()
+
+    def _start(
+        self, cursor: duckdb.DuckDBPyConnection, work: Callable[[duckdb.DuckDBPyConnection], T]
+    ) -> asyncio.Future[T]:
+        def call() -> T:
+            try:
+                return work(cursor)
+            except duckdb.Error as error:
+                raise _explain(error) from error
+            finally:
+                cursor.close()
+
+        return asyncio.get_running_loop().run_in_executor(self._pool, call)
+
+    @staticmethod
+    async def _watch(cursor: duckdb.DuckDBPyConnection, running: asyncio.Future[T]) -> T:
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:  # the deadline passed, or the client went away
+            await _finish(cursor, running)
+            raise
+
+
+class _Place:
+    """Admission to one class of work: so many run, so many wait, the next is told to come back."""
+
+    def __init__(self, name: str, places: Places) -> None:
+        self._name = name
+        self._places = places
+        self._free = asyncio.Semaphore(places.running)
+        self._waiting = 0
+
+    async def __aenter__(self) -> None:
+        if self._free.locked() and self._waiting >= self._places.waiting:
+            raise BusyError(f"too many {self._name} queries at the same time", retry_after=BUSY_RETRY_SECONDS)
+        self._waiting += 1
+        try:
+            await self._free.acquire()
+        finally:
+            self._waiting -= 1
+
+    async def __aexit__(self, *_: object) -> None:
+        self._free.release()
+
+
+async def _finish(cursor: duckdb.DuckDBPyConnection, running: asyncio.Future[T]) -> None:
+    """Interrupt a query and wait for its thread, however often the waiting itself is cancelled."""
+    cancelled = False
+    while not running.done():
+        with contextlib.suppress(duckdb.Error):  # the thread may close the cursor at this very moment
+            cursor.interrupt()
+        try:
+            await asyncio.wait({running}, timeout=INTERRUPT_SECONDS)
+        except asyncio.CancelledError:
+            cancelled = True
+    if not running.cancelled():
+        running.exception()  # looked at, so that asyncio does not report it as forgotten
+    if cancelled:
+        raise asyncio.CancelledError
+
+
+def _explain(error: duckdb.Error) -> QueryError:
+    """Say in our words what DuckDB refused; its own message stays on the chained exception, for the log."""
+    if isinstance(error, duckdb.InterruptException):
+        return DeadlineError("the query was cancelled")
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return QueryError(
+            "the query needs more memory than it may use",
+            hint="narrow the time range or add a filter, or raise [query] memory_limit_mb",
+        )
+    if isinstance(error, duckdb.IOException):
+        return QueryError(
+            "a file of the archive could not be read", hint="run 'watchkeep verify'", retry=True
+        )
+    return QueryError("the query could not be run")
+
+
+# GLOBAL, because a cursor is a connection of its own and would not inherit settings of the first one.
+_SETTINGS = (
+    "SET GLOBAL TimeZone = 'UTC'",
+    "SET GLOBAL temp_directory = ''",  # nothing is ever spilled to disk: a query that is too large is refused
+    "SET GLOBAL parquet_metadata_cache = true",  # footers of immutable files are parsed once
+)

@@ -1,0 +1,141 @@
+"""What can be asked of the archive, as frozen values: who asks (`Scope`), which events (`Filter`), and in which form."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from storage.filters import FIELDS, Term, term
+
+Internal = Literal["exclude", "include", "only"]
+
+DEFAULT_LIMIT = 50  # rows on a page, as in the original
+STATISTICS_PARTS = ("counts", "users", "countries", "addresses", "entities", "critical", "previous", "series")
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Who asks, and therefore what may be seen. Every query carries one.
+
+    ``internal``: the daemon's own events are left out ("exclude"), counted in ("include") or the only ones ("only").
+    """
+
+    tenant: str | None = None
+    role: str = "admin"
+    internal: Internal = "exclude"
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which events: all terms of different fields must hold; of the same field, one included and no excluded one.
+
+    Times are microseconds since 1970 UTC, both inclusive. ``search`` is looked for in any case inside description,
+    entity name and username. Values are data: they reach SQL as bound parameters only.
+    """
+
+    terms: tuple[Term, ...] = ()
+    min_risk: float | None = None
+    max_risk: float | None = None
+    start_us: int | None = None
+    end_us: int | None = None
+    search: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        values: Mapping[str, Sequence[str]] | None = None,
+        *,
+        min_risk: float | None = None,
+        max_risk: float | None = None,
+        start_us: int | None = None,
+        end_us: int | None = None,
+        search: str | None = None,
+    ) -> Filter:
+        """Build a filter from texts by field name, as a query string or a command line has them.
+
+        ``values`` maps a name of `storage.filters.FIELDS` to its texts; a leading ``!`` excludes. Raises
+        `storage.filters.FilterError`, which names the field, when a text does not fit its field.
+        """
+        terms = {term(name, text) for name, texts in (values or {}).items() for text in texts}
+        return cls(
+            terms=tuple(sorted(terms, key=lambda t: (t.field, t.exclude, t.value))),
+            min_risk=min_risk,
+            max_risk=max_risk,
+            start_us=start_us,
+            end_us=end_us,
+            search=search or None,
+        )
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The fields this filter looks at, time aside; a planner decides by them."""
+        found = {item.field for item in self.terms}
+        if self.min_risk is not None or self.max_risk is not None:
+            found.add("risk_score")
+        if self.search:
+            found.add("search_query")
+        return frozenset(found)
+
+    @property
+    def selective(self) -> bool:
+        """True when it names an id that few events share, so that reading slice by slice would only cost more."""
+        return any(FIELDS[item.field].rare and not item.exclude for item in self.terms)
+
+
+@dataclass(frozen=True, slots=True)
+class ListQuery:
+    """A page of events, newest first: by ``cursor`` (from the page before), or by ``page`` (from 1), or the first.
+
+    ``snapshot`` is a seq: nothing above it is seen, so that pages by number never shift. A cursor carries its own.
+    """
+
+    filter: Filter = field(default_factory=Filter)
+    scope: Scope = field(default_factory=Scope)
+    limit: int = DEFAULT_LIMIT
+    cursor: str | None = None
+    page: int | None = None
+    snapshot: int | None = None
+    count: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticsQuery:
+    """What the dashboard asks: totals and rankings of the filter's time range, which must have both ends.
+
+    ``parts`` names what to compute (`STATISTICS_PARTS`); the answer lacks the rest. ``timezone`` (an IANA name) sets
+    the grid of the series.
+    """
+
+    filter: Filter
+    scope: Scope = field(default_factory=Scope)
+    parts: frozenset[str] = frozenset(STATISTICS_PARTS)
+    top: int = 10
+    timezone: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportQuery:
+    """Every event that matches, newest first, without a cap unless ``limit`` says so."""
+
+    filter: Filter = field(default_factory=Filter)
+    scope: Scope = field(default_factory=Scope)
+    limit: int | None = None
+    snapshot: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RejectQuery:
+    """A page of lines that could not be parsed, newest first."""
+
+    scope: Scope = field(default_factory=Scope)
+    limit: int = DEFAULT_LIMIT
+    cursor: str | None = None
+    snapshot: int | None = None
+    source: str | None = None
+
+
+def fingerprint(*values: object) -> str:
+    """Return 16 hex digits that differ when any of the frozen values differs; the same in every process."""
+    return hashlib.blake2b(repr(values).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

@@ -1,0 +1,112 @@
+"""Pages of lines that could not be parsed, newest first by seq."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from parsers.columns import REJECT_SCHEMA
+from storage import sql
+from storage.filters import Bind, quote
+from storage.pages import CursorError
+from storage.query import RejectQuery, fingerprint
+from storage.scope import path_of
+from storage.snapshot import File, Snapshot
+from storage.statistics import rfc3339
+
+
+@dataclass(frozen=True, slots=True)
+class RejectPage:
+    """Rejects as JSON-able objects, how many match in all, where the next page begins, and the snapshot's seq."""
+
+    rows: list[dict[str, Any]]
+    total: int
+    next: str | None
+    snapshot: int
+
+
+def reject_page(cursor: duckdb.DuckDBPyConnection, snapshot: Snapshot, query: RejectQuery) -> RejectPage:
+    """Return one page of rejects."""
+    sql.register(cursor, snapshot.hot_rejects, REJECT_SCHEMA)
+    below, seq = _decode(query, snapshot)
+    files = [file for file in snapshot.rejects if file.min_seq <= seq]
+    total = int(_statement(snapshot, files, query, seq, None, "count(*)").rows(cursor)[0][0])
+    found: list[tuple[Any, ...]] = []
+    columns = ", ".join(quote(name) for name in _COLUMNS) + f", epoch_us({quote('ingested_at')})"
+    if total:
+        statement = _statement(snapshot, files, query, seq, below, columns, limit=query.limit + 1)
+        found = statement.rows(cursor)
+    rows = [_row(row) for row in found[: query.limit]]
+    following = None
+    if len(found) > query.limit:
+        following = _encode(query, rows[-1]["seq"], seq)
+    return RejectPage(rows, total, following, seq)
+
+
+_COLUMNS = ("source", "source_file", "source_offset", "length", "sha256", "reason", "raw", "seq")
+
+
+def _row(row: tuple[Any, ...]) -> dict[str, Any]:
+    source, file, offset, length, sha256, reason, raw, seq, time_us = row
+    return {
+        "source": source,
+        "file": file,
+        "offset": offset,
+        "length": length,
+        "sha256": sha256,
+        "reason": reason,
+        "raw": (raw or b"").decode("utf-8", "replace"),
+        "timestamp": rfc3339(time_us),
+        "seq": seq,
+    }
+
+
+def _statement(
+    snapshot: Snapshot,
+    files: list[File],
+    query: RejectQuery,
+    seq: int,
+    below: int | None,
+    columns: str,
+    *,
+    limit: int | None = None,
+) -> sql.Statement:
+    bind = Bind()
+    item = sql.rows_of([path_of(snapshot.root, file) for file in files], bind)
+    parts = [f"{quote('seq')} <= {bind(seq)}"]
+    if below is not None:
+        parts.append(f"{quote('seq')} < {bind(below)}")
+    if query.scope.internal != "include":
+        parts.append(quote("internal") if query.scope.internal == "only" else f"NOT {quote('internal')}")
+    if query.source is not None:
+        place = bind(query.source)
+        parts.append(f"({quote('source')} = {place} OR {quote('source_file')} = {place})")
+    order = "" if limit is None else f" ORDER BY {quote('seq')} DESC LIMIT {bind(limit)}"
+    return sql.Statement(f"SELECT {columns} FROM {item} WHERE {' AND '.join(parts)}{order}", bind.values)
+
+
+def _encode(query: RejectQuery, below: int, seq: int) -> str:
+    text = f"{below}.{seq}.{fingerprint(query.source, query.scope)}"
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _decode(query: RejectQuery, snapshot: Snapshot) -> tuple[int | None, int]:
+    """Return below which seq the page begins (None: at the newest), and the snapshot's seq."""
+    if query.cursor is None:
+        return None, snapshot.seq if query.snapshot is None else min(query.snapshot, snapshot.seq)
+    try:
+        text = base64.b64decode(
+            query.cursor + "=" * (-len(query.cursor) % 4), altchars=b"-_", validate=True
+        ).decode()
+        below, seq, check = text.split(".")
+        position = int(below), min(int(seq), snapshot.seq)
+    except (ValueError, UnicodeDecodeError):
+        raise CursorError(
+            "the cursor cannot be read", hint="take it from `next` of a page, unchanged"
+        ) from None
+    if check != fingerprint(query.source, query.scope):
+        raise CursorError("the cursor belongs to another list", hint="begin again without a cursor")
+    return position
