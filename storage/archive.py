@@ -10,43 +10,33 @@ Threads: every method may be called from any thread. ``_memory`` guards what rea
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
-
-import pyarrow as pa
 
 from parsers.batch import Chunk, Counts, Parsed, Source
-from parsers.columns import EVENT_SCHEMA, REJECT_SCHEMA
 from storage import rollups
+from storage.books import SEQ_RESERVE, Books, now_us
 from storage.bulk import Bulk
 from storage.commit import Cut, body, stage, unstage
-from storage.errors import ArchiveError, CommitError
-from storage.fs import Disk, Fs, Lock
-from storage.hot import extended, hot_bytes, hot_events, hot_rejects, joined, max_seq_of, with_order
+from storage.errors import ArchiveError
+from storage.fs import Disk, Fs
+from storage.hot import hot_rejects
 from storage.layout import Layout, valid_node
-from storage.ledger import Ledger
 from storage.observer import Observer, Silent
 from storage.publish import Publisher
-from storage.recovery import Problem, prepare, roll_forward, settle
-from storage.records import Range, SourceSeen, SourceState, file_to_json
+from storage.recovery import Problem
+from storage.records import SourceSeen, SourceState
 from storage.retention import DropReport, plan_drop
 from storage.seal import SealedWriter, Stager
-from storage.snapshot import File, Hot, Snapshot
-from storage.state import State, fold
+from storage.snapshot import File, Snapshot
+from storage.state import State
+from storage.visible import Visible
 
-WRITER_VERSION = "0.1.0"
 MEBIBYTE = 1 << 20
-
-# How many seq numbers a process may use before the next record: far more than memory can hold uncommitted.
-SEQ_RESERVE = 1 << 24
-# Commits between two ledger snapshots: start-up reads at most this many records.
-SNAPSHOT_EVERY = 1000
 
 Listener = Callable[[Snapshot], None]
 
@@ -65,11 +55,6 @@ class ArchiveOptions:
     grace_seconds: float = 900.0  # superseded files stay longer than any query runs
 
 
-def now_us() -> int:
-    """Return the wall clock in microseconds since 1970, UTC."""
-    return time.time_ns() // 1000
-
-
 class Archive:
     """One node's archive, open for writing. Use `Archive.open`."""
 
@@ -82,31 +67,18 @@ class Archive:
             )
         self.options = options
         self.layout = Layout(options.path, options.node)
-        self.problems: list[Problem] = []
         self._fs = fs
         self._observer = observer
         self._memory = threading.RLock()
         self._writing = threading.RLock()
         self._publishing = threading.Lock()
         self._publisher = Publisher(fs, self.layout)
-        self._ledger = Ledger(fs, self.layout, writer_version=WRITER_VERSION)
-        self._state = State()
+        self._books = Books(fs, self.layout)
+        self._visible = Visible()
         self._files: tuple[tuple[File, ...], tuple[File, ...], tuple[File, ...]] = ((), (), ())
-        self._hot: tuple[Hot, ...] = ()
-        self._hot_rejects: tuple[Hot, ...] = ()
-        self._in_commit = (
-            0,
-            0,
-        )  # how many leading hot batches a commit has taken: they are not joined with later ones
-        self._doubt: Cut | None = None  # a commit whose record may or may not have reached the disk
-        self._pending: dict[str, Range] = {}
-        self._ends: dict[str, int] = {}  # sid → end of what was appended, committed or not
-        self._next_seq = 1
-        self._max_seq = {True: 0, False: 0}  # by internal
         self._view_seq = 0
         self._bulk: Bulk | None = None
         self._listeners: list[Listener] = []
-        self._lock: Lock | None = None
         self.snapshot: Snapshot = self._frozen()
 
     # Opening, recovery, closing
@@ -122,12 +94,11 @@ class Archive:
         """
         archive = cls(options, fs or Disk(), observer or Silent())
         try:
-            archive._fs.makedirs(archive.layout.home)
-            archive._lock = archive._fs.lock(archive.layout.lock, f"node {options.node}, pid {os.getpid()}\n")
-            prepare(archive._fs, archive.layout)
+            archive._books.start()
+            # Never a number that an earlier process may have shown: gaps, never reuse.
             archive._recover()
         except BaseException:
-            archive._release()
+            archive.abandon()
             raise
         return archive
 
@@ -141,75 +112,54 @@ class Archive:
 
     def _recover(self) -> None:
         self._abandon_bulk()  # recovery clears `staging`
-        records = self._ledger.read(repair=True)
-        state = fold(records)
-        self._ledger.resume(records)
-        self.problems = settle(self._fs, self.layout, state)
-        self._ledger.epoch += 1
-        reserved = max(state.reserved_to, self._next_seq) + SEQ_RESERVE
-        opened = self._ledger.append(
-            [("open", {"pid": os.getpid(), "seq_reserved_to": reserved})], now_us=now_us()
-        )
-        first_start = self._state.n == 0
-        beyond_reserve = state.reserved_to + 1
-        state.apply(opened[0])
+        first_start = self._books.state.n == 0
+        state = self._books.recover(next_seq=self._visible.next_seq)
         with self._memory:
-            self._settle_doubt(state)
-            self._state = state
-            # Never below what an earlier process may have shown: gaps, never reuse.
-            self._next_seq = max(self._next_seq, beyond_reserve if first_start else 1)
-            self._max_seq[True] = max(self._max_seq[True], state.max_seq_internal)
-            self._max_seq[False] = max(self._max_seq[False], state.max_seq_external)
+            self._visible.settle(state)
+            if first_start:
+                self._visible.next_seq = state.before_open + 1
             self._swap(files_changed=True)
 
-    def _settle_doubt(self, state: State) -> None:
-        """Decide a commit in doubt by the ledger: its rows are committed, or they are hot as before."""
-        cut, self._doubt = self._doubt, None
-        if cut is not None:
-            if any(state.sources[sid].offset >= extent.end for sid, extent in cut.ranges.items()):
-                self._hot = self._hot[len(cut.events) :]
-                self._hot_rejects = self._hot_rejects[len(cut.rejects) :]
-            else:
-                self._restore(cut)
-        self._in_commit = (0, 0)
+    def _recover_if_broken(self) -> None:
+        if self._books.broken:
+            self._recover()
 
     def close(self) -> None:
         """Commit what is hot and release the lock. A commit that fails leaves its lines to the next start."""
         try:
             self.commit()
         finally:
-            self._release()
+            self.abandon()
 
     def abandon(self) -> None:
-        """Release everything without committing: for tests and for a process that must stop at once."""
-        self._release()
-
-    def _release(self) -> None:
-        self._ledger.close()
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+        """Release everything without committing: the lines are still in their files."""
+        self._books.release()
 
     # What is known
 
     @property
     def sources(self) -> Mapping[str, SourceState]:
         """Committed state of every source, by sid."""
-        return MappingProxyType(self._state.sources)
+        return MappingProxyType(self._books.state.sources)
 
     @property
     def state(self) -> State:
         """The committed state. Read it, never change it."""
-        return self._state
+        return self._books.state
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What the last recovery found and could not mend."""
+        return self._books.problems
 
     def hot_bytes(self) -> int:
         """Return about how many bytes of memory the hot rows hold."""
-        return hot_bytes(self._hot) + hot_bytes(self._hot_rejects)
+        return self._visible.bytes
 
     def uncommitted(self) -> Mapping[str, int]:
         """Return, per source with visible but uncommitted bytes, the offset where they end."""
         with self._memory:
-            return {sid: extent.end for sid, extent in self._pending.items()}
+            return self._visible.ends
 
     def add_listener(self, listener: Listener) -> None:
         """Call ``listener`` with every new snapshot, in the thread that made it."""
@@ -227,7 +177,8 @@ class Archive:
             return []
         states = [_first_state(item) for item in seen]
         with self._writing:
-            self._append([("source", state.to_json()) for state in states])
+            self._recover_if_broken()
+            self._books.record([("source", state.to_json()) for state in states])
         return [source_of(state) for state in states]
 
     def append(self, parsed: Parsed, chunks: Sequence[Chunk], *, now_us: int | None = None) -> Snapshot:
@@ -237,48 +188,10 @@ class Archive:
         """
         when = time.time_ns() // 1000 if now_us is None else now_us
         with self._memory:
-            pending = self._continued(parsed, chunks)
-            events, rejects = self._ordered(parsed, when)
-            if events.num_rows:
-                self._hot = joined((*self._hot, hot_events(events)), self._in_commit[0])
-            if rejects.num_rows:
-                self._hot_rejects = joined((*self._hot_rejects, hot_rejects(rejects)), self._in_commit[1])
-            self._accept(pending)
+            touched = self._visible.continued(parsed, chunks, self._books.state.sources)
+            self._visible.show(*self._visible.number(parsed, when, self._books.state.reserved_to))
+            self._visible.accept(touched)
             return self._swap()
-
-    def _continued(self, parsed: Parsed, chunks: Sequence[Chunk]) -> dict[str, Range]:
-        """Return the ranges as they are with ``chunks``; every chunk must begin where its source ended."""
-        if len(parsed.counts) != len(chunks):
-            raise ValueError(f"{len(chunks)} chunks with {len(parsed.counts)} counts")
-        touched: dict[str, Range] = {}
-        for chunk, counts in zip(chunks, parsed.counts, strict=True):
-            sid = chunk.source.sid
-            before = touched.get(sid) or self._pending.get(sid)
-            end = before.end if before else self._ends.get(sid, self._state.sources[sid].offset)
-            if chunk.start != end or not counts.balanced:
-                raise ValueError(
-                    f"source {sid} continues at {end}, chunk is [{chunk.start}, {chunk.end}), {counts}"
-                )
-            touched[sid] = extended(before, chunk, counts)
-        return touched
-
-    def _accept(self, touched: dict[str, Range]) -> None:
-        for sid, extent in touched.items():
-            self._pending[sid] = extent
-            self._ends[sid] = extent.end
-
-    def _ordered(self, parsed: Parsed, when: int) -> tuple[pa.Table, pa.Table]:
-        """Give rows their seq. Events come first, then rejects: one number is one row, of either kind."""
-        rows = parsed.events.num_rows + parsed.rejects.num_rows
-        if self._next_seq + rows > self._state.reserved_to:
-            raise CommitError("too many rows wait for a commit", where=self.options.path, retry=True)
-        events = with_order(parsed.events, EVENT_SCHEMA, self._next_seq, when)
-        rejects = with_order(parsed.rejects, REJECT_SCHEMA, self._next_seq + events.num_rows, when)
-        self._next_seq += rows
-        for internal in (True, False):
-            highest = max_seq_of(events, internal=internal) if events.num_rows else 0
-            self._max_seq[internal] = max(self._max_seq[internal], highest)
-        return events, rejects
 
     # Commit
 
@@ -288,10 +201,9 @@ class Archive:
         Raises CommitError or OSError if the disk refuses: rows stay hot, and the next call recovers first.
         """
         with self._writing:
-            if self._ledger.broken:
-                self._recover()
+            self._recover_if_broken()
             with self._memory:
-                cut = self._cut()
+                cut = self._visible.cut()
             if not cut.ranges:
                 return self.snapshot
             started = time.monotonic()
@@ -300,78 +212,31 @@ class Archive:
                 if sync_sources is not None:
                     sync_sources(sorted(cut.ranges))
                 self._record_commit(cut)
+                self._books.place(cut.files)
             except BaseException:
                 self._give_back(cut)
                 raise
-            self._place(cut.files, cut)
             with self._memory:
-                self._hot = self._hot[len(cut.events) :]
-                self._hot_rejects = self._hot_rejects[len(cut.rejects) :]
-                self._in_commit = (0, 0)
+                self._visible.committed(cut)
                 snapshot = self._swap(files_changed=True)
             self._observer.seconds("commit_seconds", time.monotonic() - started)
             self._observer.count("commits_total")
-            self._snapshot_ledger()
+            self._books.snapshot_if_due()
             return snapshot
-
-    def _cut(self) -> Cut:
-        cut = Cut(self._hot, self._hot_rejects, self._pending, self._next_seq - 1)
-        self._pending = {}
-        self._in_commit = (len(cut.events), len(cut.rejects))
-        return cut
 
     def _give_back(self, cut: Cut) -> None:
         """After a failed commit: its rows stay hot. If its record may have reached the disk, recovery decides."""
         with self._memory:
-            if self._ledger.broken:
-                self._doubt = cut
+            if self._books.broken:
+                self._visible.doubtful(cut)
                 return
-            self._in_commit = (0, 0)
-            self._restore(cut)
+            self._visible.failed(cut)
         unstage(self._fs, self.layout, cut.files)
 
-    def _restore(self, cut: Cut) -> None:
-        """Put a failed commit's ranges back in front of what came since."""
-        for sid, extent in cut.ranges.items():
-            later = self._pending.get(sid)
-            if later is None:
-                self._pending[sid] = extent
-            else:
-                self._pending[sid] = replace(later, start=extent.start, counts=extent.counts + later.counts)
-
     def _record_commit(self, cut: Cut, *, sealed_seq: int = 0) -> None:
-        reserved = max(self._state.reserved_to, self._next_seq + SEQ_RESERVE)
-        self._append([("commit", body(cut, seq_reserved_to=reserved, sealed_seq=sealed_seq))])
-
-    def _append(self, records: Sequence[tuple[str, dict[str, Any]]]) -> None:
-        """Append to the ledger and fold into the state; the ledger recovers first if its last write failed."""
-        if self._ledger.broken:
-            self._recover()
-        written = self._ledger.append(records, now_us=now_us())
         with self._memory:
-            for record in written:
-                self._state.apply(record)
-
-    def _place(self, files: Sequence[File], cut: Cut | None = None) -> None:
-        """Move files whose record is durable to their places. If the disk refuses, recovery will do it."""
-        try:
-            roll_forward(self._fs, self.layout, list(files))
-        except OSError as error:
-            self._ledger.broken = True
-            self._doubt = cut
-            raise CommitError(
-                f"a committed file could not be moved into place: {error.strerror or error}",
-                where=self.layout.live,
-                hint="the commit is safe; the daemon moves the file as soon as the disk lets it",
-                retry=True,
-            ) from error
-
-    def _snapshot_ledger(self) -> None:
-        if self._state.commits_since_snapshot >= SNAPSHOT_EVERY:
-            self.collect()
-            self._ledger.begin_segment(self._state.to_json(), now_us=now_us())
-            self._state.commits_since_snapshot = 0
-            self._state.n, self._state.head = self._ledger.n, self._ledger.head
+            reserved = max(self._books.state.reserved_to, self._visible.next_seq + SEQ_RESERVE)
+        self._books.record([("commit", body(cut, seq_reserved_to=reserved, sealed_seq=sealed_seq))])
 
     # Bulk import
 
@@ -387,9 +252,9 @@ class Archive:
                 self._bulk = Bulk(SealedWriter(self._fs, self.layout, rollups.delta))
             bulk = self._bulk
             with self._memory:
-                touched = self._continued(parsed, chunks)
-                events, rejects = self._ordered(parsed, now_us())
-                self._accept(touched)
+                touched = self._visible.continued(parsed, chunks, self._books.state.sources)
+                events, rejects = self._visible.number(parsed, now_us(), self._books.state.reserved_to)
+                self._visible.accept(touched)
             try:
                 bulk.add(events)
             except BaseException:
@@ -403,98 +268,95 @@ class Archive:
         return self._bulk.writer.bytes if self._bulk else 0
 
     def commit_sealed(self) -> Snapshot:
-        """Commit what `append_sealed` took, as one record. On failure the rows must be read again."""
+        """Commit what `append_sealed` took, as one record. On failure its lines must be read again."""
         with self._writing:
-            if self._ledger.broken:
-                self._recover()  # which gives up the import: its files were in `staging`
+            self._recover_if_broken()  # which gives up the import: its files were in `staging`
             bulk, self._bulk = self._bulk, None
             if bulk is None:
                 return self.snapshot
             with self._memory:
-                cut = Cut((), tuple(bulk.rejects), self._pending, self._next_seq - 1)
-                self._pending = {}
+                cut = self._visible.cut_ranges(bulk.rejects)
             try:
                 bulk.flush()
                 stage(self._fs, self.layout, cut, rollups.delta)  # rejects only: there are no hot events
                 cut.files.extend(bulk.writer.finish())
-                cut.max_seq_internal, cut.max_seq_external = self._max_seq[True], self._max_seq[False]
+                cut.max_seq_internal = self._visible.max_seq_internal
+                cut.max_seq_external = self._visible.max_seq_external
                 self._record_commit(cut, sealed_seq=0 if cut.rejects else cut.max_seq)
+                self._books.place(cut.files)
             except BaseException:
-                bulk.writer.abandon()
-                unstage(self._fs, self.layout, cut.files)
+                if not self._books.broken:  # else the record may have reached the disk, and recovery decides
+                    bulk.writer.abandon()
+                    unstage(self._fs, self.layout, cut.files)
                 with self._memory:
-                    self._ends.clear()
+                    self._visible.forget_ranges()
                 raise
-            self._place(cut.files)
             with self._memory:
                 snapshot = self._swap(files_changed=True)
-            self._snapshot_ledger()
-        if cut.rejects:
-            self.seal()
-        return snapshot
+            self._books.snapshot_if_due()
+            if cut.rejects:
+                self.seal()
+            return snapshot
 
     def _abandon_bulk(self) -> None:
         if self._bulk is not None:
             self._bulk.writer.abandon()
             self._bulk = None
             with self._memory:
-                self._pending.clear()
-                self._ends.clear()
+                self._visible.forget_ranges()
 
     # Folding, sealing, dropping
 
     def fold(self) -> bool:
         """Merge some live files if there are more than ``fold_files``; return whether it did."""
         with self._writing:
-            live = sorted(self._own("events", sealed=False), key=lambda file: file.min_seq)
+            live = sorted(self._books.live("events"), key=lambda file: file.min_seq)
             if len(live) <= self.options.fold_files:
                 return False
-            chosen = _cheapest_run(live, self.options.fold_files // 2)
-            stager = Stager(self._fs, self.layout, rollups.delta)
-            added = self._staged(stager, lambda: stager.fold(chosen, self._state.n))
-            self._exchange("fold", added, self._with_rollups(chosen))
+            chosen = _cheapest_run(live, max(2, self.options.fold_files // 2))
+            generation = self._books.state.n
+            added = self._staged(lambda stager: stager.fold(chosen, generation))
+            self._books.exchange("fold", added, self._books.with_rollups(chosen))
+            self._files_changed()
             return True
 
     def seal(self) -> int:
         """Turn every live file into sealed ones; return how many were made. Rows that are hot stay hot."""
         with self._writing:
-            events, rejects = self._own("events", sealed=False), self._own("rejects", sealed=False)
+            events, rejects = self._books.live("events"), self._books.live("rejects")
             if not events and not rejects:
                 return 0
             started = time.monotonic()
-            stager = Stager(self._fs, self.layout, rollups.delta)
-            added = self._staged(stager, lambda: stager.seal(events, rejects))
-            self._exchange(
-                "seal", added, [*self._with_rollups(events), *rejects], sealed_seq=self._state.max_seq
-            )
+            added = self._staged(lambda stager: stager.seal(events, rejects))
+            removed = [*self._books.with_rollups(events), *rejects]
+            self._books.exchange("seal", added, removed, sealed_seq=self._books.state.max_seq)
+            self._files_changed()
             self._observer.seconds("seal_seconds", time.monotonic() - started)
             return len(added)
 
     def drop(self, before_day: str, *, dry_run: bool) -> DropReport:
         """Remove sealed files of days before ``before_day`` (YYYY-MM-DD), as one ledger record."""
         with self._writing:
-            report, files = plan_drop(self._own_files(), before_day, dry_run=dry_run)
+            report, files = plan_drop(self._books.own_files(), before_day, dry_run=dry_run)
             if files and not dry_run:
+                self._recover_if_broken()
                 paths = [file.path for file in files]
-                self._append([("drop", {"removes": paths, "before": before_day, "reason": "retention"})])
-                with self._memory:
-                    self._swap(files_changed=True)
+                self._books.record(
+                    [("drop", {"removes": paths, "before": before_day, "reason": "retention"})]
+                )
+                self._files_changed()
             return report
 
     def gap(self, sid: str, start: int, end: int, reason: str) -> None:
         """Record that bytes ``[start, end)`` of a source are known to have existed and can never be archived."""
         with self._writing:
-            self._append([("gap", {"sid": sid, "start": start, "end": end, "reason": reason})])
+            self._recover_if_broken()
+            self._books.record([("gap", {"sid": sid, "start": start, "end": end, "reason": reason})])
 
     def collect(self) -> int:
         """Remove superseded and dropped files whose grace time is over; return how many."""
         with self._writing:
-            limit = now_us() - int(self.options.grace_seconds * 1_000_000)
-            due = [path for path, when in self._state.retired.items() if when <= limit]
-            for path in due:
-                self._fs.unlink(self.layout.absolute(path))
-                del self._state.retired[path]
-            return len(due)
+            return self._books.collect(self.options.grace_seconds)
 
     def publish(self) -> bool:
         """Write the view files for outside readers if the set of files changed; return whether it did.
@@ -503,68 +365,47 @@ class Archive:
         """
         with self._publishing:
             with self._memory:
-                snapshot, committed = self.snapshot, self._state.max_seq
+                snapshot, committed = self.snapshot, self._books.state.max_seq
             written = self._publisher.publish(snapshot)
             with self._memory:
                 self._view_seq = max(self._view_seq, committed)
                 self._swap()
             return written
 
-    def _staged(self, stager: Stager, work: Callable[[], list[File]]) -> list[File]:
-        if self._ledger.broken:
-            self._recover()
+    def _staged(self, work: Callable[[Stager], list[File]]) -> list[File]:
+        self._recover_if_broken()
+        stager = Stager(self._fs, self.layout, rollups.delta)
         try:
-            return work()
+            return work(stager)
         except BaseException:
             stager.abandon()
             raise
 
-    def _exchange(self, kind: str, added: list[File], removed: list[File], *, sealed_seq: int = 0) -> None:
-        entry = {
-            "files": [file_to_json(file) for file in added],
-            "removes": [file.path for file in removed],
-            "sealed_seq": sealed_seq,
-        }
-        try:
-            self._append([(kind, entry)])
-        except BaseException:
-            if not self._ledger.broken:
-                unstage(self._fs, self.layout, added)
-            raise
-        self._place(added)
+    # Snapshots
+
+    def _files_changed(self) -> None:
         with self._memory:
             self._swap(files_changed=True)
-
-    def _own_files(self) -> list[File]:
-        return [file for file in self._state.files.values() if file.node == self.options.node]
-
-    def _own(self, kind: str, *, sealed: bool) -> list[File]:
-        return [f for f in self._own_files() if f.kind == kind and (f.day is not None) == sealed]
-
-    def _with_rollups(self, events: Sequence[File]) -> list[File]:
-        paths = {file.path for file in events}
-        return [*events, *(f for f in self._own_files() if f.kind == "rollup" and f.covers in paths)]
-
-    # Snapshots
 
     def _swap(self, *, files_changed: bool = False) -> Snapshot:
         """Build the new snapshot and show it. Called with ``_memory`` held."""
         if files_changed:
-            self._files = _by_kind(self._state, self.problems)
+            self._files = self._books.readable()
         self.snapshot = snapshot = self._frozen()
         for listener in self._listeners:
             listener(snapshot)
         return snapshot
 
     def _frozen(self) -> Snapshot:
-        state = self._state
+        state, visible = self._books.state, self._visible
         events, rollup_files, rejects = self._files
+        hot = bool(visible.events or visible.rejects)
         return Snapshot(
             root=self.options.path,
             node=self.options.node,
-            seq=max(state.max_seq, self._next_seq - 1 if self._hot or self._hot_rejects else 0),
-            seq_internal=self._max_seq[True],
-            seq_external=self._max_seq[False],
+            seq=visible.next_seq - 1 if hot else state.max_seq,
+            seq_internal=visible.max_seq_internal,
+            seq_external=visible.max_seq_external,
             view_seq=self._view_seq,
             sealed_seq=state.sealed_seq,
             commit=state.n,
@@ -572,8 +413,8 @@ class Archive:
             events=events,
             rollups=rollup_files,
             rejects=rejects,
-            hot=self._hot,
-            hot_rejects=self._hot_rejects,
+            hot=visible.events,
+            hot_rejects=visible.rejects,
         )
 
 
@@ -614,20 +455,3 @@ def _cheapest_run(live: Sequence[File], length: int) -> list[File]:
     starts = range(len(live) - length + 1)
     best = min(starts, key=lambda start: sum(file.bytes for file in live[start : start + length]))
     return list(live[best : best + length])
-
-
-def _by_kind(
-    state: State, problems: Sequence[Problem]
-) -> tuple[tuple[File, ...], tuple[File, ...], tuple[File, ...]]:
-    """Return the readable events, roll-up and reject files, newest first."""
-    unreadable = {problem.path for problem in problems}
-    files = sorted(
-        (file for path, file in state.files.items() if path not in unreadable),
-        key=lambda file: (file.max_time_us, file.max_seq),
-        reverse=True,
-    )
-    return (
-        tuple(file for file in files if file.kind == "events"),
-        tuple(file for file in files if file.kind == "rollup"),
-        tuple(file for file in files if file.kind == "rejects"),
-    )

@@ -19,6 +19,7 @@ class State:
     files: dict[str, File] = field(default_factory=dict)  # by relative path
     retired: dict[str, int] = field(default_factory=dict)  # superseded or dropped path → when, µs
     reserved_to: int = 0  # no seq above this may be visible
+    before_open: int = 0  # the reservation that the last process had: its numbers may have been shown
     max_seq: int = 0  # highest committed seq
     max_seq_internal: int = 0
     max_seq_external: int = 0
@@ -37,6 +38,7 @@ class State:
         body = record.body
         match record.header.kind:
             case "open":
+                self.before_open = self.reserved_to
                 self.reserved_to = max(self.reserved_to, body["seq_reserved_to"])
             case "source":
                 source = SourceState.from_json(body)

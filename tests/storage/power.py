@@ -316,7 +316,7 @@ def check(archive: Archive, disk: PowerDisk, promise: Promise, rows: Rows) -> No
     state = archive.state
     for sid, offset in promise.offsets.items():
         assert state.sources[sid].offset >= offset, "an acknowledged commit is gone"
-    assert archive._next_seq > promise.shown_seq, "a seq number could be used twice"
+    assert archive._visible.next_seq > promise.shown_seq, "a seq number could be used twice"
     found: list[tuple[str, int]] = []
     for file in state.files.values():
         data = disk.read(archive.layout.absolute(file.path))

@@ -7,7 +7,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from storage.archive import SNAPSHOT_EVERY, Archive, ArchiveOptions
+from storage.archive import Archive, ArchiveOptions
+from storage.books import SNAPSHOT_EVERY
 from storage.errors import LedgerError, LockedError
 from storage.fs import Disk
 from storage.layout import Layout
