@@ -1,7 +1,7 @@
 // @ts-check
 /** Numbers, sizes, spans and instants as people read them. Pure; the locale is fixed so that a link looks the same to all. */
 
-const LOCALE = "en-GB";
+const LOCALE = "en-US";
 const WHOLE = new Intl.NumberFormat(LOCALE, { maximumFractionDigits: 0 });
 const COMPACT = new Intl.NumberFormat(LOCALE, { notation: "compact", maximumFractionDigits: 1 });
 const SIZES = ["B", "KiB", "MiB", "GiB", "TiB"];

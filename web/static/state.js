@@ -213,11 +213,12 @@ export function isFiltered(view) {
 export function instant(moment, now) {
   if (moment === "" || moment === "now") return now;
   const relative = /^-(\d+)([smhdw])$/.exec(moment);
-  if (relative) return now - Number(relative[1]) * (UNIT_MS[/** @type {keyof UNIT_MS} */ (relative[2])] ?? 0);
+  if (relative) return now - Number(relative[1]) * ((UNIT_MS[relative[2] ?? ""] ?? 0));
   const parsed = Date.parse(moment);
   return Number.isNaN(parsed) ? null : parsed;
 }
 
+/** @type {Record<string, number>} */
 const UNIT_MS = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 };
 
 /**
@@ -242,7 +243,8 @@ function isMoment(text) {
  * @param {number} fallback
  */
 function wholeNumber(text, fallback) {
-  return text !== null && /^\d{1,15}$/.test(text) ? Number(text) : fallback;
+  const number = text !== null && /^\d{1,16}$/.test(text) ? Number(text) : fallback;
+  return Number.isSafeInteger(number) ? number : fallback;
 }
 
 /**

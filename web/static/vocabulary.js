@@ -12,7 +12,7 @@ export const BANDS = Object.freeze([
 ]);
 
 /** Words that a plain capital letter would spell wrong. */
-const SPELLED = { api: "API", id: "ID", ip: "IP", url: "URL", mfa: "MFA", "2fa": "2FA" };
+const SPELLED = new Map([["api", "API"], ["id", "ID"], ["ip", "IP"], ["url", "URL"], ["mfa", "MFA"], ["2fa", "2FA"]]);
 
 /**
  * The name of the band a score falls in, or null when there is no score.
@@ -40,7 +40,7 @@ export function isLevel(level) {
 export function label(word) {
   const text = String(word ?? "").replaceAll("_", " ").trim();
   if (text === "") return "none";
-  const words = text.split(/\s+/).map((part) => SPELLED[/** @type {keyof SPELLED} */ (part.toLowerCase())] ?? part);
+  const words = text.split(/\s+/).map((part) => SPELLED.get(part.toLowerCase()) ?? part);
   const first = words[0] ?? "";
   words[0] = first.charAt(0).toUpperCase() + first.slice(1);
   return words.join(" ");

@@ -1,9 +1,12 @@
 // @ts-check
 /** A list of values with their counts as bars; each value narrows the view or leaves itself out. */
 
+import { useState } from "preact/hooks";
 import { count, share } from "../format.js";
 import { html } from "../html.js";
 import { Icon } from "../parts/icon.js";
+
+export const FEW = 5; // rows a phone shows at first; the style sheet hides the others there
 
 /**
  * @typedef {{ value: string, text: any, plain: string, count: number, mark?: string }} Row
@@ -17,10 +20,11 @@ import { Icon } from "../parts/icon.js";
  * }} props
  */
 export function BarList({ rows, chosen, what, onOnly, onNot }) {
+  const [all, setAll] = useState(false);
   const whole = rows.reduce((sum, row) => sum + row.count, 0);
   const greatest = Math.max(1, ...rows.map((row) => row.count));
   if (rows.length === 0) return html`<p class="quiet">None in this range.</p>`;
-  return html`<ul class="bars">
+  return html`<ul class=${all ? "bars" : "bars is-cut"}>
     ${rows.map((row) => {
       const on = chosen.includes(row.value);
       return html`<li key=${row.value} class=${on ? "is-chosen" : ""}>
@@ -45,5 +49,6 @@ export function BarList({ rows, chosen, what, onOnly, onNot }) {
         </button>`}
       </li>`;
     })}
-  </ul>`;
+  </ul>
+  ${rows.length > FEW && html`<button type="button" class="link-button more" onClick=${() => setAll(true)}>All ${rows.length}</button>`}`;
 }

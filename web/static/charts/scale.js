@@ -22,7 +22,10 @@ const TIME_STEPS = [
 export function niceTop(greatest) {
   if (greatest <= 4) return 4;
   const power = 10 ** Math.floor(Math.log10(greatest));
-  for (const factor of [1, 2, 4, 5, 6, 8, 10]) if (factor * power >= greatest) return factor * power;
+  for (const factor of [1, 2, 4, 5, 6, 8]) {
+    const top = factor * power;
+    if (top >= greatest && top % 2 === 0) return top; // its half is written too
+  }
   return 10 * power;
 }
 

@@ -20,13 +20,16 @@ export const logFiles = new Resource();
 /** Whether the reader is busy with the table, so that its rows must not move. */
 export const tableBusy = signal(false);
 
+/** Whether older lines were loaded before those shown, so that these must stay. */
+export const logsBusy = signal(false);
+
 /** The oldest event's time, once known; the whole archive's statistics begin there. */
-export const oldest = computed(() => status.body?.oldest_event ?? status.body?.oldest ?? null);
+export const oldest = computed(() => status.body?.oldest ?? null);
 
 /** Whether the archive holds nothing yet. */
 export const firstRun = computed(() => {
   const known = status.body;
-  return known !== null && (known.events ?? known.rows) === 0;
+  return known !== null && known.events === 0;
 });
 
 const statisticsUrl = computed(() =>
@@ -75,7 +78,7 @@ export async function refresh({ byHand = false } = {}) {
     asked.push(statistics.load(statisticsUrl.value));
     asked.push(list.load(listUrl.value, { hold: () => !byHand && tableBusy.value }));
   } else {
-    asked.push(logs.load(logsUrl.value), logFiles.load(address("logs/files")));
+    asked.push(logs.load(logsUrl.value, { hold: () => logsBusy.value }), logFiles.load(address("logs/files")));
   }
   return (await Promise.all(asked)).every(Boolean);
 }

@@ -3,10 +3,11 @@
 
 import { computed, effect, signal } from "@preact/signals";
 import { REFRESH_SECONDS } from "../state.js";
-import { refresh } from "./queries.js";
+import { firstRun, refresh } from "./queries.js";
 import { view } from "./store.js";
 
 const FALLBACK_SECONDS = 30;
+const WAITING_SECONDS = 2; // while the archive is empty, somebody sits before the page and waits
 const JITTER = 0.1; // of the interval, so that many open pages do not ask in step
 const SLOWEST_SECONDS = 300; // between attempts while the server does not answer
 
@@ -42,9 +43,10 @@ export async function refreshNow(options) {
 
 function plan() {
   clearTimeout(timer);
-  if (interval.peek() === 0 || hidden.peek()) return;
-  const slower = Math.min(SLOWEST_SECONDS, interval.peek() * 2 ** Math.min(failures.peek(), 8));
-  const seconds = Math.max(interval.peek(), slower) * (1 + JITTER * (Math.random() - 0.5));
+  const base = firstRun.peek() ? WAITING_SECONDS : interval.peek();
+  if (base === 0 || hidden.peek()) return;
+  const slower = Math.min(SLOWEST_SECONDS, base * 2 ** Math.min(failures.peek(), 8));
+  const seconds = Math.max(base, slower) * (1 + JITTER * (Math.random() - 0.5));
   timer = setTimeout(() => void refreshNow(), seconds * 1000);
 }
 
@@ -56,7 +58,7 @@ export function keepFresh() {
   });
   effect(() => {
     const isHidden = hidden.value;
-    const on = interval.value > 0;
+    const on = interval.value > 0 || firstRun.value;
     if (wasHidden && !isHidden && on) void refreshNow(); // what was missed meanwhile
     else plan();
     wasHidden = isHidden;

@@ -4,25 +4,18 @@
 import { LEVELS } from "../vocabulary.js";
 
 /**
- * @typedef {{ start: string, total?: number, byLevel?: Record<string, number> }} Point
- */
-
-/**
  * The buckets of an answer of statistics, oldest first; empty when it has none.
  * @param {any} statistics
  * @returns {import("../charts/scale.js").Bucket[]}
  */
 export function bucketsOf(statistics) {
-  const series = statistics?.series;
-  /** @type {Point[]} */
-  const points = Array.isArray(series) ? series : (series?.buckets ?? []);
+  /** @type {{ start: string, total: number, byLevel: Record<string, number> }[]} */
+  const points = statistics?.series ?? [];
   const starts = points.map((point) => Date.parse(point.start));
-  const end = Date.parse(statistics?.timeRange?.end ?? "");
-  return points.map((point, index) => {
+  const length = 1000 * (statistics?.seriesSeconds ?? 1);
+  return points.map(({ total, byLevel }, index) => {
     const start = starts[index] ?? 0;
-    const byLevel = point.byLevel ?? {};
-    const total = point.total ?? Object.values(byLevel).reduce((sum, count) => sum + count, 0);
-    return { start, end: starts[index + 1] ?? Math.max(end, start + 1), total, byLevel };
+    return { start, end: starts[index + 1] ?? start + length, total, byLevel };
   });
 }
 

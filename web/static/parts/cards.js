@@ -26,7 +26,7 @@ export function Cards() {
     <ul class=${statistics.loading.value ? "cards is-old" : "cards"}>
       ${CARDS.map((card) => {
         const value = card.of(now);
-        const before = now?.previous === undefined ? undefined : previousOf(now.previous, card);
+        const before = card.of(now?.previous);
         return html`<li class="card card-${card.name}" key=${card.name}>
           <h2>${card.title}</h2>
           <p class="figure">${value === undefined ? "–" : card.write(value)}</p>
@@ -37,27 +37,16 @@ export function Cards() {
   </section>`;
 }
 
-/**
- * The period before gives the same totals; critical events and error rate may stand beside them.
- * @param {any} previous
- * @param {typeof CARDS[number]} card
- */
-function previousOf(previous, card) {
-  const direct = card.of(previous);
-  if (direct !== undefined) return direct;
-  return { total: previous.events, users: previous.users, critical: previous.critical, rate: previous.errorRate }[card.name];
-}
-
 /** @param {{ value: number | undefined, before: number | undefined, rate: boolean, write: (value: number) => string }} props */
 function Compared({ value, before, rate, write }) {
   if (value === undefined) return html`<p class="compared quiet"> </p>`;
   if (rate && before !== undefined && before !== null) {
     const points = value - before;
     const mark = points > 0.04 ? "▲" : points < -0.04 ? "▼" : "";
-    return html`<p class="compared quiet">${mark} ${mark === "" ? "unchanged" : `${Math.abs(points).toFixed(1)} points`} <span>before ${write(before)}</span></p>`;
+    return html`<p class="compared quiet">${mark} ${mark === "" ? "unchanged" : `${Math.abs(points).toFixed(1)} pts`} ${mark !== "" && html`<span>from ${write(before)}</span>`}</p>`;
   }
   const difference = change(value, before);
   if (difference === null || before === undefined) return html`<p class="compared quiet"> </p>`;
   const mark = { up: "▲", down: "▼", same: "" }[difference.direction];
-  return html`<p class="compared quiet">${mark} ${difference.text} <span>before ${write(before)}</span></p>`;
+  return html`<p class="compared quiet">${mark} ${difference.text} ${mark !== "" && html`<span>from ${write(before)}</span>`}</p>`;
 }

@@ -13,6 +13,7 @@ import { Icon } from "./icon.js";
 import { Level } from "./level.js";
 import { Failure } from "./panel.js";
 
+/** @type {Record<string, string>} */
 const TITLES = { overview: "Overview", request: "Request", metadata: "Metadata", raw: "Raw JSON" };
 
 export function EventDialog() {
@@ -90,7 +91,7 @@ function Panes({ event, text, duplicates }) {
           tabindex=${pane === shown ? 0 : -1}
           onClick=${() => show(pane)}
         >
-          ${TITLES[/** @type {keyof TITLES} */ (pane)]}
+          ${TITLES[pane]}
         </button>`,
       )}
     </div>

@@ -6,7 +6,7 @@ import { navigate, view } from "../data/store.js";
 import { only } from "../filters.js";
 import { bytes, count, duration, instant } from "../format.js";
 import { html } from "../html.js";
-import { label } from "../vocabulary.js";
+import { bandOf, label } from "../vocabulary.js";
 import { CopyButton } from "./copy.js";
 import { Icon } from "./icon.js";
 import { Level, Risk } from "./level.js";
@@ -110,7 +110,10 @@ function RiskPart({ event }) {
     <h3>Risk</h3>
     <div class="risk-line">
       <${Risk} score=${event.riskScore} />
-      <meter min="0" max="100" value=${event.riskScore} aria-label="Risk score, of 100"></meter>
+      <svg class="bar-track risk-${bandOf(event.riskScore)}" width="100%" height="6" aria-hidden="true">
+        <rect class="bar-ground" width="100%" height="6" rx="3" />
+        <rect class="bar-fill" width="${event.riskScore}%" height="6" rx="3" />
+      </svg>
     </div>
     ${reasons.length > 0 &&
     html`<ul class="reasons">

@@ -71,10 +71,8 @@ function Table({ events }) {
         <th scope="col" class="at-time">Time</th>
         <th scope="col" class="at-level">Level</th>
         <th scope="col" class="at-description">Description</th>
-        <th scope="col" class="at-category">Category</th>
-        <th scope="col" class="at-action">Action</th>
-        <th scope="col" class="at-user">User</th>
-        <th scope="col" class="at-ip">Address</th>
+        <th scope="col" class="at-kind">Category, action</th>
+        <th scope="col" class="at-user">User, address</th>
         <th scope="col" class="at-risk">Risk</th>
       </tr>
     </thead>
@@ -99,7 +97,7 @@ function Row({ event }) {
     <td class="at-time">
       <a href=${link({ event: event.eventId, pane: "overview" })} onClick=${(/** @type {MouseEvent} */ click) => follow(click, event.eventId)}>
         <time datetime=${event.timestamp} title=${`${instant(event.timestamp, zone)} ${zone === "utc" ? "UTC" : ""}`}>
-          <span class="day">${when.day}</span> ${when.time}
+          <span class="clock">${when.time}</span> <span class="second quiet">${when.day}</span>
         </time>
       </a>
     </td>
@@ -108,13 +106,17 @@ function Row({ event }) {
       <span class="description">${event.description || html`<span class="quiet">no description</span>`}</span>
       ${entity !== null &&
       entity !== undefined &&
-      html`<span class="entity quiet">${event.entity.type ? `${label(event.entity.type)} ` : ""}${entity}</span>`}
-      <span class="small-screen quiet">${[who, event.category && label(event.category), event.action && label(event.action)].filter(Boolean).join(" · ")}</span>
+      html`<span class="second quiet">${event.entity.type ? `${label(event.entity.type)} ` : ""}${entity}</span>`}
+      <span class="second small-screen quiet">${[who, event.category && label(event.category), event.action && label(event.action)].filter(Boolean).join(" · ")}</span>
     </td>
-    <td class="at-category">${event.category ? label(event.category) : html`<span class="quiet">–</span>`}</td>
-    <td class="at-action">${event.action ? label(event.action) : html`<span class="quiet">–</span>`}</td>
-    <td class="at-user">${who === "" ? html`<span class="quiet">–</span>` : who}</td>
-    <td class="at-ip"><span class="mono">${event.request?.ip ?? "–"}</span></td>
+    <td class="at-kind">
+      <span>${event.category ? label(event.category) : html`<span class="quiet">–</span>`}</span>
+      <span class="second quiet">${event.action && label(event.action)}</span>
+    </td>
+    <td class="at-user">
+      <span>${who === "" ? html`<span class="quiet">–</span>` : who}</span>
+      <span class="second quiet">${event.request?.ip}</span>
+    </td>
     <td class="at-risk"><${Risk} score=${event.riskScore} /></td>
   </tr>`;
 }
@@ -123,9 +125,9 @@ function Row({ event }) {
 function Nothing() {
   const shown = view.value;
   const known = status.body;
-  const held = known?.events ?? known?.rows;
-  const begins = known?.oldest_event ?? known?.oldest;
-  const ends = known?.newest_event ?? known?.newest;
+  const held = known?.events;
+  const begins = known?.oldest;
+  const ends = known?.newest;
   return html`<div class="nothing">
     <p><b>${isFiltered(shown) ? "No event matches these filters in this range." : "No events in this range."}</b></p>
     ${held > 0 &&
@@ -156,7 +158,7 @@ function Pages({ answer }) {
     navigate(change(to));
     document.getElementById("events-title")?.scrollIntoView({ block: "start" });
   };
-  /** @param {number} to @param {string} text @param {string} name @param {boolean} possible */
+  /** @param {number} to @param {any} text @param {string} name @param {boolean} possible */
   const step = (to, text, name, possible) =>
     possible
       ? html`<a class="button" rel=${name} href=${link(change(to))} onClick=${(/** @type {MouseEvent} */ click) => go(click, to)}>${text}</a>`

@@ -26,8 +26,8 @@ function curl(url) {
 
 export function ExportMenu() {
   const total = list.body?.total;
-  const label = html`<${Icon} name="save" /><span>Export</span>`;
-  return html`<${Menu} name="export" align="end" label=${label}>
+  const label = html`<${Icon} name="save" /><span class="export-text">Export</span>`;
+  return html`<${Menu} name="export" align="end" label=${label} title="Export">
     ${(/** @type {() => void} */ close) => html`
       <p class="menu-note">${total === undefined ? "Every event" : total === 1 ? "The one event" : `All ${count(total)} events`} of the present filter</p>
       <ul>

@@ -43,13 +43,13 @@ function levelOptions() {
  * @param {string} name
  */
 function wordOptions(known, counted, name) {
-  const counts = statistics.body?.[counted] ?? {};
+  const counts = new Map(Object.entries(statistics.body?.[counted] ?? {})); // a word may be called `constructor`
   const asked = valuesOf(view.value, name).filter((value) => !value.startsWith("!"));
-  const words = [...new Set([...(known?.data ?? []), ...Object.keys(counts), ...asked])];
+  const words = [...new Set([...(known?.data ?? []), ...counts.keys(), ...asked])];
   return words.map((value) => ({
     value,
     text: label(value),
-    count: counts[value] === undefined ? undefined : count(counts[value]),
+    count: counts.has(value) ? count(Number(counts.get(value))) : undefined,
   }));
 }
 

@@ -36,7 +36,7 @@ export function Header({ onHelp }) {
       <div class="top-tools">
         <${Zone} />
         <${Refresh} />
-        <button type="button" class="icon-button" title="Keys (?)" onClick=${onHelp}>
+        <button type="button" class="icon-button help-button" title="Keys (?)" onClick=${onHelp}>
           <span aria-hidden="true">?</span><span class="off-screen">Keys</span>
         </button>
       </div>

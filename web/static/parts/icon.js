@@ -20,7 +20,7 @@ const PATHS = {
   link: "M6.8 9.2l2.4-2.4M7 5l1.6-1.6a2.6 2.6 0 0 1 3.9 3.9L11 9M9 11l-1.600 1.600a2.600 2.600 0 0 1-3.900-3.900L5 7",
 };
 
-/** @param {{ name: keyof PATHS }} props */
+/** @param {{ name: keyof typeof PATHS }} props */
 export function Icon({ name }) {
   return html`<svg class="icon" viewBox="0 0 16 16" width="16" height="16" aria-hidden="true"><path d=${PATHS[name]} /></svg>`;
 }

@@ -14,7 +14,7 @@ const SHAPES = {
 
 /** The mark of a level, without its word. @param {{ level: string }} props */
 export function LevelMark({ level }) {
-  const known = isLevel(level) ? /** @type {keyof SHAPES} */ (level) : "info";
+  const known = isLevel(level) ? /** @type {keyof typeof SHAPES} */ (level) : "info";
   return html`<svg class="mark level-${known}" viewBox="0 0 12 12" width="12" height="12" aria-hidden="true">
     <path d=${SHAPES[known]} />
   </svg>`;

@@ -1,9 +1,9 @@
 // @ts-check
 /** The lines of a day's log files as they were written, newest last. */
 
-import { useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { address, ask } from "../data/api.js";
-import { logFiles, logs } from "../data/queries.js";
+import { logFiles, logs, logsBusy } from "../data/queries.js";
 import { refreshNow } from "../data/refresh.js";
 import { navigate, view } from "../data/store.js";
 import { bytes, cell, count, instant, utcDay } from "../format.js";
@@ -13,6 +13,8 @@ import { isLevel } from "../vocabulary.js";
 import { CopyButton } from "./copy.js";
 import { Level } from "./level.js";
 import { Failure, Panel } from "./panel.js";
+
+const NEAR_END = 24; // pixels: still reading the newest line
 
 const retry = () => void refreshNow({ byHand: true });
 
@@ -64,13 +66,20 @@ function Lines() {
   /** @type {any[]} */
   const lines = [...older.lines, ...(answer?.lines ?? [])];
   const note = answer?.success ? `${count(lines.length)} lines of ${(answer.files ?? [answer.file]).join(", ")}` : undefined;
-  return html`<${Panel} title="Lines" name="lines" resource=${logs} note=${note} retry=${retry}>
+  const box = useRef(/** @type {HTMLElement | null} */ (null));
+  useStayAtEnd(box, answer);
+  const tools =
+    logs.waiting.value !== null &&
+    html`<button type="button" class="button is-main newer" onClick=${older.reset}>Newer lines – show</button>`;
+  return html`<${Panel} title="Lines" name="lines" resource=${logs} note=${note} tools=${tools} retry=${retry}>
     ${answer?.success === false && html`<p class="nothing"><b>${capital(answer.error)}</b></p>`}
     ${older.problem !== null && html`<${Failure} problem=${older.problem} />`}
     ${older.next !== null && html`<button type="button" class="button" disabled=${older.busy} onClick=${older.load}>Older lines</button>`}
-    <ol class="lines">
-      ${lines.map((line) => html`<${Line} key=${`${line.source} ${line.offset}`} line=${line} />`)}
-    </ol>
+    <div class="lines-box" ref=${box} tabindex="0" role="group" aria-label="Lines, newest last">
+      <ol class="lines">
+        ${lines.map((line) => html`<${Line} key=${`${line.source} ${line.offset}`} line=${line} />`)}
+      </ol>
+    </div>
     ${answer?.success && lines.length === 0 && html`<p class="quiet">No complete line yet.</p>`}
   <//>`;
 }
@@ -94,6 +103,7 @@ function useOlder(answer) {
     try {
       const page = await ask(address("logs", query), { signal: leaving.signal });
       setLines([...(page?.body.lines ?? []), ...lines]);
+      logsBusy.value = true; // a newer page would leave a hole between itself and these
       setNext(page?.body.next ?? null);
       setProblem(null);
     } catch (error) {
@@ -102,7 +112,35 @@ function useOlder(answer) {
       setBusy(false);
     }
   };
-  return { lines, next: cursor, load, problem, busy };
+  const reset = () => {
+    setLines([]);
+    setNext(undefined);
+    logsBusy.value = false;
+    logs.release();
+  };
+  useEffect(() => () => void (logsBusy.value = false), []);
+  return { lines, next: cursor, load, problem, busy, reset };
+}
+
+/**
+ * Keep the newest line in sight, unless the reader has scrolled away from it.
+ * @param {{ current: HTMLElement | null }} box
+ * @param {any} answer
+ */
+function useStayAtEnd(box, answer) {
+  const atEnd = useRef(true);
+  useEffect(() => {
+    const element = box.current;
+    if (element === null) return undefined;
+    const onScroll = () => {
+      atEnd.current = element.scrollHeight - element.scrollTop - element.clientHeight < NEAR_END;
+    };
+    element.addEventListener("scroll", onScroll, { passive: true });
+    return () => element.removeEventListener("scroll", onScroll);
+  }, [answer === null]);
+  useLayoutEffect(() => {
+    if (atEnd.current) box.current?.scrollTo({ top: box.current.scrollHeight });
+  }, [answer]);
 }
 
 /** @param {{ line: any }} props */

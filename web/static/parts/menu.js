@@ -7,11 +7,11 @@ import { Icon } from "./icon.js";
 
 /**
  * @param {{
- *   label: any, name: string, active?: boolean, align?: "start" | "end",
+ *   label: any, name: string, active?: boolean, align?: "start" | "end", title?: string,
  *   children: (close: () => void) => any,
  * }} props  `children` is called only while the panel is open
  */
-export function Menu({ label, name, active = false, align = "start", children }) {
+export function Menu({ label, name, active = false, align = "start", title, children }) {
   const [open, setOpen] = useState(false);
   const root = useRef(/** @type {HTMLElement | null} */ (null));
   const button = useRef(/** @type {HTMLElement | null} */ (null));
@@ -44,6 +44,7 @@ export function Menu({ label, name, active = false, align = "start", children })
       type="button"
       class=${active ? "button is-active" : "button"}
       ref=${button}
+      aria-label=${title}
       aria-expanded=${open ? "true" : "false"}
       aria-controls="${name}-menu"
       onClick=${() => setOpen(!open)}

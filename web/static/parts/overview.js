@@ -1,7 +1,8 @@
 // @ts-check
 /** The parts that statistics feed: histogram, distributions, top users, recent critical events. */
 
-import { BarList } from "../charts/bars.js";
+import { useState } from "preact/hooks";
+import { BarList, FEW } from "../charts/bars.js";
 import { Histogram } from "../charts/histogram.js";
 import { justBefore } from "../charts/scale.js";
 import { statistics } from "../data/queries.js";
@@ -125,27 +126,42 @@ export function ByCategory() {
 }
 
 export function TopUsers() {
-  /** @type {{ username: string | null, eventCount: number, userId?: unknown, user_id?: unknown }[]} */
+  /** @type {{ username: string, userId: string | null, eventCount: number }[]} */
   const users = statistics.body?.topUsers ?? [];
-  const named = users.filter((user) => user.username !== null && user.username !== undefined && user.username !== "");
-  const rows = named.map((user) => ({
-    value: String(user.username),
-    text: String(user.username),
-    plain: String(user.username),
+  const rows = users.map((user) => ({
+    value: `${filterOfUser(user)} ${user.username}`,
+    text: user.username,
+    plain: user.username,
     count: user.eventCount,
   }));
+  /** @param {string} value */
+  const parted = (value) => /** @type {const} */ ([value.slice(0, value.indexOf(" ")), value.slice(value.indexOf(" ") + 1)]);
+  const chosen = ["username", "user_id"].flatMap((name) => valuesOf(view.value, name).map((value) => `${name} ${value}`));
   return html`<${Panel} title="Top users" name="users" resource=${statistics} retry=${retry}>
-    <${BarList} rows=${rows} what="user" ...${narrowing("username")} />
+    <${BarList}
+      rows=${rows}
+      what="user"
+      chosen=${chosen}
+      onOnly=${(/** @type {string} */ value) => navigate({ filters: toggled(view.peek(), ...parted(value)) })}
+      onNot=${(/** @type {string} */ value) => navigate({ filters: only(view.peek(), ...parted(value), true) })}
+    />
   <//>`;
 }
+
+/**
+ * A user without a name is shown, and filtered, by the id.
+ * @param {{ username: string, userId: string | null }} user
+ */
+const filterOfUser = (user) => (user.userId !== null && user.userId === user.username ? "user_id" : "username");
 
 export function RecentCritical() {
   /** @type {any[]} */
   const events = statistics.body?.criticalEvents ?? [];
+  const [all, setAll] = useState(false);
   const { zone } = view.value;
   return html`<${Panel} title="Recent critical events" name="critical" resource=${statistics} retry=${retry}>
     ${events.length === 0 && html`<p class="quiet">None in this range.</p>`}
-    <ul class="critical">
+    <ul class=${all ? "critical" : "critical is-cut"}>
       ${events.map((event) => {
         const when = cell(event.timestamp, zone);
         return html`<li key=${`${event.eventId} ${event.seq}`}>
@@ -160,6 +176,7 @@ export function RecentCritical() {
         </li>`;
       })}
     </ul>
+    ${events.length > FEW && html`<button type="button" class="link-button more" onClick=${() => setAll(true)}>All ${events.length}</button>`}
   <//>`;
 }
 

@@ -34,7 +34,7 @@ export function Failure({ problem, stale = false, retry }) {
   return html`<div class="failure" role="alert">
     <${Icon} name="warning" />
     <div>
-      <p><b>${problem.title}</b>${problem.detail !== "" && html` ${problem.detail}`}</p>
+      <p><b>${problem.title}.</b>${problem.detail !== "" && html` ${problem.detail}`}</p>
       ${problem.hint !== "" && html`<p class="quiet">${problem.hint}</p>`}
       ${stale && html`<p class="quiet">What is shown is from before.</p>`}
       ${problem.requestId !== "" && html`<p class="quiet">Request <code>${problem.requestId}</code></p>`}
