@@ -57,6 +57,7 @@ class LiveDaemon:
         self._sources: list[SourceStatus] = []
         self._sources_until = 0.0
         self.stopping = False
+        self.url: str | None = None  # where the HTTP side answers, once it does
         metrics.before_each(self._measure)
 
     def sources(self) -> Sequence[SourceStatus]:
@@ -142,6 +143,7 @@ class LiveDaemon:
         return {
             "version": self._version,
             "node": self._archive.options.node,
+            "url": self.url,
             "started": _rfc3339(self._started_us),
             "last_commit": _rfc3339(state.last_commit_us),
             "directories": self._directories,

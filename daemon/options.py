@@ -64,7 +64,10 @@ def engine_options(settings: Settings) -> EngineOptions:
 
     query = settings.query
     return EngineOptions(
-        threads=query.threads, memory_limit_mb=query.memory_limit_mb, deadline_seconds=query.deadline_seconds
+        threads=query.threads,
+        memory_limit_mb=query.memory_limit_mb,
+        deadline_seconds=query.deadline_seconds,
+        count_seconds=query.count_seconds,
     )
 
 

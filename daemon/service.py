@@ -199,6 +199,7 @@ class Service:
             _log.error("found while recovering: %s", problem)
         host, port = self._runner.addresses[0][:2]
         listening = Listening(host, port)
+        self._live.url = listening.url
         _log.info("ready", extra={"url": listening.url, "archive": settings.archive.path})
         self._notifier.send(READY="1", STATUS=f"answering on {listening.url}")
         if on_listening is not None:
