@@ -17,6 +17,7 @@ from daemon.terminal import Output, quiet_pipe, safe
 COMMANDS: dict[str, str] = {
     "serve": "follow the log folders, archive every line, answer over HTTP",
     "ingest": "read log files once, straight into sealed files",
+    "sql": "run a SQL statement over the archive, confined",
     "check-config": "say what is wrong with the settings, or what is in force and why",
 }
 
