@@ -74,7 +74,7 @@ class Chunk:
     oversize: tuple[Oversize, ...] = ()
     nul_bytes: int = 0
     torn: bool = False
-    read_at_us: int = 0  # wall clock when the newest of these bytes was read; for the append → visible histogram
+    read_at_us: int = 0  # wall clock when the newest of these bytes was read
 
 
 @dataclass(frozen=True, slots=True)

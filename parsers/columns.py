@@ -63,19 +63,18 @@ PARSED_SCHEMA = pa.schema([field for field in EVENT_SCHEMA if field.name not in 
 
 # Lines that could not be parsed. `raw` holds at most REJECT_RAW_BYTES, redacted; length and sha256 are of the whole line.
 REJECT_RAW_BYTES = 64 * 1024
-REJECT_SCHEMA = pa.schema(
-    [
-        ("source", pa.string()),
-        ("source_file", pa.string()),
-        ("source_offset", pa.int64()),
-        ("length", pa.int64()),
-        ("sha256", pa.string()),
-        ("reason", pa.string()),
-        ("raw", pa.binary()),
-        ("internal", pa.bool_()),
-        ("node", pa.string()),
-        ("ingested_at", TIMESTAMP),
-        ("seq", pa.int64()),
-    ]
-)
+_REJECT_FIELDS: list[tuple[str, pa.DataType]] = [
+    ("source", pa.string()),
+    ("source_file", pa.string()),
+    ("source_offset", pa.int64()),
+    ("length", pa.int64()),
+    ("sha256", pa.string()),
+    ("reason", pa.string()),
+    ("raw", pa.binary()),
+    ("internal", pa.bool_()),
+    ("node", pa.string()),
+    ("ingested_at", TIMESTAMP),
+    ("seq", pa.int64()),
+]
+REJECT_SCHEMA = pa.schema(_REJECT_FIELDS)
 PARSED_REJECT_SCHEMA = pa.schema([field for field in REJECT_SCHEMA if field.name not in ARCHIVE_COLUMNS])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -46,14 +48,14 @@ def by_key(table: pa.Table) -> Iterator[tuple[tuple[str, str, bool], pa.Table]]:
     if bool((times[1:] >= times[:-1]).all()) and len(classes.unique()) == 1 and len(internal.unique()) == 1:
         # Fast path: daily files read in order. Slices share the table's memory.
         bounds = [0, *(np.flatnonzero(days[1:] != days[:-1]) + 1).tolist(), len(days)]
-        for start, end in zip(bounds, bounds[1:], strict=False):
+        for start, end in pairwise(bounds):
             yield (
                 (_day(days[start]), classes[0].as_py(), internal[0].as_py()),
                 table.slice(start, end - start),
             )
         return
     # Slow path: several days or kinds mixed.
-    codes = pc.dictionary_encode(classes.combine_chunks())
+    codes = cast("pa.DictionaryArray[Any, Any]", pc.dictionary_encode(classes.combine_chunks()))
     class_codes = codes.indices.to_numpy()
     own = pc.cast(internal, pa.int8()).to_numpy()
     order = np.lexsort((table.column("seq").to_numpy(), times, own, class_codes, days))
@@ -61,8 +63,7 @@ def by_key(table: pa.Table) -> Iterator[tuple[tuple[str, str, bool], pa.Table]]:
     change = np.flatnonzero((key[:, 1:] != key[:, :-1]).any(axis=0)) + 1
     for positions in np.split(order, change):
         first = positions[0]
-        name = codes.dictionary[int(class_codes[first])].as_py()
-        yield (_day(days[first]), name, bool(own[first])), table.take(pa.array(positions))
+        yield (_day(days[first]), str(names[class_codes[first]]), bool(own[first])), table.take(positions)
 
 
 def _day(number: np.int64) -> str:

@@ -131,7 +131,7 @@ def in_time_order(table: pa.Table) -> pa.Table:
     times = table.column("timestamp").cast(pa.int64()).to_numpy()
     if len(times) < 2 or bool((times[1:] >= times[:-1]).all()):
         return table
-    return table.take(pa.array(np.lexsort((table.column("seq").to_numpy(), times))))
+    return table.take(np.lexsort((table.column("seq").to_numpy(), times)))
 
 
 def unstage(fs: Fs, layout: Layout, files: list[File]) -> None:

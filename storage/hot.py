@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -44,7 +45,7 @@ def _wrap(table: pa.Table, time: str) -> Hot:
     return Hot(table, low, high, seq[0].as_py(), seq[-1].as_py())
 
 
-def extent_us(times: pa.ChunkedArray) -> tuple[int, int]:
+def extent_us(times: pa.ChunkedArray[Any]) -> tuple[int, int]:
     """Return the least and greatest time of a column, in microseconds."""
     bounds = pc.min_max(times.cast(pa.int64()))
     return bounds["min"].as_py(), bounds["max"].as_py()

@@ -67,12 +67,12 @@ class Inputs:
         origin: list[_Positions] = []
         for number, (file, group) in enumerate(groups.tolist()):
             mine = np.flatnonzero(which == number)
-            parts.append(self._group(file, group).take(pa.array(home[mine, 2])))
+            parts.append(self._group(file, group).take(home[mine, 2]))
             origin.append(mine)
         if len(parts) == 1:
             return parts[0]
         back = np.argsort(np.concatenate(origin), kind="stable")
-        return pa.concat_tables(parts, promote_options="default").take(pa.array(back))
+        return pa.concat_tables(parts, promote_options="default").take(back)
 
     def by_key(self) -> Iterator[tuple[Key, _Positions]]:
         """Yield each (day, class, internal) with the positions of its rows by (time, seq)."""
