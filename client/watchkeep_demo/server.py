@@ -108,12 +108,14 @@ class Server:
         return server
 
     async def ask(self, path: str) -> Any:
-        """Return the JSON a GET of ``path`` answers."""
-        async with (
-            ClientSession(timeout=ClientTimeout(total=START_SECONDS)) as http,
-            http.get(self.address + path) as answer,
-        ):
-            return await answer.json(content_type=None)
+        """Return the JSON a GET of ``path`` answers; raises `DemoError` for any answer but a success."""
+        timeout = ClientTimeout(total=START_SECONDS)
+        async with ClientSession(timeout=timeout) as http, http.get(self.address + path) as answer:
+            if answer.status != 200:
+                raise DemoError(
+                    f"the daemon answered {answer.status} to {path}: {(await answer.text())[:500]}"
+                )
+            return await answer.json()
 
     async def stop(self) -> int:
         """Ask the daemon to stop, wait for its last commit, and return its exit code."""
