@@ -50,21 +50,24 @@ def by_key(table: pa.Table) -> Iterator[tuple[tuple[str, str, bool], pa.Table]]:
         bounds = [0, *(np.flatnonzero(days[1:] != days[:-1]) + 1).tolist(), len(days)]
         for start, end in pairwise(bounds):
             yield (
-                (_day(days[start]), classes[0].as_py(), internal[0].as_py()),
+                (_day(int(days[start])), classes[0].as_py(), internal[0].as_py()),
                 table.slice(start, end - start),
             )
         return
     # Slow path: several days or kinds mixed.
     codes = cast("pa.DictionaryArray[Any, Any]", pc.dictionary_encode(classes.combine_chunks()))
-    class_codes = codes.indices.to_numpy()
+    names, class_codes = codes.dictionary.to_pylist(), codes.indices.to_numpy()
     own = pc.cast(internal, pa.int8()).to_numpy()
     order = np.lexsort((table.column("seq").to_numpy(), times, own, class_codes, days))
     key = np.stack([days[order], class_codes[order], own[order]])
     change = np.flatnonzero((key[:, 1:] != key[:, :-1]).any(axis=0)) + 1
     for positions in np.split(order, change):
         first = positions[0]
-        yield (_day(days[first]), str(names[class_codes[first]]), bool(own[first])), table.take(positions)
+        yield (
+            (_day(int(days[first])), str(codes.dictionary[int(class_codes[first])]), bool(own[first])),
+            table.take(positions),
+        )
 
 
-def _day(number: np.int64) -> str:
-    return str(np.datetime64(int(number), "D"))
+def _day(number: int) -> str:
+    return str(np.datetime64(number, "D"))
