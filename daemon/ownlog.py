@@ -60,6 +60,7 @@ class OwnLog:
         self._root = logging.getLogger()
         self._root.addHandler(self._handler)
         self.set_level(level)
+        logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it tells of every change it sees
         self._listener.start()
 
     def set_level(self, level: str) -> None:

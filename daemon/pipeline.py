@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, TypeVar
@@ -44,6 +45,10 @@ _RETRIED: dict[str, tuple[type[Exception], ...]] = {
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+
+class _GivenUpError(Exception):
+    """The daemon stops while a stage fails: its lines are left to the next start."""
 
 
 class Parser(Protocol):
@@ -99,7 +104,7 @@ class Pipeline:
         self._wake = asyncio.Event()
         self._touched: set[bytes] = set()
         self._rescan = False
-        self._stopping = False
+        self._stopped = asyncio.Event()
         self._caught_up = asyncio.Event()
         self._asked_caught_up = self._answer_caught_up = False
         self._dirty = asyncio.Event()  # something is visible and not committed
@@ -111,6 +116,10 @@ class Pipeline:
             name: ThreadPoolExecutor(1, thread_name_prefix=name) for name in ("read", "parse", "commit")
         }
         self._turn = wrap(tailer.turn)
+
+    @property
+    def _stopping(self) -> bool:
+        return self._stopped.is_set()
 
     # From outside
 
@@ -128,7 +137,9 @@ class Pipeline:
         async with asyncio.TaskGroup() as group:
             commits = group.create_task(self._commit_when_due(), name="commits")
             group.create_task(self._read(), name="reader")
-            await self._work()
+            with suppress(_GivenUpError):
+                await self._work()
+            self.queue.close(discard=True)  # only what could not be made visible is still in it
             commits.cancel()  # `stop` makes the last commit
         self._drained.set()
 
@@ -137,7 +148,7 @@ class Pipeline:
 
         If the last commit fails, its lines are read again at the next start.
         """
-        self._stopping = True
+        self._stopped.set()
         self._wake.set()
         try:
             async with asyncio.timeout(DRAIN_SECONDS):
@@ -222,12 +233,10 @@ class Pipeline:
     async def _rest(self, turn: Turn) -> None:
         """Wait until something was noticed or is due."""
         if turn.trouble:
-            await asyncio.sleep(RETRY_SECONDS[1])
-        try:
+            await self._pause(RETRY_SECONDS[1])
+        with suppress(TimeoutError):
             async with asyncio.timeout(max(turn.wait, PACE_SECONDS)):
                 await self._wake.wait()
-        except TimeoutError:
-            return
 
     # Parsing, making visible
 
@@ -310,14 +319,13 @@ class Pipeline:
         while True:
             await self._dirty.wait()
             due = self._dirty_since + self._options.commit_seconds
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, due - time.monotonic())):
                     await self._commit_wanted.wait()
-            except TimeoutError:
-                pass
             self._commit_wanted.clear()
             self._dirty.clear()
-            await self._persistently("commit", self._commit_once)
+            with suppress(_GivenUpError):
+                await self._persistently("commit", self._commit_once)
 
     def _commit_once(self) -> None:
         self._archive.commit(sync_sources=self._tailer.sync)
@@ -328,27 +336,34 @@ class Pipeline:
         """Run a stage in its thread until it succeeds; while it fails, nothing behind it moves."""
         failures = 0
         while True:
+            if failures and self._stopping:
+                raise _GivenUpError
             try:
                 result = await self._in("commit" if stage == "commit" else "parse", work)
             except _RETRIED[stage] as error:
                 failures += 1
                 self._failed(stage, error)
-                if self._stopping:
-                    raise
-                await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS)) - 1])
+                await self._pause(RETRY_SECONDS[min(failures, len(RETRY_SECONDS)) - 1])
             else:
                 if self.trouble.pop(stage, None) is not None:
                     _log.info("the %s stage works again", stage)
                 return result
 
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not longer than the daemon runs."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopped.wait()
+
     def _failed(self, stage: str, error: Exception) -> None:
+        again = self.trouble.get(stage) == str(error)
         self.trouble[stage] = str(error)
         self._observer.count("pipeline_failures", stage=stage)
         _log.error(
             "the %s stage failed and will be tried again; no line is skipped",
             stage,
-            exc_info=error,
-            extra={"stage": stage, "hint": getattr(error, "hint", "")},
+            exc_info=None if again else error,
+            extra={"stage": stage, "reason": str(error), "hint": getattr(error, "hint", "")},
         )
 
     async def _in(self, thread: str, work: Callable[[], T]) -> T:

@@ -69,6 +69,7 @@ class _Spanned:
     span: Span
     place: Place
     live: bool
+    fresh: bool  # written since this process began, and not part of a backlog
     read_at_us: int
 
     def reading(self) -> Reading:
@@ -89,7 +90,7 @@ class _Spanned:
             read_at_us=self.read_at_us,
         )
         lines = span.data.count(b"\n") + 1
-        return Reading(chunk, lines, self.followed.written_ns // 1000 if self.live else 0, self.live)
+        return Reading(chunk, lines, self.followed.written_ns // 1000 if self.fresh else 0, self.live)
 
 
 def _seen(spanned: _Spanned) -> SourceSeen:
@@ -141,6 +142,7 @@ class Tailer:
         self._scan_not_before = 0.0
         self._scan_wanted = True
         self._urgent = False
+        self._started_ns = time.time_ns()
         self._spans: list[_Spanned] = []
 
     @property
@@ -330,6 +332,7 @@ class Tailer:
     def _read(self, followed: Followed, turn: Turn, *, live: bool, closing: bool) -> tuple[int, bool]:
         """Read one file's quantum. Returns the bytes read and whether there is more."""
         used = 0
+        again = False
         try:
             if followed.key not in self._binder.files or not self._binder.reopen(followed):
                 return 0, False
@@ -339,10 +342,15 @@ class Tailer:
                 span = followed.reader.read(followed.size, finish=finish)
                 used += followed.reader.position - before
                 if span is not None:
-                    now_us = time.time_ns() // 1000
-                    self._spans.append(_Spanned(followed, span, followed.place(), live, now_us))
+                    now_ns = time.time_ns()
+                    fresh = live and followed.written_ns >= self._started_ns
+                    self._spans.append(
+                        _Spanned(followed, span, followed.place(), live, fresh, now_ns // 1000)
+                    )
                 elif followed.reader.position == before:
-                    return used, False
+                    break  # nothing complete is left
+            else:
+                again = followed.reader.position < followed.size
         except RewrittenError:
             self._settle(turn)  # what was read before belongs to the old source
             self._rewritten(followed)
@@ -353,9 +361,9 @@ class Tailer:
             followed.trouble = error.strerror or str(error)
             return used, False
         followed.trouble = ""
-        if followed.fate is Fate.UNLINKED or followed.fate is Fate.MOVED:
+        if used and followed.fate in {Fate.UNLINKED, Fate.MOVED}:
             self._urgent = True
-        return used, followed.reader.position < followed.size
+        return used, again
 
     def _settle(self, turn: Turn) -> None:
         """Turn what was read into chunks, registering the sources that are new: one sync for all of them."""
