@@ -56,7 +56,7 @@ def by_key(table: pa.Table) -> Iterator[tuple[tuple[str, str, bool], pa.Table]]:
         return
     # Slow path: several days or kinds mixed.
     codes = cast("pa.DictionaryArray[Any, Any]", pc.dictionary_encode(classes.combine_chunks()))
-    names, class_codes = codes.dictionary.to_pylist(), codes.indices.to_numpy()
+    class_codes = codes.indices.to_numpy()
     own = pc.cast(internal, pa.int8()).to_numpy()
     order = np.lexsort((table.column("seq").to_numpy(), times, own, class_codes, days))
     key = np.stack([days[order], class_codes[order], own[order]])
