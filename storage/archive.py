@@ -28,8 +28,8 @@ from storage.hot import hot_rejects
 from storage.layout import Layout, valid_node
 from storage.observer import Observer, Silent
 from storage.publish import Publisher
-from storage.recovery import Problem
 from storage.records import SourceSeen, SourceState
+from storage.recovery import Problem
 from storage.retention import DropReport, plan_drop
 from storage.seal import SealedWriter, Stager
 from storage.snapshot import File, Snapshot
@@ -151,6 +151,11 @@ class Archive:
     def problems(self) -> list[Problem]:
         """What the last recovery found and could not mend."""
         return self._books.problems
+
+    @property
+    def next_seq(self) -> int:
+        """The number that the next row will get."""
+        return self._visible.next_seq
 
     def hot_bytes(self) -> int:
         """Return about how many bytes of memory the hot rows hold."""

@@ -16,8 +16,8 @@ from storage.errors import CommitError
 from storage.fs import Fs, Lock
 from storage.layout import Layout
 from storage.ledger import Ledger
-from storage.recovery import Problem, prepare, roll_forward, settle
 from storage.records import file_to_json
+from storage.recovery import Problem, prepare, roll_forward, settle
 from storage.snapshot import File
 from storage.state import State, fold
 

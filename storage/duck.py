@@ -12,16 +12,16 @@ LOCKED_DOWN: dict[str, str | bool | int | float | list[str]] = {
     "python_enable_replacements": False,
 }
 
-_SCALARS = {
-    pa.string(): "VARCHAR",
-    pa.int64(): "BIGINT",
-    pa.int32(): "INTEGER",
-    pa.float64(): "DOUBLE",
-    pa.bool_(): "BOOLEAN",
-    pa.binary(): "BLOB",
-    pa.date32(): "DATE",
-    pa.timestamp("us", tz="UTC"): "TIMESTAMPTZ",
-}
+_SCALARS: tuple[tuple[pa.DataType, str], ...] = (
+    (pa.string(), "VARCHAR"),
+    (pa.int64(), "BIGINT"),
+    (pa.int32(), "INTEGER"),
+    (pa.float64(), "DOUBLE"),
+    (pa.bool_(), "BOOLEAN"),
+    (pa.binary(), "BLOB"),
+    (pa.date32(), "DATE"),
+    (pa.timestamp("us", tz="UTC"), "TIMESTAMPTZ"),
+)
 
 
 def connect(*, threads: int, memory_limit_mb: int) -> duckdb.DuckDBPyConnection:
@@ -46,4 +46,4 @@ def _type_sql(kind: pa.DataType) -> str:
         return f"STRUCT({inner})"
     if pa.types.is_fixed_size_binary(kind):
         return "BLOB"
-    return _SCALARS[kind]
+    return next(name for known, name in _SCALARS if kind == known)

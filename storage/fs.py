@@ -25,12 +25,14 @@ class Handle(Protocol):
 
     def write(self, data: bytes) -> int:
         """Append bytes; all of them are taken or OSError is raised."""
+        ...
 
     def flush(self) -> None:
         """Do nothing: there is no buffer of our own."""
 
     def tell(self) -> int:
         """Return how many bytes the file has."""
+        ...
 
     def sync(self) -> None:
         """Make the bytes durable. After an error the file must be written again, never synced again."""
@@ -51,12 +53,15 @@ class Fs(Protocol):
 
     def create(self, path: str) -> Handle:
         """Open a new file for writing; an existing one of that name is an error."""
+        ...
 
     def append(self, path: str) -> Handle:
         """Open for appending, creating it if needed."""
+        ...
 
     def read(self, path: str) -> bytes:
         """Return the whole file."""
+        ...
 
     def truncate(self, path: str, size: int) -> None:
         """Cut a file to ``size`` bytes and make that durable."""
@@ -78,15 +83,18 @@ class Fs(Protocol):
 
     def listdir(self, path: str) -> list[str]:
         """Return the names in a folder; a missing folder is empty."""
+        ...
 
     def size(self, path: str) -> int | None:
         """Return a file's size in bytes, None if there is none."""
+        ...
 
     def publish_mode(self, path: str) -> None:
         """Make a finished file read-only."""
 
     def lock(self, path: str, owner: str) -> Lock:
         """Take the exclusive lock, writing ``owner`` into it; LockedError if somebody has it."""
+        ...
 
 
 class _DiskHandle:

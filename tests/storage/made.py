@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 
@@ -34,7 +36,7 @@ def seen(name: str, *, internal: bool = False) -> SourceSeen:
 def lines(source: Source, start: int, count: int, *, step_us: int = STEP_US) -> tuple[Parsed, Chunk]:
     """Return ``count`` lines of ``source`` from byte ``start`` as parsed rows and the chunk they came from."""
     offsets = np.arange(start, start + count * LINE, LINE, dtype=np.int64)
-    given: dict[str, pa.Array] = {
+    given: dict[str, pa.Array[Any]] = {
         "event_id": pa.array([f"{source.sid[:8]}-{offset}" for offset in offsets]),
         "timestamp": pa.array(FIRST_TIME_US + offsets // LINE * step_us).cast(TIMESTAMP),
         "level": pa.array(["info"] * count),

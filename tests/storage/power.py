@@ -81,12 +81,12 @@ class PowerDisk:
     # What a process calls
 
     def create(self, path: str) -> Handle:
-        self._do("create", path)
+        self.do("create", path)
         return _SimHandle(self, path)
 
     def append(self, path: str) -> Handle:
         if path not in self.names:
-            self._do("create", path)
+            self.do("create", path)
         return _SimHandle(self, path)
 
     def read(self, path: str) -> bytes:
@@ -95,23 +95,23 @@ class PowerDisk:
         return self.names[path].data
 
     def truncate(self, path: str, size: int) -> None:
-        self._do("truncate", path, size)
+        self.do("truncate", path, size)
 
     def sync_file(self, path: str) -> None:
-        self._do("sync", path)
+        self.do("sync", path)
 
     def sync_dir(self, path: str) -> None:
-        self._do("sync_dir", path)
+        self.do("sync_dir", path)
 
     def makedirs(self, path: str) -> None:
         self.folders.add(path)
 
     def rename(self, source: str, target: str) -> None:
-        self._do("rename", source, target)
+        self.do("rename", source, target)
 
     def unlink(self, path: str) -> None:
         if path in self.names:
-            self._do("unlink", path)
+            self.do("unlink", path)
 
     def listdir(self, path: str) -> list[str]:
         prefix = path.rstrip("/") + "/"
@@ -139,7 +139,7 @@ class PowerDisk:
         """Whether the power is out."""
         return self.fuse is not None and self.fuse <= 0
 
-    def _do(self, name: str, *args: Any) -> None:
+    def do(self, name: str, *args: Any) -> None:
         if self.fuse is not None:
             if self.fuse <= 0:
                 raise PowerCut(name)
@@ -187,6 +187,10 @@ class PowerDisk:
         self.pending.append(Rename(None, path))
 
     # Crashes
+
+    def will_fail(self, after: int, code: int) -> None:
+        """Let one operation, ``after`` operations from now, fail with an errno."""
+        self.fault = (after, code)
 
     def mark(self, what: Any) -> None:
         """Note what is promised from here on: a crash after this operation must keep it."""
@@ -253,7 +257,7 @@ class _SimHandle:
 
     def sync(self) -> None:
         self._hand_over()
-        self._disk._do("sync", self._path)
+        self._disk.do("sync", self._path)
 
     def close(self) -> None:
         if not self.closed and self._path in self._disk.names and not self._disk.off:
@@ -263,7 +267,7 @@ class _SimHandle:
     def _hand_over(self) -> None:
         if self._gathered:
             data, self._gathered = b"".join(self._gathered), []
-            self._disk._do("write", self._path, data)
+            self._disk.do("write", self._path, data)
 
 
 class _NoLock:
@@ -300,9 +304,9 @@ class Rows:
         return self._known[key]
 
 
-def options(**changes: Any) -> ArchiveOptions:
+def options() -> ArchiveOptions:
     """Return options for an archive on a `PowerDisk`: superseded files go at once."""
-    return ArchiveOptions(path=ROOT, **{"grace_seconds": 0.0, "fold_files": 3, **changes})
+    return ArchiveOptions(path=ROOT, grace_seconds=0.0, fold_files=3)
 
 
 def recover(disk: PowerDisk) -> Archive:
@@ -316,7 +320,7 @@ def check(archive: Archive, disk: PowerDisk, promise: Promise, rows: Rows) -> No
     state = archive.state
     for sid, offset in promise.offsets.items():
         assert state.sources[sid].offset >= offset, "an acknowledged commit is gone"
-    assert archive._visible.next_seq > promise.shown_seq, "a seq number could be used twice"
+    assert archive.next_seq > promise.shown_seq, "a seq number could be used twice"
     found: list[tuple[str, int]] = []
     for file in state.files.values():
         data = disk.read(archive.layout.absolute(file.path))

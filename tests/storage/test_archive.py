@@ -6,6 +6,7 @@ import stat
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -44,6 +45,12 @@ def glob(archive: Archive, what: str = "count(*)") -> tuple[object, ...]:
     ).fetchone()
     assert row is not None
     return row
+
+
+def in_order(times: pa.ChunkedArray[Any]) -> bool:
+    """Return whether a column of times never falls."""
+    numbers = times.cast(pa.int64()).to_numpy()
+    return bool((numbers[1:] >= numbers[:-1]).all())
 
 
 def test_rows_are_visible_before_they_are_durable(archive: Archive) -> None:
@@ -101,15 +108,15 @@ def test_sealing_gives_one_file_a_day_sorted_and_read_only(archive: Archive) -> 
     archive.commit()
     archive.seal()
 
-    days = {file.day: file for file in archive.snapshot.events}
+    days = {file.day or "": file for file in archive.snapshot.events}
     assert sorted(days) == ["2023-11-14", "2023-11-15", "2023-11-16", "2023-11-17"]
     assert archive.snapshot.sealed_seq == archive.snapshot.seq
     assert glob(archive, "count(*), count(DISTINCT (source, source_offset))") == (60, 60)
     for day, file in days.items():
         path = Path(archive.layout.absolute(file.path))
-        times = pq.read_table(path)["timestamp"].to_pylist()
-        assert times == sorted(times)
-        assert {time.date().isoformat() for time in times} == {day}
+        times = pq.read_table(path)["timestamp"]
+        assert in_order(times)
+        assert {str(time)[:10] for time in times.to_pylist()} == {day}
         assert stat.S_IMODE(path.stat().st_mode) == 0o440
     archive.close()
 
@@ -200,10 +207,7 @@ def test_a_bulk_import_out_of_order_still_writes_sorted_files(archive: Archive) 
     archive.commit_sealed()
     assert glob(archive) == (2 * (ROW_GROUP_ROWS + 10),)
     for file in archive.snapshot.events:
-        times = pq.read_table(archive.layout.absolute(file.path), columns=["timestamp"])["timestamp"].cast(
-            pa.int64()
-        )
-        assert times.to_pylist() == sorted(times.to_pylist())
+        assert in_order(pq.read_table(archive.layout.absolute(file.path), columns=["timestamp"])["timestamp"])
     archive.close()
 
 

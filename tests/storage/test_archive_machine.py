@@ -71,7 +71,7 @@ class ArchiveMachine(RuleBasedStateMachine):
 
     @rule(after=st.integers(0, 30), code=st.sampled_from([errno.ENOSPC, errno.EIO]))
     def an_operation_will_fail(self, after: int, code: int) -> None:
-        self.disk.fault = (after, code)
+        self.disk.will_fail(after, code)
 
     @rule(seed=st.integers(0, 1 << 16), power=st.booleans(), fuse=st.none() | st.integers(0, 20))
     def crash(self, seed: int, power: bool, fuse: int | None) -> None:
@@ -99,8 +99,8 @@ class ArchiveMachine(RuleBasedStateMachine):
                 (sid, at) for sid, at, _ in ROWS.of(self.disk.read(self.archive.layout.absolute(file.path)))
             ]
         for hot in snapshot.hot:
-            columns = (hot.table.column("source").to_pylist(), hot.table.column("source_offset").to_pylist())
-            rows += zip(*columns, strict=True)
+            sids, offsets = hot.table.column("source"), hot.table.column("source_offset").to_numpy()
+            rows += zip(map(str, sids.to_pylist()), map(int, offsets), strict=True)
         expected = [(sid, at) for sid, end in self.ends.items() for at in range(0, end, LINE)]
         assert sorted(rows) == sorted(expected)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -75,7 +76,7 @@ def test_a_damaged_record_with_others_behind_it_is_never_cut(tmp_path: Path) -> 
     ("change", "message"), [({"min_reader": 99}, "format 99"), ({"kind": "magic"}, "unknown kind")]
 )
 def test_records_of_a_newer_release_are_refused_not_skipped(
-    tmp_path: Path, change: dict[str, object], message: str
+    tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     """Skipping a record that somebody relied on would be a silent loss, even if it is the last."""
     _archive(tmp_path).close()

@@ -34,25 +34,25 @@ class Writer:
         self.sources.append(source)
         self.ends[source.sid] = 0
         self.promised[source.sid] = 0
-        self._mark()
+        self.note()
 
     def append(self, which: int, count: int) -> None:
         source = self.sources[which]
         parsed, chunk = lines(source, self.ends[source.sid], count)
         self.shown = self.archive.append(parsed, [chunk]).seq
         self.ends[source.sid] = chunk.end
-        self._mark()
+        self.note()
 
     def commit(self) -> None:
         self.archive.commit()
         self.promised = dict(self.ends)
-        self._mark()
+        self.note()
 
     def upkeep(self, work: Callable[[], object]) -> None:
         work()
-        self._mark()
+        self.note()
 
-    def _mark(self) -> None:
+    def note(self) -> None:
         self.disk.mark(Promise(dict(self.promised), self.shown))
 
 
@@ -76,14 +76,14 @@ def a_busy_day(disk: PowerDisk) -> Writer:
     writer.append(0, 2)
     writer.archive.close()
     writer.promised = dict(writer.ends)
-    writer._mark()
+    writer.note()
     writer.archive = recover(disk)
     source = writer.sources[0]
     parsed, chunk = lines(source, writer.ends[source.sid], 30)
     writer.archive.append_sealed(parsed, [chunk])
     writer.archive.commit_sealed()
     writer.ends[source.sid] = writer.promised[source.sid] = chunk.end
-    writer._mark()
+    writer.note()
     writer.archive.state.commits_since_snapshot = 10_000  # a snapshot of the ledger after the next commit
     writer.append(1, 1)
     writer.commit()
@@ -188,7 +188,7 @@ def test_a_failing_disk_stalls_the_work_and_nothing_is_lost(work: str) -> None:
             writer.commit()
         if work != "bulk":
             writer.append(0, 3)
-        disk.fault = (fail_at, errno.ENOSPC if fail_at % 2 else errno.EIO)
+        disk.will_fail(fail_at, errno.ENOSPC if fail_at % 2 else errno.EIO)
         try:
             WORK[work](writer)
         except (ArchiveError, OSError):
@@ -251,10 +251,14 @@ def test_the_harness_finds_planted_storage_bugs(planted: type[PowerDisk]) -> Non
     disk = planted()
     a_busy_day(disk)
     rows = Rows()
-    with pytest.raises((AssertionError, ArchiveError, OSError, KeyError)):
+
+    def search() -> None:
         for outcome in range(OUTCOMES):
             for count, promise in crash_points(disk):
                 survives(disk.replayed(count), promise, random.Random(count * 31 + outcome), rows)
+
+    with pytest.raises((AssertionError, ArchiveError, OSError, KeyError)):
+        search()
 
 
 def test_a_second_open_of_a_recovered_archive_changes_nothing() -> None:
