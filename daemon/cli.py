@@ -17,7 +17,11 @@ from daemon.terminal import Output, quiet_pipe, safe
 COMMANDS: dict[str, str] = {
     "serve": "follow the log folders, archive every line, answer over HTTP",
     "ingest": "read log files once, straight into sealed files",
+    "query": "print events, newest first",
+    "export": "write every event that matches as JSON, NDJSON or CSV",
     "sql": "run a SQL statement over the archive, confined",
+    "stats": "print the figures of the last hours",
+    "tail": "print new events as they appear",
     "check-config": "say what is wrong with the settings, or what is in force and why",
 }
 

@@ -1,0 +1,362 @@
+"""Questions of the command line: put to the running daemon over HTTP, or to the committed files when none runs.
+
+Both sides take the same texts by the API's parameter names, and give the same answers. Beside a running daemon its
+newest lines are among them, and the daemon's audit trail says who asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import time
+import urllib.parse
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import orjson
+
+from daemon.command import CommandError, Context, Exit
+from daemon.control import call
+
+if TYPE_CHECKING:
+    from daemon.settings import Settings
+    from storage.queries import Queries
+    from storage.query import Filter, Scope
+
+Values = Mapping[str, Sequence[str]]  # texts by the API's parameter names
+T = TypeVar("T")
+
+PREFIX = "/api/v1"
+PAGE_ROWS = 500  # rows a request; at most [web] page_limit
+STATUS_SECONDS = 5.0  # a daemon that runs says so at once
+ANSWER_SECONDS = 600.0  # between two bytes of an answer; the daemon's own deadlines are shorter
+READ_BYTES = 1 << 20
+HOUR_US = 3_600_000_000
+
+
+class Answers(Protocol):
+    """Who answers: the daemon or the files. Events and rejects come newest first; events as JSON text."""
+
+    live: bool  # whether new events can appear while it is open
+
+    def events(self, values: Values, limit: int) -> Iterator[str]:
+        """Yield at most ``limit`` events."""
+        ...
+
+    def changed(self, values: Values) -> bool:
+        """Return whether there may be other events than at the last call; True at the first."""
+        ...
+
+    def event(self, event_id: str) -> dict[str, Any] | None:
+        """Return the first event with this id."""
+        ...
+
+    def rejects(self, limit: int, source: str | None) -> Iterator[dict[str, Any]]:
+        """Yield at most ``limit`` lines that could not be parsed."""
+        ...
+
+    def statistics(self, values: Values, hours: int) -> dict[str, Any]:
+        """Return the figures of the last hours, or of the range among ``values``."""
+        ...
+
+    def count(self, values: Values) -> int:
+        """Return how many events match."""
+        ...
+
+    def export(self, values: Values, form: str, limit: int | None) -> Iterator[bytes]:
+        """Yield an export piece by piece."""
+        ...
+
+
+def connect(context: Context) -> Answers:
+    """Return who answers for the archive of the settings."""
+    status = daemon_status(context)
+    if status is None:
+        return Files(context.settings)
+    web = context.settings.web
+    return Daemon(status.get("url") or f"http://{web.host}:{web.port}", min(PAGE_ROWS, web.page_limit))
+
+
+def daemon_status(context: Context) -> dict[str, Any] | None:
+    """Return what the running daemon says of itself; None when none runs."""
+    try:
+        return call(context.control_socket, "GET", "/status", seconds=STATUS_SECONDS)
+    except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+        return None
+    except OSError as error:
+        what = f"the daemon runs and does not answer ({error.strerror or error})"
+        raise CommandError(what, Exit.UNREACHABLE, hint="look at its log") from None
+
+
+class Daemon:
+    """Asks the running daemon."""
+
+    live = True
+
+    def __init__(self, url: str, page_rows: int) -> None:
+        parts = urllib.parse.urlsplit(url)
+        self._host, self._port = parts.hostname or "127.0.0.1", parts.port
+        self._page_rows = page_rows
+        self._tag: str | None = None
+
+    def changed(self, values: Values) -> bool:
+        """Ask with the tag of the last answer: the daemon knows without a query whether it still holds."""
+        with self._request("/events", {**values, "limit": ["1"]}, tag=self._tag) as response:
+            self._tag = response.headers.get("ETag")
+            return response.status == http.client.OK
+
+    def events(self, values: Values, limit: int) -> Iterator[str]:
+        """Follow the pages by their cursor."""
+        for row in self._rows("/events", values, limit):
+            yield orjson.dumps(row).decode()
+
+    def event(self, event_id: str) -> dict[str, Any] | None:
+        """Ask for one event."""
+        try:
+            found: dict[str, Any] = self._json(f"/events/{urllib.parse.quote(event_id, safe='')}", {})["data"]
+        except _NotFoundError:
+            return None
+        return found
+
+    def rejects(self, limit: int, source: str | None) -> Iterator[dict[str, Any]]:
+        """Follow the pages by their cursor."""
+        return self._rows("/rejects", {"source": [source]} if source else {}, limit)
+
+    def statistics(self, values: Values, hours: int) -> dict[str, Any]:
+        """Ask for the figures."""
+        return self._json("/events/statistics", {**values, "hours": [str(hours)]})
+
+    def count(self, values: Values) -> int:
+        """Ask for one row and the total."""
+        total: int = self._json("/events", {**values, "limit": ["1"]})["total"]
+        return total
+
+    def export(self, values: Values, form: str, limit: int | None) -> Iterator[bytes]:
+        """Read the export as it comes. A daemon that fails in the middle cuts it off, which is an error here."""
+        asked = {**values, "format": [form], **({"limit": [str(limit)]} if limit is not None else {})}
+        with self._request("/events/export", asked) as response:
+            while data := response.read(READ_BYTES):
+                yield data
+
+    def _rows(self, path: str, values: Values, limit: int) -> Iterator[dict[str, Any]]:
+        cursor: str | None = None
+        while limit > 0:
+            asked = {**values, "limit": [str(min(limit, self._page_rows))]}
+            if cursor is not None:
+                asked["cursor"] = [cursor]
+            answer = self._json(path, asked)
+            yield from answer["data"]
+            limit -= len(answer["data"])
+            cursor = answer["next"]
+            if cursor is None:
+                return
+
+    def _json(self, path: str, values: Values) -> dict[str, Any]:
+        with self._request(path, values) as response:
+            answer: dict[str, Any] = orjson.loads(response.read())
+        return answer
+
+    @contextmanager
+    def _request(
+        self, path: str, values: Values, tag: str | None = None
+    ) -> Generator[http.client.HTTPResponse, None, None]:
+        query = urllib.parse.urlencode([(name, text) for name, texts in values.items() for text in texts])
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=ANSWER_SECONDS)
+        try:
+            headers = {"If-None-Match": tag} if tag else {}
+            connection.request("GET", f"{PREFIX}{path}" + (f"?{query}" if query else ""), headers=headers)
+            response = connection.getresponse()
+            if response.status not in {http.client.OK, http.client.NOT_MODIFIED}:
+                raise _refused(response.status, response.read())
+            yield response
+        except (OSError, http.client.HTTPException) as error:
+            what = f"the daemon's answer broke off ({str(error) or type(error).__name__})"
+            raise CommandError(what, Exit.UNREACHABLE, hint="look at the daemon's log") from None
+        finally:
+            connection.close()
+
+
+class _NotFoundError(CommandError):
+    """There is no such thing."""
+
+
+def _refused(status: int, body: bytes) -> CommandError:
+    """Return the error that a problem document tells of."""
+    try:
+        problem = orjson.loads(body)
+        said = [
+            f"{'.'.join(map(str, fault['loc'][1:]))}: {fault['msg']}" for fault in problem.get("errors", [])
+        ]
+        what = "; ".join(said) or problem.get("detail") or problem["title"]
+    except (ValueError, KeyError, TypeError):
+        what = f"the daemon answered with status {status}"
+    if status == http.client.NOT_FOUND:
+        return _NotFoundError(what, Exit.FOUND)
+    if status == http.client.UNPROCESSABLE_ENTITY:
+        return CommandError(what, Exit.USAGE)
+    return CommandError(what, Exit.DEADLINE if status >= http.client.TOO_MANY_REQUESTS else Exit.UNREACHABLE)
+
+
+class Files:
+    """Reads what is committed, without the lock and without writing."""
+
+    live = False
+
+    def __init__(self, settings: Settings) -> None:
+        from storage.reader import read_snapshot
+
+        self._settings = settings
+        self._snapshot = read_snapshot(settings.archive.path)
+
+    def changed(self, values: Values) -> bool:  # noqa: ARG002 - the protocol's
+        """Nobody writes: these are the events that there are."""
+        return False
+
+    def events(self, values: Values, limit: int) -> Iterator[str]:
+        """Follow the pages by their cursor."""
+        from storage.query import ListQuery
+
+        wanted, scope = question(values)
+
+        async def pages(queries: Queries) -> AsyncIterator[str]:
+            left, cursor = limit, None
+            while left > 0:
+                query = ListQuery(wanted, scope, limit=min(left, PAGE_ROWS), cursor=cursor, count=False)
+                page = await queries.page(query)
+                for row in page.rows:
+                    yield row
+                left -= len(page.rows)
+                cursor = page.next
+                if cursor is None:
+                    return
+
+        return self._stream(pages)
+
+    def event(self, event_id: str) -> dict[str, Any] | None:
+        """Look the id up."""
+        answer = self._once(lambda queries: queries.event(event_id))
+        if answer is None:
+            return None
+        found: dict[str, Any] = {**orjson.loads(answer.json), "duplicates": answer.duplicates}
+        return found
+
+    def rejects(self, limit: int, source: str | None) -> Iterator[dict[str, Any]]:
+        """Follow the pages by their cursor."""
+        from storage.query import RejectQuery, Scope
+
+        async def pages(queries: Queries) -> AsyncIterator[dict[str, Any]]:
+            left, cursor = limit, None
+            while left > 0:
+                scope = Scope(internal="include")
+                query = RejectQuery(scope, limit=min(left, PAGE_ROWS), cursor=cursor, source=source)
+                page = await queries.rejects(query)
+                for row in page.rows:
+                    yield row
+                left -= len(page.rows)
+                cursor = page.next
+                if cursor is None:
+                    return
+
+        return self._stream(pages)
+
+    def statistics(self, values: Values, hours: int) -> dict[str, Any]:
+        """Compute the figures."""
+        from storage.query import StatisticsQuery
+
+        wanted, scope = question(values, hours=hours)
+        return self._once(lambda queries: queries.statistics(StatisticsQuery(wanted, scope)))
+
+    def count(self, values: Values) -> int:
+        """Count."""
+        from storage.query import ExportQuery
+
+        wanted, scope = question(values)
+        return self._once(lambda queries: queries.count(ExportQuery(wanted, scope)))
+
+    def export(self, values: Values, form: str, limit: int | None) -> Iterator[bytes]:
+        """Render the rows."""
+        from storage.query import ExportQuery
+
+        wanted, scope = question(values)
+        return self._stream(
+            lambda queries: queries.export(ExportQuery(wanted, scope, limit), form)  # type: ignore[arg-type]  # argparse checked it
+        )
+
+    def _once(self, work: Callable[[Queries], Awaitable[T]]) -> T:
+        async def only(queries: Queries) -> AsyncIterator[T]:
+            yield await work(queries)
+
+        (answer,) = self._stream(only)
+        return answer
+
+    def _stream(self, work: Callable[[Queries], AsyncIterator[T]]) -> Iterator[T]:
+        """Run an event loop with an engine of its own for as long as somebody reads."""
+        from daemon import options
+        from storage.engine import Engine
+        from storage.queries import Queries
+
+        with asyncio.Runner() as runner:
+
+            async def build() -> Engine:
+                return Engine(options.engine_options(self._settings))
+
+            async def step(items: AsyncIterator[T]) -> tuple[T] | None:
+                try:
+                    return (await anext(items),)
+                except StopAsyncIteration:
+                    return None
+
+            async def stop(items: AsyncIterator[T]) -> None:
+                close = getattr(items, "aclose", None)
+                if close is not None:
+                    await close()
+
+            engine = runner.run(build())
+            items = work(Queries(engine, lambda: self._snapshot))
+            try:
+                while (item := runner.run(step(items))) is not None:
+                    yield item[0]
+            finally:
+                runner.run(stop(items))
+                engine.close()
+
+
+def question(values: Values, *, hours: int | None = None) -> tuple[Filter, Scope]:
+    """Return what the API would make of these parameters; CommandError names the one that cannot be used."""
+    from storage.filters import FIELDS, FilterError
+    from storage.query import Filter, Scope
+    from web.times import parse_time
+
+    now_us = time.time_ns() // 1000
+
+    def one(name: str) -> str | None:
+        return values[name][0] if values.get(name) else None
+
+    def moment(name: str, *, end: bool) -> int | None:
+        text = one(name)
+        try:
+            return None if text is None else parse_time(text, now_us=now_us, end=end)
+        except ValueError as error:
+            raise CommandError(f"--{name.replace('_', '-')}: {error}", Exit.USAGE) from None
+
+    start_us, end_us = moment("start_date", end=False), moment("end_date", end=True)
+    if hours is not None:
+        end_us = now_us if end_us is None else end_us
+        start_us = end_us - hours * HOUR_US if start_us is None else start_us
+    risks = {name: float(text) for name in ("min_risk", "max_risk") if (text := one(name)) is not None}
+    try:
+        wanted = Filter.of(
+            {name: texts for name, texts in values.items() if name in FIELDS},
+            min_risk=risks.get("min_risk"),
+            max_risk=risks.get("max_risk"),
+            start_us=start_us,
+            end_us=end_us,
+            search=one("search_query"),
+        )
+    except FilterError as error:
+        raise CommandError(
+            f"--{error.field.replace('_', '-')}: {error.what}", Exit.USAGE, hint=error.hint
+        ) from None
+    internal = {"true": "include", "only": "only"}.get(one("internal") or "false", "exclude")
+    return wanted, Scope(internal=internal)  # type: ignore[arg-type]  # one of the three words

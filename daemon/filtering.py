@@ -1,0 +1,50 @@
+"""The filters of the API as options: from the same table, with `-` for `_` in their names."""
+
+from __future__ import annotations
+
+import argparse
+
+from daemon.command import Option
+from storage.filters import FIELDS
+
+_BY_ID = "event_id"  # `query --id` looks one event up
+
+FILTERS: tuple[Option, ...] = (
+    *(
+        Option(
+            (f"--{field.name.replace('_', '-')}",),
+            f"{field.meaning}; {field.kind.meaning}",
+            "VALUE",
+            many=True,
+        )
+        for field in FIELDS.values()
+        if field.name != _BY_ID
+    ),
+    Option(("--min-risk",), "lowest risk score", "SCORE"),
+    Option(("--max-risk",), "highest risk score", "SCORE"),
+    Option(
+        ("--start-date", "--since"),
+        "from here on: 2024-05-31, 2024-05-31T14:00:00Z, -15m, -24h or -7d (write --since=-24h)",
+        "TIME",
+    ),
+    Option(("--end-date", "--until"), "up to here, inclusive; a date is its last moment", "TIME"),
+    Option(("--search-query", "--search"), "words in description, entity name or username", "TEXT"),
+    Option(
+        ("--internal",),
+        "the daemon's own events: left out (false), among the others (true), or alone (only)",
+        choices=("false", "true", "only"),
+    ),
+)
+REPEATED = "Filters may be repeated; a leading ! excludes: --level error --level critical --path '!/health'."
+
+_NAMES = tuple(option.names[0].removeprefix("--").replace("-", "_") for option in FILTERS)
+
+
+def values_of(arguments: argparse.Namespace) -> dict[str, list[str]]:
+    """Return the filters that were given, by the API's parameter names."""
+    values: dict[str, list[str]] = {}
+    for name in _NAMES:
+        given = getattr(arguments, name)
+        if given:
+            values[name] = given if isinstance(given, list) else [given]
+    return values
