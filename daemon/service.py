@@ -218,6 +218,7 @@ class Service:
         await self._runner.cleanup()  # answers under way are finished or cut visibly
         try:
             await self._pipeline.stop()  # what was read becomes visible and durable
+            await self._upkeep.publish()  # and the view files show it to those who read without us
         except Exception as error:  # noqa: BLE001 - the lines are in their files, the next start reads them
             _log.error("the last commit failed; its lines are read again at the next start", exc_info=error)
         await asyncio.to_thread(self._engine.close)  # no query may outlive what it reads

@@ -34,7 +34,7 @@ ACTIONS = (
     "workflow_execute",
     "validation_failed",
 )
-OUTCOMES = ("success", "failure", "unknown")
+OUTCOMES = ("success", "failure", "denied", "unknown")
 
 DEFAULT_LEVEL = "info"  # of a line that names none, or one nobody knows
 
@@ -104,8 +104,9 @@ OUTCOME_WORDS: dict[str, str] = {
     "fail": "failure",
     "failed": "failure",
     "error": "failure",
-    "denied": "failure",
-    "blocked": "failure",
+    "refused": "denied",
+    "forbidden": "denied",
+    "blocked": "denied",
     "false": "failure",
 }
 
