@@ -10,6 +10,7 @@ import sys
 import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -109,7 +110,7 @@ async def test_every_line_comes_back_as_the_event_it_was(ran: Ran) -> None:
         assert (event.get("metadata") or {}) == (line.get("metadata") or {})
         assert event.get("changes") == line.get("changes")
         assert event["system"] == line["system"]
-    keys = [(event["timestamp"], event["seq"]) for event in events]
+    keys = [(datetime.fromisoformat(event["timestamp"]), event["seq"]) for event in events]
     assert keys == sorted(keys, reverse=True)
     assert len({(event["source"]["id"], event["source"]["offset"]) for event in events}) == len(events)
 
