@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import os
 import socket
@@ -138,15 +139,7 @@ class ControlSocket:
         """Listen. The archive's lock is held, so a socket that is there already was left by a process that died."""
         from aiohttp import web
 
-        with suppress(FileNotFoundError):
-            os.unlink(self._path)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        before = os.umask(0o777 & ~SOCKET_MODE)
-        try:
-            with _reachable(self._path) as short:
-                self._socket.bind(short)
-        finally:
-            os.umask(before)
+        self._socket = await asyncio.to_thread(_bound, self._path)
         self._runner = web.AppRunner(create_app(self._daemon), access_log=None)
         await self._runner.setup()
         await web.SockSite(self._runner, self._socket).start()
@@ -155,5 +148,23 @@ class ControlSocket:
         """Stop listening and remove the socket."""
         if self._runner is not None:
             await self._runner.cleanup()
-        with suppress(FileNotFoundError):
-            os.unlink(self._path)
+        await asyncio.to_thread(_remove, self._path)
+
+
+def _bound(path: str) -> socket.socket:
+    """Return a socket bound to a path, for its owner only. Blocks."""
+    _remove(path)
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        os.fchmod(bound.fileno(), SOCKET_MODE)  # before it has a name: nobody else gets in between
+        with _reachable(path) as short:
+            bound.bind(short)
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+def _remove(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)

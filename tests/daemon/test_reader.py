@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def open_reader(path: Path) -> Iterator:
+def open_reader(path: Path) -> Iterator[Callable[..., Reader]]:
     made: list[int] = []
 
     def make(content: bytes, *, max_line_bytes: int = 1 << 20) -> Reader:

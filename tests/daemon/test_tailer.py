@@ -361,11 +361,17 @@ def test_what_became_of_a_file_is_known(it):
     path = it.folder / "a.log"
     append(path, b"one\n")
     it.settle()
-    (followed,) = it.tailer.files
-    assert followed.fate is Fate.PRESENT
+    fates = [fate_of(it)]
     path.rename(it.folder / "b.log")
     it.settle(seconds=1)
-    assert followed.fate is Fate.RENAMED
+    fates.append(fate_of(it))
     (it.folder / "b.log").unlink()
     it.settle(seconds=1)
-    assert followed.fate is Fate.UNLINKED
+    fates.append(fate_of(it))
+
+    assert fates == [Fate.PRESENT, Fate.RENAMED, Fate.UNLINKED]
+
+
+def fate_of(it: Followed) -> Fate:
+    (followed,) = it.tailer.files
+    return followed.fate

@@ -1,0 +1,195 @@
+"""The daemon as a process: from a line in a file to an answer over HTTP, and out of the way when told."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemon.control import call
+from storage.reader import read_snapshot
+from tests.support import ROOT
+
+PATIENCE_SECONDS = 40.0
+
+
+class Process:
+    """`watchkeep serve` over a folder of its own."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.folder = folder
+        self.logs = folder / "logs"
+        self.archive = folder / "archive"
+        self.logs.mkdir(exist_ok=True)
+        self.log = folder / "daemon.log"
+        command = [sys.executable, str(ROOT / "watchkeep.py"), "serve", "--port", "0"]
+        command += ["--logs", str(self.logs), "--archive", str(self.archive)]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, cwd=folder, env={**os.environ, **environment}
+            )
+
+    @property
+    def socket(self) -> str:
+        return str(self.archive / "nodes" / "main" / "control.sock")
+
+    def own_log(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
+    def url(self) -> str:
+        ends = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < ends:
+            for line in self.own_log():
+                if line["message"] == "ready":
+                    return str(line["url"])
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.05)
+        raise AssertionError(f"not ready: {self.log.read_text()}")
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(self.url() + path, timeout=PATIENCE_SECONDS) as response:
+            return json.loads(response.read())
+
+    def events(self) -> list[dict[str, Any]]:
+        data: list[dict[str, Any]] = self.get("/events")["data"]
+        return data
+
+    def until_events(self, amount: int) -> list[dict[str, Any]]:
+        ends = time.monotonic() + PATIENCE_SECONDS
+        while len(found := self.events()) < amount and time.monotonic() < ends:
+            time.sleep(0.05)
+        assert len(found) == amount
+        return found
+
+    def append(self, *ids: str) -> None:
+        with (self.logs / "app-2026-03-01.jsonl").open("ab", buffering=0) as file:
+            for event_id in ids:
+                event = {"eventId": event_id, "timestamp": "2026-03-01T10:00:00Z", "level": "info"}
+                file.write(json.dumps(event).encode() + b"\n")
+
+    def stop(self) -> int:
+        self.process.terminate()
+        return self.process.wait(timeout=PATIENCE_SECONDS)
+
+
+@contextmanager
+def serving(folder: Path, **environment: str) -> Iterator[Process]:
+    it = Process(folder, **environment)
+    try:
+        yield it
+    finally:
+        if it.process.poll() is None:
+            it.process.kill()
+        it.process.wait()
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Process]:
+    with serving(tmp_path) as it:
+        yield it
+
+
+def test_a_line_becomes_an_answer_and_survives_the_end_of_the_process(served: Process) -> None:
+    """The whole path, the daemon's own events, control, stopping, and the archive that remains."""
+    served.append("a", "b")
+    assert [event["eventId"] for event in served.until_events(2)] == ["b", "a"]
+    assert {source["path"] for source in served.get("/logs/files")["data"]} >= {"app-2026-03-01.jsonl"}
+    status = call(served.socket, "GET", "/status")
+    assert status["ready"] is True
+    assert os.stat(served.socket).st_mode & 0o777 == 0o600
+
+    served.append("c")
+    assert call(served.socket, "POST", "/seal")["files"] >= 1
+    sealed = [file for file in read_snapshot(str(served.archive)).events if file.day == "2026-03-01"]
+    assert sum(file.rows for file in sealed) == 3
+
+    served.append("d")
+    served.until_events(4)
+    assert served.stop() == 0
+    assert sum(f.rows for f in read_snapshot(str(served.archive)).events if not f.internal) >= 4
+    assert not Path(served.socket).exists()
+
+
+def test_a_second_daemon_ends_with_a_clear_message(served: Process, tmp_path: Path) -> None:
+    """One process writes an archive."""
+    served.url()
+    command = [sys.executable, str(ROOT / "watchkeep.py"), "serve", "--port", "0"]
+    command += ["--logs", str(served.logs), "--archive", str(served.archive)]
+
+    second = subprocess.run(
+        command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, cwd=tmp_path, check=False
+    )
+
+    assert second.returncode not in {0, 1}
+    assert "another" in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+def test_systemd_is_told_and_settings_are_read_again(tmp_path: Path) -> None:
+    """READY, heartbeats while it gets on, STOPPING; SIGHUP changes what may change."""
+    address = f"\0watchkeep-test-{os.getpid()}-{time.monotonic_ns()}"
+    config = tmp_path / "config.toml"
+    config.write_text('[daemon]\nlog_level = "info"\n')
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(address)
+        manager.settimeout(PATIENCE_SECONDS)
+        environment = {
+            "NOTIFY_SOCKET": f"@{address[1:]}",
+            "WATCHDOG_USEC": "400000",
+            "WATCHKEEP_CONFIG": str(config),
+        }
+        with serving(tmp_path, **environment) as it:
+            assert manager.recv(4096).startswith(b"READY=1")
+            assert manager.recv(4096) == b"WATCHDOG=1"
+            it.process.send_signal(signal.SIGHUP)
+            ends = time.monotonic() + PATIENCE_SECONDS
+            while not any("read again" in line["message"] for line in it.own_log()):
+                assert time.monotonic() < ends
+                time.sleep(0.05)
+            assert it.stop() == 0
+            said = b""
+            while not said.startswith(b"STOPPING=1"):
+                said = manager.recv(4096)
+
+
+async def test_the_control_socket_works_in_a_deep_folder(tmp_path: Path) -> None:
+    """The kernel takes 107 bytes of a socket's name; archives may lie deeper."""
+    from daemon.control import ControlSocket
+
+    class Answers:
+        def status(self) -> dict[str, Any]:
+            return {"fine": True}
+
+        async def seal(self) -> int:
+            return 7
+
+        async def flush(self) -> int:
+            raise OSError("no space left")
+
+        async def cleanup(self, before_day: str, *, dry_run: bool) -> Any:
+            raise NotImplementedError
+
+    deep = tmp_path / ("a" * 120)
+    deep.mkdir()
+    path = str(deep / "control.sock")
+    control = ControlSocket(path, Answers())
+    await control.start()
+    try:
+        assert await asyncio.to_thread(call, path, "GET", "/status") == {"fine": True}
+        assert await asyncio.to_thread(call, path, "POST", "/seal") == {"files": 7}
+        with pytest.raises(Exception, match="no space left"):
+            await asyncio.to_thread(call, path, "POST", "/flush")
+    finally:
+        await control.stop()
+    with pytest.raises(FileNotFoundError):
+        await asyncio.to_thread(call, path, "GET", "/status")
