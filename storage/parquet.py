@@ -19,16 +19,51 @@ from storage.layout import FORMAT_VERSION, SCHEMA_VERSION
 
 # Half of what DuckDB scans as one task: a lookup by id decompresses half as much, for 1 % more bytes.
 ROW_GROUP_ROWS = 61_440
-PAGE_BYTES = 1 << 20  # 1 MiB pages: larger ones compress no better, smaller ones cost headers
-ZSTD_LEVEL = 1  # level 3 makes random ids larger, level 6 saves 4 % of the bytes for twice the CPU
 
-# Looked up by value, near-random: a dictionary would only be overhead, a bloom filter tells absence.
+# Looked up by value and near-random, so a bloom filter tells absence.
 BLOOM_COLUMNS = ("event_id", "correlation_id", "session_id", "trace_id")
-# Texts with nearly a value a row: a dictionary would overflow, and 4-byte lengths between the texts disturb zstd.
-_DISTINCT_COLUMNS = (*BLOOM_COLUMNS, "span_id", "path", "entity_id", "entity_name", "sha256")
-_LONG_COLUMNS = ("description", "metadata", "extra", "changes", "raw")
-_RISING_COLUMNS = ("timestamp", "ingested_at", "seq", "source_offset", "writer_seq")
-BLOOM_FALSE_POSITIVES = 0.05  # 6 bits a value; an absent id then opens one row group in twenty
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How columns are laid out. The defaults are what files are written with; benchmarks try others."""
+
+    row_group_rows: int = ROW_GROUP_ROWS
+    page_bytes: int = 1 << 20  # 1 MiB: larger pages compress no better, smaller ones cost headers
+    zstd_level: int = 1  # level 3 makes random ids larger, level 6 saves 4 % of the bytes for twice the CPU
+    bloom: tuple[str, ...] = BLOOM_COLUMNS
+    bloom_false_positives: float = 0.05  # 6 bits a value: an absent id opens one row group in twenty
+    # Nearly a value a row: a dictionary would overflow, and 4-byte lengths between the texts disturb zstd.
+    distinct: tuple[str, ...] = (*BLOOM_COLUMNS, "span_id", "path", "entity_id", "entity_name", "sha256")
+    # Long texts are left to zstd as they are.
+    long: tuple[str, ...] = ("description", "metadata", "extra", "changes", "raw")
+    # Positions and times rise: their differences are small.
+    rising: tuple[str, ...] = ("timestamp", "ingested_at", "seq", "source_offset", "writer_seq")
+
+    def options(self, schema: pa.Schema, bloom_rows: int) -> dict[str, Any]:
+        """Return pyarrow's writer options for ``schema``; ``bloom_rows`` sizes the bloom filters."""
+        names = set(schema.names)
+        distinct, rising = names.intersection(self.distinct), names.intersection(self.rising)
+        nested = {field.name for field in schema if pa.types.is_nested(field.type)}
+        repeating = names - distinct - rising - nested - set(self.long)
+        size = {"ndv": max(bloom_rows, 1), "fpp": self.bloom_false_positives}
+        return {
+            "compression": "zstd",
+            "compression_level": self.zstd_level,
+            "use_dictionary": sorted(repeating | {f"{name}.list.element" for name in nested}),
+            "column_encoding": {
+                **dict.fromkeys(sorted(rising), "DELTA_BINARY_PACKED"),
+                **dict.fromkeys(sorted(distinct), "DELTA_LENGTH_BYTE_ARRAY"),
+            },
+            "write_page_checksum": True,
+            "write_page_index": True,
+            "data_page_size": self.page_bytes,
+            "store_schema": False,
+            "bloom_filter_options": {name: size for name in self.bloom if name in names} or None,
+        }
+
+
+STANDARD = Encoding()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,42 +114,22 @@ class _Sink:
         return self._hash.hexdigest()
 
 
-def _options(schema: pa.Schema, bloom_rows: int) -> dict[str, Any]:
-    names = set(schema.names)
-    distinct = names.intersection(_DISTINCT_COLUMNS)
-    long = names.intersection(_LONG_COLUMNS)
-    rising = names.intersection(_RISING_COLUMNS)
-    nested = {field.name for field in schema if pa.types.is_nested(field.type)}
-    bloom = {
-        name: {"ndv": max(bloom_rows, 1), "fpp": BLOOM_FALSE_POSITIVES}
-        for name in BLOOM_COLUMNS
-        if name in names
-    }
-    return {
-        "compression": "zstd",
-        "compression_level": ZSTD_LEVEL,
-        "use_dictionary": sorted(
-            (names - distinct - long - rising - nested) | {f"{name}.list.element" for name in nested}
-        ),
-        "column_encoding": {
-            **dict.fromkeys(sorted(rising), "DELTA_BINARY_PACKED"),
-            **dict.fromkeys(sorted(distinct), "DELTA_LENGTH_BYTE_ARRAY"),
-        },
-        "write_page_checksum": True,
-        "write_page_index": True,
-        "data_page_size": PAGE_BYTES,
-        "store_schema": False,
-        "bloom_filter_options": bloom or None,
-    }
-
-
 class ParquetFile:
     """One Parquet file being written into ``path``. Nothing is durable before `finish`.
 
     ``rows`` so far, the least and greatest time and seq so far; `finish` syncs and returns size and hash.
     """
 
-    def __init__(self, fs: Fs, path: str, schema: pa.Schema, *, node: str, bloom_rows: int) -> None:
+    def __init__(
+        self,
+        fs: Fs,
+        path: str,
+        schema: pa.Schema,
+        *,
+        node: str,
+        bloom_rows: int,
+        encoding: Encoding = STANDARD,
+    ) -> None:
         self._fs = fs
         self.path = path
         fs.unlink(path)  # a failed attempt of the same name
@@ -128,9 +143,10 @@ class ParquetFile:
         self._writer = pq.ParquetWriter(
             pa.PythonFile(self._sink, mode="w"),  # type: ignore[arg-type]  # the stubs know only real files
             schema.with_metadata(metadata),
-            **_options(schema, bloom_rows),
+            **encoding.options(schema, bloom_rows),
         )
         self._schema = schema
+        self._encoding = encoding
         self.rows = 0
 
     @property
@@ -139,9 +155,11 @@ class ParquetFile:
         return self._sink.size
 
     def write(self, table: pa.Table) -> None:
-        """Append rows, as row groups of at most ROW_GROUP_ROWS."""
+        """Append rows, as row groups of at most the encoding's size."""
         if table.num_rows:
-            self._writer.write_table(table.select(self._schema.names), row_group_size=ROW_GROUP_ROWS)
+            self._writer.write_table(
+                table.select(self._schema.names), row_group_size=self._encoding.row_group_rows
+            )
             self.rows += table.num_rows
 
     def finish(self) -> Written:
@@ -160,10 +178,10 @@ class ParquetFile:
         self._fs.unlink(self.path)
 
 
-def write_parquet(fs: Fs, path: str, table: pa.Table, *, node: str) -> Written:
+def write_parquet(fs: Fs, path: str, table: pa.Table, *, node: str, encoding: Encoding = STANDARD) -> Written:
     """Write ``table`` as one durable file; OSError if the disk refuses (then no file is left)."""
-    rows = min(table.num_rows, ROW_GROUP_ROWS)
-    file = ParquetFile(fs, path, table.schema, node=node, bloom_rows=rows)
+    rows = min(table.num_rows, encoding.row_group_rows)
+    file = ParquetFile(fs, path, table.schema, node=node, bloom_rows=rows, encoding=encoding)
     try:
         file.write(table)
         return file.finish()
