@@ -22,7 +22,11 @@ COMMANDS: dict[str, str] = {
     "sql": "run a SQL statement over the archive, confined",
     "stats": "print the figures of the last hours",
     "tail": "print new events as they appear",
+    "seal": "turn what is committed into final files now",
+    "verify": "check the archive against its ledger",
+    "cleanup": "list, or remove, days of old events",
     "check-config": "say what is wrong with the settings, or what is in force and why",
+    "demo": "see it at work: the daemon and a small application that logs to it",
 }
 
 _HEAD = "Watchkeep: an event log that a small team can trust."

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def run(context: Context) -> int:
-    """Import the named files, or ask the running daemon to."""
+    """Import the named files."""
     from daemon import options
     from daemon.importing import gather
     from parsers.profiles import AUTO, PROFILES
@@ -36,10 +36,15 @@ def _import(context: Context, files: list[Found]) -> ImportReport:
     from daemon import options
     from daemon.importing import Importer, ImportOptions
     from storage.archive import Archive
+    from storage.errors import LockedError
     from storage.transform import Transformer
 
     settings = context.settings
-    archive = Archive.open(options.archive_options(settings))
+    try:
+        archive = Archive.open(options.archive_options(settings))
+    except LockedError as error:
+        hint = "it reads whatever lies in its folders; to import other files, stop it for that time"
+        raise CommandError(f"{error.what} ({error.where})", Exit.ARCHIVE, hint=hint) from None
     try:
         transformer = Transformer(options.parse_options(settings))
         try:
@@ -97,8 +102,8 @@ def _say(context: Context, report: ImportReport) -> int:
 COMMAND = Command(
     name="ingest",
     text="Read log files once into the archive, and seal them. What is in the archive already is not read again, so a "
-    "command that was stopped can be repeated. Files are told apart by content, as the daemon does; a running daemon "
-    "is asked to do the work.",
+    "command that was stopped can be repeated. Files are told apart by content, as the daemon does. "
+    "While a daemon runs it alone writes the archive: put files into its folders instead.",
     options=(
         Option(("paths",), "log file, or folder of log files", "FILE", many=True),
         Option(("--profile",), "how the lines are written, instead of what the first lines say", "NAME"),
