@@ -6,9 +6,10 @@ once per distinct value of the batch.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -19,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from parsers.batch import Source
+from parsers.clock import iso_times
 from parsers.columns import ADDRESS_BYTES, PARSED_SCHEMA, TIMESTAMP
 from parsers.flags import BIT, names
 from parsers.identifiers import derived_ids
@@ -26,9 +28,11 @@ from parsers.timestamps import EARLIEST_US, latest_for, parse_time
 from parsers.vocabulary import DEFAULT_LEVEL, level_of, outcome_of
 
 HIGHEST_SCORE = 100.0
+ADDRESSES_KNOWN = 65_536  # addresses whose bytes are remembered between batches
 FIRST_FAILURE_STATUS = 400  # HTTP: below it a request succeeded
 
 Int64s = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 Bits = npt.NDArray[np.int32]
 
 
@@ -89,6 +93,12 @@ def _array(table: pa.Table, name: str) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
 
 
+def _valid(values: pa.Array) -> Mask:
+    if values.null_count == 0:
+        return np.ones(len(values), bool)
+    return np.asarray(values.is_valid().to_numpy(zero_copy_only=False), bool)
+
+
 def _per_distinct(values: pa.Array, convert: Callable[[Any], Any], kind: pa.DataType) -> pa.Array:
     """Apply ``convert`` to each distinct value once; null stays null."""
     encoded = values.dictionary_encode()
@@ -100,10 +110,8 @@ def _times(
     text: pa.Array, chunk: Int64s, origins: Sequence[Origin], zone: ZoneInfo, bits: Bits
 ) -> tuple[Int64s, dict[int, str]]:
     """Microseconds per row, and the original spelling of each time that had to be replaced, by row."""
-    parsed = _read_times(text, zone)
-    missing = np.asarray(pc.is_null(text).to_numpy(zero_copy_only=False), bool)
-    known = np.asarray(pc.is_valid(parsed).to_numpy(zero_copy_only=False), bool)
-    us = np.asarray(pc.fill_null(parsed, 0), np.int64)
+    us, known = _read_times(text, zone)
+    missing = ~_valid(text)
     latest = np.array([latest_for(o.source.file_date_us) for o in origins], np.int64)[chunk]
     absurd = known & ((us < EARLIEST_US) | (us >= latest))
     replaced = absurd | ~known
@@ -120,19 +128,24 @@ def _times(
     return np.where(replaced, stand_in, us), originals
 
 
-_ZULU = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d(\.\d{1,6})?Z$"
-
-
-def _read_times(text: pa.Array, zone: ZoneInfo) -> pa.Array:
-    """Microseconds per row, null where there is no time or it cannot be read."""
-    return _per_distinct(text, lambda value: None if value is None else parse_time(value, zone), pa.int64())
+def _read_times(text: pa.Array, zone: ZoneInfo) -> tuple[Int64s, Mask]:
+    """Microseconds per row, and where they are known."""
+    us, known = iso_times(text, naive_is_utc=zone.key == "UTC")
+    known &= _valid(text)
+    rest = np.flatnonzero(~known)
+    if len(rest):
+        others = text.take(pa.array(rest))
+        read = _per_distinct(others, lambda value: None if value is None else parse_time(value, zone), pa.int64())
+        us[rest] = np.asarray(pc.fill_null(read, 0), np.int64)
+        known[rest] = _valid(read)
+    return us, known
 
 
 def _levels(text: pa.Array, bits: Bits) -> tuple[pa.Array, dict[int, str]]:
     """One of the five levels per row, and the original of each that nobody knows, by row."""
     level = _per_distinct(text, lambda value: None if value is None else level_of(value), pa.string())
-    missing = np.asarray(pc.is_null(text).to_numpy(zero_copy_only=False), bool)
-    unknown = np.asarray(pc.is_null(level).to_numpy(zero_copy_only=False), bool) & ~missing
+    missing = ~_valid(text)
+    unknown = ~_valid(level) & ~missing
     originals: dict[int, str] = {}
     if missing.any():
         bits[missing] |= BIT["level_missing"]
@@ -185,14 +198,13 @@ def _scores(score: pa.Array, reported: pa.Array) -> tuple[pa.Array, pa.Array]:
     given = pc.coalesce(reported, score)
     numbers = np.asarray(pc.fill_null(score, 0.0), np.float64)
     clipped = np.floor(np.clip(numbers, 0.0, HIGHEST_SCORE) + 0.5).astype(np.int32)
-    absent = np.asarray(pc.is_null(score).to_numpy(zero_copy_only=False), bool)
-    return pa.array(clipped, mask=absent), given
+    return pa.array(clipped, mask=~_valid(score)), given
 
 
 def _ids(
     given: pa.Array, times: Int64s, chunk: Int64s, offset: Int64s, origins: Sequence[Origin], bits: Bits
 ) -> pa.Array:
-    missing = np.asarray(pc.is_null(given).to_numpy(zero_copy_only=False), bool)
+    missing = ~_valid(given)
     if not missing.any():
         return given
     bits[missing] |= BIT["event_id_missing"]
@@ -205,16 +217,17 @@ def _addresses(text: pa.Array) -> pa.Array:
     return _per_distinct(text, address_bytes, pa.binary(ADDRESS_BYTES))
 
 
+@lru_cache(maxsize=ADDRESSES_KNOWN)
 def address_bytes(text: str | None) -> bytes | None:
     """Return an address as 16 bytes that sort, IPv4 mapped into IPv6; None for what is no address."""
     if text is None:
         return None
+    address = text.strip().strip("[]")
     try:
-        address = ipaddress.ip_address(text.strip().strip("[]"))
-    except ValueError:
+        return bytes(10) + b"\xff\xff" + inet_pton(AF_INET, address)
+    except (OSError, ValueError):
+        pass
+    try:
+        return inet_pton(AF_INET6, address)
+    except (OSError, ValueError):
         return None
-    if isinstance(address, ipaddress.IPv4Address):
-        return bytes(10) + b"\xff\xff" + address.packed
-    return address.packed
-
-

@@ -9,28 +9,34 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-NEWLINE = 0x0A
 BOM = b"\xef\xbb\xbf"
 _BLANK = b" \t\r\n\x0b\x0c"
+_NEWLINE, _RETURN, _OPEN, _CLOSE = 0x0A, 0x0D, 0x7B, 0x7D
+_ASCII = 0x80
 
 Int64s = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+Bytes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """The lines of one chunk that are not blank.
+    """The lines of one chunk, in order.
 
-    ``text`` is a zero-copy view of the chunk's bytes: each line with its newline, which JSON allows as white space.
-    ``starts`` and ``ends`` are positions in the chunk's bytes, newline included; ``bad`` holds the indexes of lines
-    that are not UTF-8 or hold NUL bytes (they are empty strings in ``text``, so that every reader of it is safe).
+    ``starts`` and ``ends`` are positions in ``data``, line ends included. ``text`` is a zero-copy Arrow array over
+    ``data``, a line with its line end, which JSON allows as white space; it is null where a line is ``blank`` or cannot
+    be a JSON object as it stands: not ``{…}``, not UTF-8, or with NUL bytes (``unreadable``).
     """
 
     data: bytes
     text: pa.StringArray
     starts: Int64s
     ends: Int64s
-    blanks: int
-    bad: Int64s
+    blank: Mask
+    unreadable: Mask
+
+    def __len__(self) -> int:
+        return len(self.starts)
 
     def line(self, index: int) -> bytes:
         """Return one line as bytes without its line end."""
@@ -38,45 +44,46 @@ class Lines:
 
 
 def frame(data: bytes, *, first: bool) -> Lines:
-    """Split a block that ends at a line's end. ``first``: it begins a file, so a byte order mark is skipped."""
+    """Split a block that ends where a line ends. ``first``: it begins a file, so a byte order mark is skipped."""
     block = np.frombuffer(data, np.uint8)
-    ends = np.flatnonzero(block == NEWLINE) + 1
+    ends = np.flatnonzero(block == _NEWLINE) + 1
     if len(data) and (not len(ends) or ends[-1] != len(data)):
         ends = np.append(ends, len(data))
-    starts = np.empty_like(ends)
-    starts[:1] = 0
-    starts[1:] = ends[:-1]
+    offsets = np.zeros(len(ends) + 1, np.int64)
+    offsets[1:] = ends
     if first and data.startswith(BOM):
-        starts[0] = len(BOM)
-    blank = _blanks(data, starts, ends)
-    blanks = len(blank)
-    if blanks:
-        starts, ends = np.delete(starts, blank), np.delete(ends, blank)
-    bad = _bad(data, starts, ends)
-    return Lines(data, _view(data, starts, ends, bad, whole=not blanks), starts, ends, blanks, bad)
+        offsets[0] = len(BOM)
+    starts = offsets[:-1]
+    if not len(starts):
+        empty = np.zeros(0, bool)
+        return Lines(data, pa.array([], pa.string()), starts, ends, empty, empty)
+    object_like = (block[np.minimum(starts, len(block) - 1)] == _OPEN) & (_last_bytes(block, ends) == _CLOSE)
+    blank = np.zeros(len(starts), bool)
+    for index in np.flatnonzero(~object_like).tolist():
+        blank[index] = not data[starts[index] : ends[index]].strip(_BLANK)
+    unreadable = _unreadable(data, starts, ends)
+    return Lines(data, _view(data, offsets, object_like & ~unreadable), starts, ends, blank, unreadable)
 
 
-def _blanks(data: bytes, starts: Int64s, ends: Int64s) -> Int64s:
-    """Indexes of lines of white space only: only short lines, and long ones that begin with it, are looked at."""
+def _last_bytes(block: Bytes, ends: Int64s) -> Bytes:
+    """The byte before each line's end (its newline, and one carriage return before that)."""
+    at = ends - 1
+    at = at - (block[at] == _NEWLINE)
+    at = np.maximum(at, 0)
+    at = at - (block[at] == _RETURN)
+    return block[np.maximum(at, 0)]
+
+
+def _unreadable(data: bytes, starts: Int64s, ends: Int64s) -> Mask:
+    """True for lines that hold NUL bytes or are not UTF-8. The whole block is asked first: it nearly always passes."""
+    found = np.zeros(len(starts), bool)
     block = np.frombuffer(data, np.uint8)
-    odd = np.flatnonzero(block[np.minimum(starts, len(block) - 1)] <= 0x20) if len(starts) else starts
-    empty = np.flatnonzero(starts >= ends)
-    suspects = np.union1d(odd, empty)
-    return np.array([i for i in suspects if not data[starts[i] : ends[i]].strip(_BLANK)], np.int64)
-
-
-def _bad(data: bytes, starts: Int64s, ends: Int64s) -> Int64s:
-    """Indexes of lines that hold NUL bytes or are not UTF-8; the whole block is checked first."""
-    suspects: list[int] = []
     if b"\x00" in data:
-        zeros = np.flatnonzero(np.frombuffer(data, np.uint8) == 0)
-        suspects.extend(np.unique(np.searchsorted(ends, zeros, side="right")).tolist())
+        found[np.searchsorted(ends, np.flatnonzero(block == 0), side="right")] = True
     if not data.isascii() and not _is_utf8(data):
-        high = np.flatnonzero(np.frombuffer(data, np.uint8) >= 0x80)
-        lines = np.unique(np.searchsorted(ends, high, side="right")).tolist()
-        suspects.extend(i for i in lines if i < len(ends) and not _is_utf8(data[starts[i] : ends[i]]))
-    inside = [i for i in set(suspects) if i < len(starts)]
-    return np.array(sorted(inside), np.int64)
+        for index in np.unique(np.searchsorted(ends, np.flatnonzero(block >= _ASCII), side="right")).tolist():
+            found[index] |= not _is_utf8(data[starts[index] : ends[index]])
+    return found
 
 
 def _is_utf8(data: bytes) -> bool:
@@ -87,17 +94,9 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def _view(data: bytes, starts: Int64s, ends: Int64s, bad: Int64s, *, whole: bool) -> pa.StringArray:
-    """An Arrow array over the bytes. Offsets are monotone, so bad and blank lines need a copy without them."""
-    if len(bad) or not whole:
-        keep = np.ones(len(starts), bool)
-        keep[bad] = False
-        parts = [data[s:e] if k else b"" for s, e, k in zip(starts.tolist(), ends.tolist(), keep.tolist(), strict=True)]
-        return pa.array(parts, pa.binary()).cast(pa.string())
-    offsets = np.empty(len(starts) + 1, np.int32)
-    offsets[:1] = starts[:1] if len(starts) else 0
-    offsets[1:] = ends
-    buffers: list[Any] = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
-    array = pa.Array.from_buffers(pa.string(), len(starts), buffers)
+def _view(data: bytes, offsets: Int64s, valid: Mask) -> pa.StringArray:
+    bitmap = None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
+    buffers: list[Any] = [bitmap, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(data)]
+    array = pa.Array.from_buffers(pa.string(), len(valid), buffers)
     assert isinstance(array, pa.StringArray)
     return array

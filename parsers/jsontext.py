@@ -9,12 +9,18 @@ from __future__ import annotations
 import json
 import math
 import re
+from decimal import Decimal
 from typing import Any
-
-import orjson
 
 MAX_DEPTH = 64  # nested objects and arrays; deeper lines are rejected (an attack, or a runaway serialiser)
 
+_LONGEST_INTEGER = 21  # digits before an exponent is used, as in JavaScript
+_SMALLEST_FRACTION = -6  # zeros after the point before an exponent is used
+
+_ESCAPES = {
+    **{code: f"\\u{code:04X}" for code in range(0x20)},
+    **{ord(char): f"\\{escape}" for char, escape in zip('\b\f\n\r\t"\\', 'bfnrt"\\', strict=True)},
+}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _TRAILING_COMMA = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])')
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
@@ -108,7 +114,7 @@ def write(value: Any) -> str:
 
 def string(text: str) -> str:
     """Return a JSON string; a lone surrogate becomes its own escape, spelled out."""
-    return orjson.dumps(whole(text)).decode()
+    return f'"{whole(text).translate(_ESCAPES)}"'
 
 
 def whole(text: str) -> str:
@@ -117,13 +123,39 @@ def whole(text: str) -> str:
 
 
 def number(text: str) -> str:
-    """Return a number's shortest spelling with the same value, or the spelling given when a double cannot hold it."""
+    """Return a number's shortest spelling, or the spelling given when that would not be the same value.
+
+    Integers keep every digit. Others are spelled as JavaScript does (``1e21``, ``0.000001``), with ``.0`` when whole.
+    """
     if text.lstrip("-").isdecimal():
         return "0" if text == "-0" else text
     value = float(text)
-    if not math.isfinite(value):
-        return text
-    return orjson.dumps(value).decode()
+    return _shortest(value) if math.isfinite(value) and exact(text) else text
+
+
+def exact(text: str) -> bool:
+    """True when a number keeps its value as the shortest spelling of a double, or as digits (integers, beyond doubles)."""
+    if text.lstrip("-").isdecimal() or not math.isfinite(float(text)):
+        return True
+    return Decimal(_shortest(float(text))) == Decimal(text)
+
+
+def _shortest(value: float) -> str:
+    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+    assert isinstance(exponent, int)
+    figures = "".join(map(str, digits))
+    point = len(figures) + exponent  # where the decimal point stands among the figures
+    if value == 0:
+        text = "0.0"
+    elif point > _LONGEST_INTEGER or point <= _SMALLEST_FRACTION:
+        text = f"{figures[0]}{'.' if figures[1:] else ''}{figures[1:]}e{point - 1}"
+    elif point <= 0:
+        text = "0." + "0" * -point + figures
+    elif point >= len(figures):
+        text = figures.ljust(point, "0") + ".0"
+    else:
+        text = f"{figures[:point]}.{figures[point:]}"
+    return "-" + text if sign else text
 
 
 def has_lone_surrogate(value: Any) -> bool:

@@ -129,5 +129,7 @@ PARENTS: Final[frozenset[str]] = frozenset(
     name[:at] for name in NAMES for at in range(len(name)) if name[at] == "."
 )
 
+NATIVE_PARENTS: Final[frozenset[str]] = frozenset(name.split(".")[0] for name in NATIVE if "." in name)
+
 # Names whose numbers are OpenTelemetry's severities, not pino's or syslog's.
 OTEL_NUMBERS: Final[frozenset[str]] = frozenset({"SeverityNumber", "severity_number", "severityNumber"})

@@ -16,7 +16,7 @@ import orjson
 from parsers.flags import BIT
 from parsers.jsontext import MAX_DEPTH
 from parsers.names import ECS, FLAT, NATIVE, OTEL, WRITERS
-from parsers.slow import LineError, draft_of, read_line
+from parsers.slow import LineError, draft_of, read_object
 
 AUTO: Final = "auto"
 SAMPLE_LINES = 200  # enough to tell profiles apart, cheap enough for every new source
@@ -29,6 +29,10 @@ _VERIFYWISE_STATES = {"processing": "unknown", "successful": "success", "error":
 _VERIFYWISE_ACTIONS = {"create": "create", "read": "read", "get": "read", "update": "update", "delete": "delete"}
 
 
+# The draft of a line, and the JSON object in it for those who learn from it (None where there was none).
+Reading = tuple[dict[str, Any], dict[str, Any] | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """A way of writing lines: its name, what it looks like, and how one line becomes a draft (raises LineError)."""
@@ -37,27 +41,32 @@ class Profile:
     meaning: str
     example: str
     names: Mapping[str, str]  # the names that are typical of it, for detection
-    read: Callable[[bytes, int], dict[str, Any]]
+    read: Callable[[bytes, int], Reading]
     vectorised: bool = False  # whole batches of JSON objects go the fast path
 
 
-def _fastnext(line: bytes, max_depth: int) -> dict[str, Any]:
+def _json(line: bytes, max_depth: int) -> Reading:
+    value = read_object(line, max_depth)
+    return draft_of(value), value
+
+
+def _fastnext(line: bytes, max_depth: int) -> Reading:
     match = _FASTNEXT.fullmatch(line.rstrip())
     if match is None:
         if line.lstrip().startswith(b"{"):
-            return read_line(line, max_depth)
+            return _json(line, max_depth)
         raise LineError("is neither JSON nor 'time | LEVEL | {json}'")
-    draft = read_line(match["json"], max_depth)
+    draft, value = _json(match["json"], max_depth)
     if draft.get("timestamp") is None:
         draft["timestamp"] = match["time"].decode()
     if draft.get("level") is None:
         draft["level"] = match["level"].decode()
-    return draft
+    return draft, value
 
 
-def _verifywise(line: bytes, max_depth: int) -> dict[str, Any]:
+def _verifywise(line: bytes, max_depth: int) -> Reading:
     if line.lstrip().startswith(b"{"):
-        return read_line(line, max_depth)
+        return _json(line, max_depth)
     try:
         line.decode()
     except UnicodeDecodeError as error:
@@ -74,12 +83,12 @@ def _verifywise(line: bytes, max_depth: int) -> dict[str, Any]:
     if len(tail) != 3 or head[2] not in _VERIFYWISE_STATES:
         draft = draft_of({"timestamp": time, "level": level, "description": rest})
         draft["bits"] |= BIT["message_only"]
-        return draft
+        return draft, None
     number, inner, state = head[:3]
     description, function, file = tail
     verb = re.match(r"[a-z]*", function)
     action = _VERIFYWISE_ACTIONS.get(verb[0] if verb else "")
-    return draft_of(
+    draft = draft_of(
         {
             "timestamp": inner if inner[:1].isdigit() else time,
             "level": "error" if state == "error" else level,
@@ -94,6 +103,7 @@ def _verifywise(line: bytes, max_depth: int) -> dict[str, Any]:
             **({"log_time": time} if time != inner else {}),
         }
     )
+    return draft, None
 
 
 _JSON: Final = (
@@ -104,7 +114,7 @@ _JSON: Final = (
     ("json", "pino, structlog, slog, logback and others", '{"time":1795428000123,"level":30,"msg":"…"}', WRITERS),
 )
 PROFILES: Final[dict[str, Profile]] = {
-    **{name: Profile(name, meaning, example, known, read_line, vectorised=True) for name, meaning, example, known in _JSON},
+    **{name: Profile(name, meaning, example, known, _json, vectorised=True) for name, meaning, example, known in _JSON},
     "fastnext": Profile("fastnext", "a prefix, then JSON", "2025-10-17 09:30:00,123 | INFO | {…}", {}, _fastnext),
     "verifywise": Profile(
         "verifywise",
@@ -151,6 +161,6 @@ def _name_scores(body: bytes) -> dict[str, float]:
     return {winner: 1.0} if most else {DEFAULT: 0.5}
 
 
-def read_with(profile: str, line: bytes, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
-    """Return the draft of one line under a profile; raises LineError with a reason."""
+def read_with(profile: str, line: bytes, max_depth: int = MAX_DEPTH) -> Reading:
+    """Return the draft of one line under a profile, and its JSON object if any; raises LineError with a reason."""
     return PROFILES[profile].read(line, max_depth)

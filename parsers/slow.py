@@ -1,6 +1,6 @@
 """One line at a time, exactly: for every line that the fast path is not sure of.
 
-`read_line` gives what the line says (a draft row) or raises `LineError` with a reason for people. It is also the
+`read_object` gives a line's object or raises `LineError` with a reason for people; `draft_of` gives what it says. They are also the
 definition of what the fast path must answer: a property test compares the two on every line the fast path accepts.
 """
 
@@ -26,7 +26,7 @@ from parsers.jsontext import (
     whole,
     write,
 )
-from parsers.names import NAMES, OTEL_NUMBERS, PARENTS
+from parsers.names import NAMES, NATIVE_PARENTS, OTEL_NUMBERS, PARENTS
 from parsers.vocabulary import OTEL_PREFIX
 
 DUPLICATES = "duplicate_keys"  # where `extra` keeps the values that lost to a later one
@@ -38,24 +38,29 @@ class LineError(ValueError):
     """The line is no event; the message says why, for people."""
 
 
-class _WrongType(Exception):
+class WrongTypeError(ValueError):
     """A value that its column cannot hold."""
 
 
-def read_line(line: bytes, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
-    """Return the draft of a line of JSON; raises LineError with a reason."""
+def read_object(line: bytes, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
+    """Return the JSON object of a line; raises LineError with a reason."""
     try:
         value = read(line, max_depth)
     except JsonError as error:
         raise LineError(str(error)) from None
     if not isinstance(value, dict):
         raise LineError(f"is {_kind(value)}, not a JSON object")
-    return draft_of(value)
+    return value
 
 
 def draft_of(value: dict[str, Any]) -> dict[str, Any]:
     """Return the draft of an object that `parsers.jsontext.read` gave (or one of plain texts)."""
     return _Reading().of(value)
+
+
+def convert(column: str, value: Any) -> Any:
+    """Return a JSON value as ``column`` holds it in a draft; raises WrongTypeError when it cannot."""
+    return _CONVERT[column](value)
 
 
 def looks_like_number(text: str) -> bool:
@@ -77,8 +82,8 @@ class _Reading:
         self.walk(value, ())
         for column, (_, path, name, item) in self.found.items():
             try:
-                self.row[column] = _CONVERT[column](item)
-            except _WrongType:
+                self.row[column] = convert(column, item)
+            except WrongTypeError:
                 self.bits |= BIT["not_finite" if isinstance(item, NotFinite) else "wrong_type"]
                 self.keep(path, item)
                 continue
@@ -111,7 +116,7 @@ class _Reading:
             elif name in NAMES:
                 self.offer(name, path, item)
             else:
-                if name in PARENTS:
+                if name in NATIVE_PARENTS:
                     self.bits |= BIT["wrong_type"]
                 self.keep(path, item)
 
@@ -159,18 +164,18 @@ def _text(value: Any) -> str:
         return number(value)
     if isinstance(value, str) and not isinstance(value, NotFinite):
         return whole(value)
-    raise _WrongType
+    raise WrongTypeError
 
 
 def _double(value: Any) -> float:
     if not isinstance(value, str) or isinstance(value, NotFinite):
-        raise _WrongType
+        raise WrongTypeError
     try:
         found = float(value) if value.isascii() and "_" not in value else math.nan
     except ValueError:
-        raise _WrongType from None
+        raise WrongTypeError from None
     if not math.isfinite(found):
-        raise _WrongType
+        raise WrongTypeError
     return found
 
 
@@ -179,7 +184,7 @@ def _whole_number(limit: int) -> Callable[[Any], int]:
         found = _double(value)
         exact = int(value) if value.strip().lstrip("+-").isdecimal() else int(found)
         if exact != found and abs(found) < 2**53 or not -limit <= exact < limit:
-            raise _WrongType
+            raise WrongTypeError
         return exact
 
     return convert
@@ -192,13 +197,13 @@ def _tags(value: Any) -> list[str]:
 
 def _reasons(value: Any) -> list[dict[str, Any]]:
     if not isinstance(value, list):
-        raise _WrongType
+        raise WrongTypeError
     return [_reason(item) for item in value]
 
 
 def _reason(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict) or isinstance(value, Pairs) or not value.keys() <= {"reason", "points", "detail"}:
-        raise _WrongType
+        raise WrongTypeError
     detail = value.get("detail")
     return {
         "reason": _text(value.get("reason")),

@@ -1,0 +1,250 @@
+"""From DuckDB's structs to drafts, and the proof, per line, that nothing was lost or misread on the way.
+
+A row is sure when its line's weight is accounted for (`parsers.weigh`), every value has a form that its column takes
+without a decision, and nothing occurs that JSON text cannot carry exactly. All other rows go the slow path.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from parsers.columns import BY_NAME
+from parsers.draft import DRAFT_SCHEMA
+from parsers.flags import BIT
+from parsers.jsontext import JsonError, exact, read, string
+from parsers.names import OTEL_NUMBERS, PARENTS
+from parsers.shape import Leaf, Shape
+from parsers.slow import WrongTypeError, convert
+from parsers.vocabulary import OTEL_PREFIX
+from parsers.weigh import (
+    KEY,
+    MOST_KEYS,
+    NULL,
+    OBJECT,
+    STRING,
+    brackets,
+    first_bytes,
+    weigh_texts,
+    weigh_values,
+)
+
+Int64s = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+_BRACKETS = np.frombuffer(b"{[", np.uint8)
+_QUOTE, _OBJECT = 0x22, 0x7B
+# A number that is no integer, or NaN or Infinity, as a value of JSON text.
+_UNSURE_NUMBER: Final = r'(?:^|[:\[,])-?(?:[0-9]+[.eE]|[NIi]|n[aA])'
+_NOT_FINITE: Final = r'(?:^|[:\[,])-?(?:[NIi]|n[aA])'
+# What may be a number with more digits than a double has.
+_LONG_NUMBER: Final = r"[0-9][0-9.eE+-]{15,}"
+_LONG_NUMBERS = re.compile(r"-?[0-9][0-9.eE+-]{15,}")
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_ESCAPED_QUOTE: Final = r"\\u00[23]"  # the escapes of quote and colon begin so
+
+
+@dataclass(slots=True)
+class Extracted:
+    """Draft columns for all lines, and which rows are sure; the others hold nothing of worth."""
+
+    columns: dict[str, pa.Array]
+    sure: Mask
+
+
+def extract(shape: Shape, structs: pa.StructArray, lines: pa.StringArray, weights: Int64s, max_depth: int) -> Extracted:
+    """Return the drafts of ``structs``, what from_json gave for ``lines`` under ``shape``."""
+    reading = _Reading(shape, structs, lines, max_depth)
+    reading.sure &= _accounted(weights - reading.accounted)
+    reading.check_numbers()
+    return Extracted(reading.columns(), reading.sure)
+
+
+def _accounted(difference: Int64s) -> Mask:
+    """True where the line has nothing more than the columns but nulls."""
+    nulls, rest = np.divmod(difference, KEY + NULL)
+    return (rest == 0) & (nulls >= 0) & (nulls < MOST_KEYS)
+
+
+class _Reading:
+    """The values of every leaf of one batch, checked as they are taken."""
+
+    def __init__(self, shape: Shape, structs: pa.StructArray, lines: pa.StringArray, max_depth: int) -> None:
+        self.lines = lines
+        self.max_depth = max_depth
+        self.rows = len(structs)
+        self.accounted = np.zeros(self.rows, np.int64)
+        self.sure = _valid(structs)
+        self.inexact = np.zeros(self.rows, bool)  # holds a number that is no integer where its spelling matters
+        self.bits = np.zeros(self.rows, np.int32)
+        self.found: dict[str, list[tuple[int, pa.Array]]] = {}
+        self.leftover: list[tuple[Leaf, pa.StringArray]] = []
+        self._take(shape.tree(), structs)
+
+    def _take(self, node: dict[str, Any], structs: pa.StructArray) -> None:
+        for child, values in zip(node.values(), structs.flatten(), strict=True):
+            if isinstance(child, Leaf):
+                if values.null_count < self.rows:
+                    self._leaf(child, values)
+            else:
+                self._count(values, KEY + OBJECT)
+                self._take(child, values)
+
+    def _count(self, values: pa.Array, weight: int) -> None:
+        self.accounted += weight if values.null_count == 0 else _valid(values) * np.int64(weight)
+
+    def _leaf(self, leaf: Leaf, values: pa.StringArray) -> None:
+        if leaf.kind == "text":
+            self._count(values, KEY + STRING)
+            self.sure &= ~np.isin(first_bytes(values), _BRACKETS)
+            self._give(leaf, values)
+        elif leaf.kind == "json":
+            self._json(leaf, values)
+        elif leaf.column is not None and BY_NAME[leaf.column].sql in {"VARCHAR", "TIMESTAMPTZ"}:
+            self.accounted += weigh_values(values)
+            self._give(leaf, self._scalar_text(leaf, values))
+        else:
+            self.accounted += weigh_values(values)
+            self._give(leaf, self._numbers(leaf, values))
+
+    def _give(self, leaf: Leaf, values: pa.Array) -> None:
+        assert leaf.column is not None
+        self.found.setdefault(leaf.column, []).append((leaf.rank, values))
+
+    def _json(self, leaf: Leaf, values: pa.StringArray) -> None:
+        self.accounted += weigh_texts(values)
+        if ".".join(leaf.path) in PARENTS:  # an object here would hold names of columns
+            self.sure &= first_bytes(values) != _OBJECT
+        self.sure &= brackets(values) < self.max_depth - len(leaf.path)
+        unsure = _true(pc.match_substring_regex(values, _UNSURE_NUMBER))
+        if unsure.any():
+            rows = np.flatnonzero(unsure)
+            bad = _true(pc.match_substring_regex(values.take(pa.array(rows)), _NOT_FINITE))
+            self.sure[rows[bad]] = False
+            self.inexact |= unsure
+        if leaf.column is None:
+            self.leftover.append((leaf, values))
+        elif BY_NAME[leaf.column].json:
+            self._give(leaf, values)
+        else:
+            self._give(leaf, self._per_distinct(leaf.column, values))
+
+    def _scalar_text(self, leaf: Leaf, values: pa.StringArray) -> pa.Array:
+        """Strings without their quotes and numbers as they are; what needs a decision is not sure."""
+        first = first_bytes(values)
+        present = first != 0
+        quoted = first == _QUOTE
+        plain = (first == ord("-")) | ((first >= ord("0")) & (first <= ord("9")))
+        self.sure &= ~present | quoted | plain
+        if quoted.any():
+            self.sure &= ~_true(pc.match_substring(values, "\\"))
+            text = pc.utf8_trim(values, '"')
+        else:
+            text = values
+        if plain.any():
+            self.sure &= ~(plain & _true(pc.match_substring(values, "Inf", ignore_case=True)))
+            self.sure &= ~(plain & _true(pc.match_substring(values, "nan", ignore_case=True)))
+            self.inexact |= plain & _true(pc.match_substring_regex(values, _UNSURE_NUMBER))
+        if leaf.column == "user_id":
+            alike = quoted & _true(pc.match_substring_regex(text, r"^(?:0|-?[1-9][0-9]*)$"))
+            self.bits[alike] |= BIT["user_id_text"]
+        if ".".join(leaf.path) in OTEL_NUMBERS:
+            text = pc.binary_join_element_wise(OTEL_PREFIX, text, "")
+        return text
+
+    def _numbers(self, leaf: Leaf, values: pa.StringArray) -> pa.Array:
+        """Numbers of the column's type, also from strings; what does not fit is not sure."""
+        assert leaf.column is not None
+        kind = DRAFT_SCHEMA.field(leaf.column).type
+        try:
+            numbers = values.cast(kind)
+        except pa.ArrowInvalid:
+            return self._per_distinct(leaf.column, values)
+        if pa.types.is_floating(kind):
+            self.sure &= np.isfinite(pc.fill_null(numbers, 0.0).to_numpy(zero_copy_only=False))
+        return numbers
+
+    def _per_distinct(self, column: str, values: pa.StringArray) -> pa.Array:
+        """Convert each distinct JSON text as the slow path does; rows whose text does not convert are not sure."""
+        encoded = values.dictionary_encode()
+        items = [_converted(column, text) for text in encoded.dictionary.to_pylist()]
+        taken = pa.array(items, DRAFT_SCHEMA.field(column).type).take(encoded.indices)
+        if any(item is None for item in items):
+            self.sure &= _valid(taken) | ~_valid(values)
+        return taken
+
+    def check_numbers(self) -> None:
+        """Rows are not sure whose line spells a number that a double would change."""
+        rows = np.flatnonzero(self.inexact & self.sure)
+        if len(rows):
+            lines = self.lines.take(pa.array(rows))
+            long = _true(pc.match_substring_regex(lines, _LONG_NUMBER))
+            for row, line in zip(rows[long].tolist(), lines.filter(pa.array(long)).to_pylist(), strict=True):
+                self.sure[row] = all(_exact(found) for found in _LONG_NUMBERS.findall(line))
+
+    def columns(self) -> dict[str, pa.Array]:
+        columns: dict[str, pa.Array] = {}
+        for name, offers in self.found.items():
+            if len(offers) > 1:  # two names of one column in the same line need a decision
+                self.sure &= sum(_valid(values).astype(np.int8) for _, values in offers) < 2
+            values = [values for _, values in offers]
+            columns[name] = values[0] if len(values) == 1 else pc.coalesce(*values)
+        columns["extra"] = self._extra()
+        columns["bits"] = pa.array(self.bits)
+        return columns
+
+    def _extra(self) -> pa.Array:
+        """The unknown keys as one object per row, nested as they were in the line."""
+        if not self.leftover:
+            return pa.nulls(self.rows, pa.string())
+        tree: dict[str, Any] = {}
+        for leaf, values in self.leftover:
+            at = tree
+            for key in leaf.path[:-1]:
+                at = at.setdefault(key, {})
+            at[leaf.path[-1]] = values
+        return _object(tree)
+
+
+def _object(tree: dict[str, Any]) -> pa.Array:
+    """One JSON object per row of what is not null; null where nothing is."""
+    members = []
+    for key, item in tree.items():
+        values = _object(item) if isinstance(item, dict) else item
+        members.append(pc.fill_null(pc.binary_join_element_wise(f",{string(key)}:", values, ""), ""))
+    joined = pc.binary_join_element_wise(*members, "") if len(members) > 1 else members[0]
+    present = pc.if_else(pc.equal(joined, ""), None, joined)
+    return pc.binary_join_element_wise(pc.binary_replace_slice(present, 0, 1, "{"), "}", "")  # for the first comma
+
+
+def lines_with_escaped_quotes(lines: pa.StringArray) -> Mask:
+    """True for lines that spell quotes or colons as escapes: weighing them proves nothing."""
+    return _true(pc.match_substring_regex(lines, _ESCAPED_QUOTE))
+
+
+def _valid(values: pa.Array) -> Mask:
+    if values.null_count == 0:
+        return np.ones(len(values), bool)
+    return np.asarray(values.is_valid().to_numpy(zero_copy_only=False), bool)
+
+
+def _true(values: pa.Array) -> Mask:
+    return np.asarray(pc.fill_null(values, False).to_numpy(zero_copy_only=False), bool)
+
+
+def _exact(text: str) -> bool:
+    """True unless the text is a number whose value a double changes."""
+    return _NUMBER.fullmatch(text) is None or exact(text)
+
+
+def _converted(column: str, text: str) -> Any:
+    try:
+        return convert(column, read(text.encode()))
+    except (JsonError, WrongTypeError):
+        return None

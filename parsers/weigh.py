@@ -1,0 +1,129 @@
+"""Counting a line's keys by the kind of their values, to prove that from_json dropped none and took none for another.
+
+`from_json` is lenient: an unknown key vanishes, the first of two equal keys wins, an object in place of a text becomes
+text. Counting is much cheaper than looking: a line's keys that hold a string, an object, null or something else are
+counted from its bytes, and must equal what the extracted columns account for. Only nulls may be left over, because a
+null means the same as an absent key.
+
+Why equality is proof: a key is found by its closing quote and colon. Inside strings the same two bytes can only add to
+the line's count, never take from it, and within JSON columns they add to both sides alike. The few ways to break that
+(white space before a colon, two spaces after one, quotes or colons written as ``\\u`` escapes) weigh `ODD`, which
+nothing can account for.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+Int64s = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
+
+# One number holds four counts of 12 bits each, so that one addition counts all.
+KEY: Final = 1
+NULL: Final = 1 << 12
+OBJECT: Final = 1 << 24
+STRING: Final = 1 << 36
+ODD: Final = 1 << 60
+MOST_KEYS: Final = 4000  # per line; more would overflow into the next count
+
+_COLON, _QUOTE, _SPACE, _BACKSLASH = 0x3A, 0x22, 0x20, 0x5C
+_STEP = 1 << 20  # bytes looked at together: what fits the processor's cache
+
+
+def _table() -> Int64s:
+    weight = np.full(256, KEY, np.int64)
+    weight[: _SPACE + 1] = ODD
+    weight[ord("n")] = KEY + NULL
+    weight[ord("{")] = KEY + OBJECT
+    weight[_QUOTE] = KEY + STRING
+    return weight
+
+
+WEIGHT: Final = _table()
+
+
+def weigh(block: Bytes, starts: Int64s, ends: Int64s) -> Int64s:
+    """Return the weight of each line ``block[starts[i]:ends[i]]``; lines must rise and not overlap."""
+    if not len(starts):
+        return np.zeros(0, np.int64)
+    places, weights = _keys(block)
+    total = np.zeros(len(weights) + 1, np.int64)
+    np.cumsum(weights & ~ODD, out=total[1:])
+    first, last = np.searchsorted(places, starts), np.searchsorted(places, ends)
+    found = total[last] - total[first]
+    odd = places[weights >= ODD]
+    if len(odd):
+        lines = np.searchsorted(ends, odd, side="right")
+        found[lines[lines < len(found)]] = ODD
+    found[last - first > MOST_KEYS] = ODD
+    return found
+
+
+def weigh_values(texts: pa.StringArray) -> Int64s:
+    """Return the weight of each JSON text as a value alone, keys inside not counted; null weighs 0."""
+    own, present, _, _ = _first_bytes(texts)
+    return np.where(present, WEIGHT[own], 0)
+
+
+def weigh_texts(texts: pa.StringArray) -> Int64s:
+    """Return the weight of each JSON text as the value of one key: its own kind and all keys inside; null weighs 0."""
+    own, present, block, offsets = _first_bytes(texts)
+    inner = weigh(block[: offsets[-1]], offsets[:-1], offsets[1:])
+    return np.where(present, WEIGHT[own] + inner, 0)
+
+
+def brackets(texts: pa.StringArray) -> Int64s:
+    """Return how many objects and arrays open in each JSON text, strings included: a bound for its depth."""
+    _, _, block, offsets = _first_bytes(texts)
+    opening = np.flatnonzero((block[: offsets[-1]] | 0x20) == ord("{"))  # "[" differs from "{" by that bit
+    return np.diff(np.searchsorted(opening, offsets))
+
+
+def first_bytes(texts: pa.StringArray) -> Bytes:
+    """Return the first byte of each text, 0 where it is null or empty."""
+    own, present, _, _ = _first_bytes(texts)
+    return np.where(present, own, np.uint8(0))
+
+
+def _first_bytes(texts: pa.StringArray) -> tuple[Bytes, npt.NDArray[np.bool_], Bytes, Int64s]:
+    """First byte per text, where there is one, all bytes, and the offsets of the texts in them."""
+    offset, rows = texts.offset, len(texts)
+    _, raw_offsets, data = texts.buffers()
+    assert raw_offsets is not None
+    offsets = np.frombuffer(raw_offsets, np.int32)[offset : offset + rows + 1].astype(np.int64)
+    block = np.frombuffer(data, np.uint8) if data is not None and data.size else np.zeros(1, np.uint8)
+    own = block[np.minimum(offsets[:-1], len(block) - 1)]
+    return own, offsets[1:] > offsets[:-1], block, offsets
+
+
+def _keys(block: Bytes) -> tuple[Int64s, Int64s]:
+    """Positions of the colons that end a key, and the weight of the value after each."""
+    places: list[Int64s] = []
+    weights: list[Int64s] = []
+    for start in range(0, len(block), _STEP):
+        colons = np.flatnonzero(block[start : start + _STEP] == _COLON) + start
+        before = block[np.maximum(colons - 1, 0)]
+        odd = colons[before <= _SPACE]
+        if len(odd):  # white space before a colon matters only after a key's closing quote
+            further = block[np.maximum(odd - 2, 0)]
+            odd = odd[(further == _QUOTE) | (further <= _SPACE)]
+        colons = colons[before == _QUOTE]
+        value = block[np.minimum(colons + 1, len(block) - 1)]
+        spaced = value == _SPACE
+        if spaced.any():
+            value = np.where(spaced, block[np.minimum(colons + 2, len(block) - 1)], value)
+        weight = WEIGHT[value]
+        if len(odd):
+            colons = np.concatenate([colons, odd])
+            weight = np.concatenate([weight, np.full(len(odd), ODD, np.int64)])
+            order = np.argsort(colons, kind="stable")
+            colons, weight = colons[order], weight[order]
+        places.append(colons)
+        weights.append(weight)
+    if len(places) == 1:
+        return places[0], weights[0]
+    return np.concatenate([np.zeros(0, np.int64), *places]), np.concatenate([np.zeros(0, np.int64), *weights])
