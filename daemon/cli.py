@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "seal": "turn what is committed into final files now",
     "verify": "check the archive against its ledger",
     "cleanup": "list, or remove, days of old events",
+    "doctor": "check machine, folders and archive, and say what to do",
     "check-config": "say what is wrong with the settings, or what is in force and why",
     "demo": "see it at work: the daemon and a small application that logs to it",
 }

@@ -30,14 +30,20 @@ class SandboxError(Exception):
     """This system cannot confine a process."""
 
 
+def landlock_version() -> int:
+    """Return which version of Landlock the kernel offers; 0 for none."""
+    version: int = ctypes.CDLL(None, use_errno=True).syscall(_CREATE_RULESET, None, 0, _VERSION_FLAG)
+    return max(version, 0)
+
+
 def confine(readable: Sequence[str]) -> None:
     """Take from this process everything but reading below ``readable``. There is no way back.
 
     Raises SandboxError where the kernel has no Landlock, or can refuse the network in no way.
     """
     libc = ctypes.CDLL(None, use_errno=True)
-    version = libc.syscall(_CREATE_RULESET, None, 0, _VERSION_FLAG)
-    if version < 1:
+    version = landlock_version()
+    if not version:
         raise SandboxError(f"this kernel offers no Landlock ({os.strerror(ctypes.get_errno())})")
     rights = (1 << _FS_RIGHTS[min(version, _NEWEST_KNOWN)]) - 1
     refuses_network = version >= _NET_SINCE
