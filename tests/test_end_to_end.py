@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import re
 import signal
 import subprocess
@@ -185,18 +184,9 @@ async def test_the_archive_says_the_same_after_a_restart_and_to_outside_readers(
 
 
 def demo(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
+    folder = str(tmp_path / "demo")
     return subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "watchkeep_demo",
-            "--directory",
-            str(tmp_path / "demo"),
-            "--port",
-            "0",
-            *arguments,
-        ],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "client")},
+        [sys.executable, str(ROOT / "watchkeep.py"), "demo", "--folder", folder, "--port", "0", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -205,7 +195,7 @@ def demo(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
 
 def test_the_demonstration_stops_cleanly_on_ctrl_c(tmp_path: Path) -> None:
     """It prints the dashboard's address, which answers; after Ctrl-C nothing of it is left running."""
-    process = demo(tmp_path, "--pace", "10")
+    process = demo(tmp_path)
     try:
         assert process.stdout is not None
         address = re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())
@@ -224,7 +214,7 @@ def test_the_demonstration_stops_cleanly_on_ctrl_c(tmp_path: Path) -> None:
 
 
 def test_the_demonstration_never_empties_a_folder_it_did_not_make(tmp_path: Path) -> None:
-    """A wrong --directory must not cost anybody's files."""
+    """A wrong --folder must not cost anybody's files."""
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo" / "thesis.txt").write_text("five years")
     process = demo(tmp_path, "--seconds", "1")

@@ -59,7 +59,7 @@ class Folders:
         """Make the folders, empty. A folder that the demonstration did not make is refused, never emptied."""
         mark = self.root / MARK
         if self.root.exists() and any(self.root.iterdir()) and not mark.exists():
-            raise DemoError(f"{self.root} holds files of somebody else: give another --directory")
+            raise DemoError(f"{self.root} holds files of somebody else: give another folder")
         if self.root.exists():
             shutil.rmtree(self.root)
         self.logs.mkdir(parents=True)

@@ -1,0 +1,39 @@
+"""The benchmarks run, small, and end with counts that agree; what they measured is nobody's business here."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+
+
+def measure(part: str, tmp_path: Path, *arguments: str) -> str:
+    """Run one part with what it makes below ``tmp_path``; return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{part}", "--data", str(tmp_path), *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.timeout(120)
+def test_ingest_and_queries_are_measured_beside_bare_duckdb(tmp_path: Path) -> None:
+    """API, files, view and distinct offsets agree, and every question has its row."""
+    said = measure("queries", tmp_path, "--events", "3000")
+    assert "counts agree: API 3,000, glob 3,000, view 3,000, distinct (source, source_offset) 3,000" in said
+    rows = [line.split()[0] for line in said[said.index("Queries over") :].splitlines() if line.strip()]
+    assert {"a", "b", "c", "d", "e", "f", "g", "h", "i", "k", "csv", "ndjson"} <= set(rows)
+
+
+@pytest.mark.timeout(120)
+def test_freshness_is_measured_on_a_live_stream(tmp_path: Path) -> None:
+    """Every line of the stream is answered for in the end."""
+    said = measure("latency", tmp_path, "--rate", "300", "--seconds", "2")
+    assert "lines were answered for" in said
