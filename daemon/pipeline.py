@@ -30,6 +30,9 @@ from storage.observer import Observer
 QUEUE_BYTES = 64 << 20
 RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # pauses after one failure, two, …
 PACE_SECONDS = 0.02  # small batches are not parsed more often than this: a batch has a fixed cost
+PACE_MOST_SECONDS = (
+    0.04  # nor do they take more than half of a core, unless that would cost more latency than this
+)
 PACE_LINES = 1000  # larger ones are not slowed down
 HOT_COMMITS = 2  # reading pauses when hot rows take so many times the size of a commit
 DRAIN_SECONDS = 2.0  # how long stopping waits for what was read already; the rest is read at the next start
@@ -250,12 +253,8 @@ class Pipeline:
             await self._persistently("append", partial(self._append, parsed, chunks))
             self._appended(batch, parsed)
             spent = time.monotonic() - started
-            if (
-                sum(parsed.counts, Counts()).lines < PACE_LINES
-                and spent < PACE_SECONDS
-                and not self._stopping
-            ):
-                await asyncio.sleep(PACE_SECONDS - spent)
+            if sum(parsed.counts, Counts()).lines < PACE_LINES and not self._stopping:
+                await asyncio.sleep(min(PACE_MOST_SECONDS, max(PACE_SECONDS - spent, spent)))
 
     def _parse(self, chunks: Sequence[Chunk]) -> Parsed:
         started = time.monotonic()
