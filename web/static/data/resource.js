@@ -56,6 +56,7 @@ export class Resource {
       if (this.#running !== running) return true;
       batch(() => {
         if (answer !== null) this.#take(answer, url, fresh, hold);
+        else if (!hold()) this.release();
         this.problem.value = null;
         this.confirmed.value = Date.now();
       });

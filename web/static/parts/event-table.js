@@ -45,8 +45,7 @@ function Table({ events }) {
     tableBusy.value = true;
   };
   const idle = () => {
-    tableBusy.value = false;
-    list.release();
+    tableBusy.value = false; // what waits is shown with the next refresh, or by its button
   };
   /** @param {FocusEvent} event */
   const onFocusOut = (event) => {

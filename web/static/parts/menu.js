@@ -6,6 +6,7 @@ import { html } from "../html.js";
 import { Icon } from "./icon.js";
 
 /**
+ * The panel can take the focus itself: a press on its plain text must not move the focus out of the menu.
  * @param {{
  *   label: any, name: string, active?: boolean, align?: "start" | "end", title?: string,
  *   children: (close: () => void) => any,
@@ -51,7 +52,7 @@ export function Menu({ label, name, active = false, align = "start", title, chil
     >
       ${label}<${Icon} name="down" />
     </button>
-    <div class="menu-panel menu-${align}" id="${name}-menu" hidden=${!open}>${open && children(close)}</div>
+    <div class="menu-panel menu-${align}" id="${name}-menu" tabindex="-1" hidden=${!open}>${open && children(close)}</div>
   </div>`;
 }
 

@@ -1,0 +1,144 @@
+"""The dashboard's files as files: vendored bytes, what the policy forbids, size, and the pure modules under Node."""
+
+import gzip
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tests.support import ROOT, require
+
+STATIC = ROOT / "web" / "static"
+PAGE = STATIC / "index.html"
+MODULES = sorted(path for path in STATIC.rglob("*.js") if "vendor" not in path.parts)
+STYLES = sorted((STATIC / "styles").glob("*.css"))
+MODULE_TESTS = ROOT / "tests" / "browser" / "modules"
+BUDGET_BYTES = 65_000  # compressed: all scripts, first-party and vendored
+MOST_LINES = 400  # of one file
+NODE_SECONDS = 30
+
+# What would need a weaker policy, or turn an event's text into markup.
+FORBIDDEN = (
+    r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|createContextualFragment|DOMParser",
+    r"dangerouslySetInnerHTML|\beval\(|new Function|setAttribute\(\s*[\"'](?:style|on)",
+    r"<style|\bstyle=\"|localStorage|sessionStorage|https?://(?!www\.w3\.org)",
+)
+
+
+def _vendor() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("scripts_vendor", ROOT / "scripts" / "vendor.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_vendored_files_are_those_that_were_published() -> None:
+    """Every file has the checksum written down for it, none is missing, none is extra, and the page agrees."""
+    assert _vendor().check() == []
+
+
+def test_a_changed_vendored_file_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One changed byte, one extra file and one missing file are each a problem."""
+    vendor = _vendor()
+    shutil.copytree(STATIC, tmp_path / "static")
+    folder = tmp_path / "static" / "vendor"
+    monkeypatch.setattr(vendor, "ROOT", tmp_path)
+    monkeypatch.setattr(vendor, "FOLDERS", (folder,))
+    monkeypatch.setattr(vendor, "PAGE", tmp_path / "static" / "index.html")
+    assert vendor.check() == []
+    changed = folder / "preact@11.2.0" / "preact.mjs"
+    changed.write_bytes(changed.read_bytes() + b"\n")
+    (folder / "extra.js").write_bytes(b"")
+    (folder / "htm@3.1.1" / "LICENSE").unlink()
+    problems = "\n".join(vendor.check())
+    assert "preact.mjs differs" in problems
+    assert "extra.js is not in vendor.toml" in problems
+    assert "LICENSE is missing" in problems
+    assert "its integrity should be" in problems
+
+
+def test_every_vendored_package_carries_its_licence() -> None:
+    """Name, version, npm integrity, SPDX licence and the licence's text stand beside the code."""
+    packages = list(_vendor().packages())
+    assert len(packages) == 5
+    for package in packages:
+        assert package.license in {"MIT", "Apache-2.0", "MPL-2.0"}
+        assert package.integrity.startswith("sha512-")
+        if package.license == "MPL-2.0":
+            assert "tests" in package.folder.parts, "file-level copyleft is for tests only"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(STATIC)))
+def test_no_module_makes_markup_from_text(path: Path) -> None:
+    """No way to parse HTML or run text, no hidden state, no other host."""
+    text = path.read_text(encoding="utf-8")
+    for pattern in FORBIDDEN:
+        assert re.search(pattern, text) is None, pattern
+    assert text.startswith("// @ts-check\n")
+    assert text.count("\n") <= MOST_LINES
+
+
+def test_the_page_loads_every_module_and_style_once() -> None:
+    """Modules are announced up front, so that a slow line does not wait for one import after another."""
+    page = PAGE.read_text(encoding="utf-8")
+    announced = re.findall(r'rel="modulepreload" href="\{\{assets\}\}/([^"]+)"', page)
+    assert announced == [path.relative_to(STATIC).as_posix() for path in MODULES]
+    styles = re.findall(r'rel="stylesheet" href="\{\{assets\}\}/([^"]+)"', page)
+    assert sorted(styles) == [path.relative_to(STATIC).as_posix() for path in STYLES]
+    assert re.findall(r"<script(?![^>]*(?:src=|importmap))", page) == []
+    assert re.findall(r"\s(?:style|on\w+)=", page) == []
+
+
+def test_every_import_resolves() -> None:
+    """Relative imports name files that exist; bare ones stand in the import map."""
+    page = PAGE.read_text(encoding="utf-8")
+    for path in MODULES:
+        for name in re.findall(
+            r'^(?:import|export)[^;]*? from "([^"]+)";', path.read_text(encoding="utf-8"), re.M
+        ):
+            if name.startswith("."):
+                assert (path.parent / name).is_file(), f"{path.name}: {name}"
+            else:
+                assert f'"{name}": "{{{{assets}}}}/vendor/' in page, f"{path.name}: {name}"
+
+
+def test_a_first_visit_is_small() -> None:
+    """Our scripts and the vendored ones stay within the budget, compressed."""
+    loaded = [*MODULES, *STATIC.glob("vendor/**/*.mjs")]
+    size = sum(len(gzip.compress(path.read_bytes(), 9)) for path in loaded)
+    assert size <= BUDGET_BYTES
+
+
+@pytest.mark.parametrize("path", STYLES, ids=lambda path: path.name)
+def test_styles_are_short_and_load_nothing(path: Path) -> None:
+    """No font, image or import from anywhere."""
+    text = path.read_text(encoding="utf-8")
+    assert re.search(r"url\(|@import|@font-face", text) is None
+    assert text.count("\n") <= MOST_LINES
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/St_Johns"])
+def test_pure_modules_under_node(zone: str) -> None:
+    """View state, formats, scales and JSON text, in Node's own test runner, in several time zones."""
+    node = shutil.which("node")
+    require(node, "Node", install="nodejs")
+    assert node is not None
+    tests = sorted(str(path) for path in MODULE_TESTS.glob("*.test.mjs"))
+    ran = subprocess.run(
+        [node, "--test", *tests],
+        env={**os.environ, "TZ": zone, "NODE_NO_WARNINGS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=NODE_SECONDS,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
