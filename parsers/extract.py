@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from parsers.arrow import from_numpy, numbers, rows, true, valid
 from parsers.columns import BY_NAME
 from parsers.draft import DRAFT_SCHEMA
 from parsers.flags import BIT
@@ -38,8 +39,7 @@ from parsers.weigh import (
 Int64s = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-_BRACKETS = np.frombuffer(b"{[", np.uint8)
-_QUOTE, _OBJECT = 0x22, 0x7B
+_QUOTE, _OBJECT, _ARRAY = 0x22, 0x7B, 0x5B
 # A number that is no integer, or NaN or Infinity, as a value of JSON text.
 _UNSURE_NUMBER: Final = r'(?:^|[:\[,])-?(?:[0-9]+[.eE]|[NIi]|n[aA])'
 _NOT_FINITE: Final = r'(?:^|[:\[,])-?(?:[NIi]|n[aA])'
@@ -80,7 +80,7 @@ class _Reading:
         self.max_depth = max_depth
         self.rows = len(structs)
         self.accounted = np.zeros(self.rows, np.int64)
-        self.sure = _valid(structs)
+        self.sure = valid(structs)
         self.inexact = np.zeros(self.rows, bool)  # holds a number that is no integer where its spelling matters
         self.bits = np.zeros(self.rows, np.int32)
         self.found: dict[str, list[tuple[int, pa.Array]]] = {}
@@ -97,12 +97,13 @@ class _Reading:
                 self._take(child, values)
 
     def _count(self, values: pa.Array, weight: int) -> None:
-        self.accounted += weight if values.null_count == 0 else _valid(values) * np.int64(weight)
+        self.accounted += weight if values.null_count == 0 else valid(values) * np.int64(weight)
 
     def _leaf(self, leaf: Leaf, values: pa.StringArray) -> None:
         if leaf.kind == "text":
             self._count(values, KEY + STRING)
-            self.sure &= ~np.isin(first_bytes(values), _BRACKETS)
+            first = first_bytes(values)
+            self.sure &= (first != _OBJECT) & (first != _ARRAY)
             self._give(leaf, values)
         elif leaf.kind == "json":
             self._json(leaf, values)
@@ -122,11 +123,11 @@ class _Reading:
         if ".".join(leaf.path) in PARENTS:  # an object here would hold names of columns
             self.sure &= first_bytes(values) != _OBJECT
         self.sure &= brackets(values) < self.max_depth - len(leaf.path)
-        unsure = _true(pc.match_substring_regex(values, _UNSURE_NUMBER))
+        unsure = true(pc.match_substring_regex(values, _UNSURE_NUMBER))
         if unsure.any():
-            rows = np.flatnonzero(unsure)
-            bad = _true(pc.match_substring_regex(values.take(pa.array(rows)), _NOT_FINITE))
-            self.sure[rows[bad]] = False
+            at = np.flatnonzero(unsure)
+            bad = true(pc.match_substring_regex(values.take(rows(at)), _NOT_FINITE))
+            self.sure[at[bad]] = False
             self.inexact |= unsure
         if leaf.column is None:
             self.leftover.append((leaf, values))
@@ -143,16 +144,16 @@ class _Reading:
         plain = (first == ord("-")) | ((first >= ord("0")) & (first <= ord("9")))
         self.sure &= ~present | quoted | plain
         if quoted.any():
-            self.sure &= ~_true(pc.match_substring(values, "\\"))
+            self.sure &= ~true(pc.match_substring(values, "\\"))
             text = pc.utf8_trim(values, '"')
         else:
             text = values
         if plain.any():
-            self.sure &= ~(plain & _true(pc.match_substring(values, "Inf", ignore_case=True)))
-            self.sure &= ~(plain & _true(pc.match_substring(values, "nan", ignore_case=True)))
-            self.inexact |= plain & _true(pc.match_substring_regex(values, _UNSURE_NUMBER))
+            self.sure &= ~(plain & true(pc.match_substring(values, "Inf", ignore_case=True)))
+            self.sure &= ~(plain & true(pc.match_substring(values, "nan", ignore_case=True)))
+            self.inexact |= plain & true(pc.match_substring_regex(values, _UNSURE_NUMBER))
         if leaf.column == "user_id":
-            alike = quoted & _true(pc.match_substring_regex(text, r"^(?:0|-?[1-9][0-9]*)$"))
+            alike = quoted & true(pc.match_substring_regex(text, r"^(?:0|-?[1-9][0-9]*)$"))
             self.bits[alike] |= BIT["user_id_text"]
         if ".".join(leaf.path) in OTEL_NUMBERS:
             text = pc.binary_join_element_wise(OTEL_PREFIX, text, "")
@@ -163,12 +164,12 @@ class _Reading:
         assert leaf.column is not None
         kind = DRAFT_SCHEMA.field(leaf.column).type
         try:
-            numbers = values.cast(kind)
+            found = values.cast(kind)
         except pa.ArrowInvalid:
             return self._per_distinct(leaf.column, values)
         if pa.types.is_floating(kind):
-            self.sure &= np.isfinite(pc.fill_null(numbers, 0.0).to_numpy(zero_copy_only=False))
-        return numbers
+            self.sure &= np.isfinite(numbers(found, 0.0))
+        return found
 
     def _per_distinct(self, column: str, values: pa.StringArray) -> pa.Array:
         """Convert each distinct JSON text as the slow path does; rows whose text does not convert are not sure."""
@@ -176,27 +177,26 @@ class _Reading:
         items = [_converted(column, text) for text in encoded.dictionary.to_pylist()]
         taken = pa.array(items, DRAFT_SCHEMA.field(column).type).take(encoded.indices)
         if any(item is None for item in items):
-            self.sure &= _valid(taken) | ~_valid(values)
+            self.sure &= valid(taken) | ~valid(values)
         return taken
 
     def check_numbers(self) -> None:
         """Rows are not sure whose line spells a number that a double would change."""
-        rows = np.flatnonzero(self.inexact & self.sure)
-        if len(rows):
-            lines = self.lines.take(pa.array(rows))
-            long = _true(pc.match_substring_regex(lines, _LONG_NUMBER))
-            for row, line in zip(rows[long].tolist(), lines.filter(pa.array(long)).to_pylist(), strict=True):
+        at = np.flatnonzero(self.inexact & self.sure)
+        if len(at):
+            long = at[true(pc.match_substring_regex(self.lines.take(rows(at)), _LONG_NUMBER))]
+            for row, line in zip(long.tolist(), self.lines.take(rows(long)).to_pylist(), strict=True):
                 self.sure[row] = all(_exact(found) for found in _LONG_NUMBERS.findall(line))
 
     def columns(self) -> dict[str, pa.Array]:
         columns: dict[str, pa.Array] = {}
         for name, offers in self.found.items():
             if len(offers) > 1:  # two names of one column in the same line need a decision
-                self.sure &= sum(_valid(values).astype(np.int8) for _, values in offers) < 2
+                self.sure &= sum(valid(values).astype(np.int8) for _, values in offers) < 2
             values = [values for _, values in offers]
             columns[name] = values[0] if len(values) == 1 else pc.coalesce(*values)
         columns["extra"] = self._extra()
-        columns["bits"] = pa.array(self.bits)
+        columns["bits"] = from_numpy(self.bits, pa.int32())
         return columns
 
     def _extra(self) -> pa.Array:
@@ -225,17 +225,7 @@ def _object(tree: dict[str, Any]) -> pa.Array:
 
 def lines_with_escaped_quotes(lines: pa.StringArray) -> Mask:
     """True for lines that spell quotes or colons as escapes: weighing them proves nothing."""
-    return _true(pc.match_substring_regex(lines, _ESCAPED_QUOTE))
-
-
-def _valid(values: pa.Array) -> Mask:
-    if values.null_count == 0:
-        return np.ones(len(values), bool)
-    return np.asarray(values.is_valid().to_numpy(zero_copy_only=False), bool)
-
-
-def _true(values: pa.Array) -> Mask:
-    return np.asarray(pc.fill_null(values, False).to_numpy(zero_copy_only=False), bool)
+    return true(pc.match_substring_regex(lines, _ESCAPED_QUOTE))
 
 
 def _exact(text: str) -> bool:

@@ -19,6 +19,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from parsers.arrow import from_numpy, mask, numbers, rows, true, valid
 from parsers.batch import Source
 from parsers.clock import iso_times
 from parsers.columns import ADDRESS_BYTES, PARSED_SCHEMA, TIMESTAMP
@@ -30,6 +31,9 @@ from parsers.vocabulary import DEFAULT_LEVEL, level_of, outcome_of
 HIGHEST_SCORE = 100.0
 ADDRESSES_KNOWN = 65_536  # addresses whose bytes are remembered between batches
 FIRST_FAILURE_STATUS = 400  # HTTP: below it a request succeeded
+_BAD_LEVELS = pa.array(["error", "critical"])
+_ACCESS = pa.array(["authentication", "authorization"])
+_OUTCOMES = pa.array(["failure", "success", "unknown"])
 
 Int64s = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -56,16 +60,15 @@ class Terms:
 def finish(draft: pa.Table, origins: Sequence[Origin], terms: Terms) -> pa.Table:
     """Return rows of PARSED_SCHEMA for rows of DRAFT_SCHEMA, in their order; ``draft.chunk`` indexes ``origins``."""
     draft = draft.combine_chunks()
-    rows = draft.num_rows
-    chunk = np.asarray(_array(draft, "chunk"), np.int64)
-    offset = np.asarray(_array(draft, "offset"), np.int64)
-    bits = np.array(_array(draft, "bits"), np.int32)  # a copy: flags are added below
-    columns: dict[str, pa.Array] = {name: _array(draft, name) for name in draft.column_names}
-    if not rows:
+    if not draft.num_rows:
         return PARSED_SCHEMA.empty_table()
+    columns: dict[str, pa.Array] = {name: _array(draft, name) for name in draft.column_names}
+    chunk = numbers(columns["chunk"], 0).astype(np.int64)
+    offset = numbers(columns["offset"], 0)
+    bits = numbers(columns["bits"], 0).copy()  # flags are added below
 
     times, originals = _times(columns["timestamp"], chunk, origins, terms.zone, bits)
-    columns["timestamp"] = pa.array(times, pa.int64()).cast(TIMESTAMP)
+    columns["timestamp"] = from_numpy(times, TIMESTAMP)
     columns["level"], unknown_levels = _levels(columns["level"], bits)
     columns["extra"] = _with_originals(columns["extra"], {"timestamp": originals, "level": unknown_levels})
     columns["outcome"] = _outcomes(columns)
@@ -74,18 +77,28 @@ def finish(draft: pa.Table, origins: Sequence[Origin], terms: Terms) -> pa.Table
     )
     columns["event_id"] = _ids(columns["event_id"], times, chunk, offset, origins, bits)
     columns["ip_bytes"] = _addresses(columns["ip"])
-    columns["flags"] = _per_distinct(pa.array(bits), names, pa.list_(pa.string()))
-    columns["source_offset"] = pa.array(offset)
+    columns["flags"] = _flags(bits)
+    columns["source_offset"] = columns["offset"]
     for name, value in (
         ("source", [o.source.sid for o in origins]),
         ("source_file", [o.source.file for o in origins]),
         ("internal", [o.source.internal for o in origins]),
         ("parser", [o.parser for o in origins]),
+        ("node", [terms.node]),
+        ("retention_class", [terms.retention_class]),
     ):
-        columns[name] = pa.array(value).take(pa.array(chunk)) if len(origins) > 1 else pa.repeat(value[0], rows)
-    columns["node"] = pa.repeat(terms.node, rows)
-    columns["retention_class"] = pa.repeat(terms.retention_class, rows)
-    return pa.table([columns[field.name].cast(field.type) for field in PARSED_SCHEMA], schema=PARSED_SCHEMA)
+        same = all(item == value[0] for item in value)
+        columns[name] = pa.repeat(value[0], len(bits)) if same else pa.array(value).take(rows(chunk))
+    arrays = [columns[field.name] for field in PARSED_SCHEMA]
+    typed = [a if a.type == f.type else a.cast(f.type) for a, f in zip(arrays, PARSED_SCHEMA, strict=True)]
+    return pa.Table.from_arrays(typed, schema=PARSED_SCHEMA)
+
+
+def _flags(bits: Bits) -> pa.Array:
+    """Lists of flag names; most batches have none."""
+    if not bits.any():
+        return pa.nulls(len(bits), pa.list_(pa.string()))
+    return _per_distinct(from_numpy(bits, pa.int32()), names, pa.list_(pa.string()))
 
 
 def _array(table: pa.Table, name: str) -> pa.Array:
@@ -93,14 +106,10 @@ def _array(table: pa.Table, name: str) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
 
 
-def _valid(values: pa.Array) -> Mask:
-    if values.null_count == 0:
-        return np.ones(len(values), bool)
-    return np.asarray(values.is_valid().to_numpy(zero_copy_only=False), bool)
-
-
 def _per_distinct(values: pa.Array, convert: Callable[[Any], Any], kind: pa.DataType) -> pa.Array:
     """Apply ``convert`` to each distinct value once; null stays null."""
+    if values.null_count == len(values):
+        return pa.nulls(len(values), kind)
     encoded = values.dictionary_encode()
     converted = pa.array([convert(value) for value in encoded.dictionary.to_pylist()], kind)
     return converted.take(encoded.indices)
@@ -111,7 +120,7 @@ def _times(
 ) -> tuple[Int64s, dict[int, str]]:
     """Microseconds per row, and the original spelling of each time that had to be replaced, by row."""
     us, known = _read_times(text, zone)
-    missing = ~_valid(text)
+    missing = ~valid(text)
     latest = np.array([latest_for(o.source.file_date_us) for o in origins], np.int64)[chunk]
     absurd = known & ((us < EARLIEST_US) | (us >= latest))
     replaced = absurd | ~known
@@ -123,46 +132,46 @@ def _times(
     bits[missing] |= BIT["timestamp_missing"]
     bits[absurd] |= BIT["timestamp_absurd"]
     bits[~known & ~missing] |= BIT["timestamp_unparsable"]
-    rows = np.flatnonzero(replaced & ~missing)
-    originals = dict(zip(rows.tolist(), text.take(pa.array(rows)).to_pylist(), strict=True))
+    at = np.flatnonzero(replaced & ~missing)
+    originals = dict(zip(at.tolist(), text.take(rows(at)).to_pylist(), strict=True))
     return np.where(replaced, stand_in, us), originals
 
 
 def _read_times(text: pa.Array, zone: ZoneInfo) -> tuple[Int64s, Mask]:
     """Microseconds per row, and where they are known."""
     us, known = iso_times(text, naive_is_utc=zone.key == "UTC")
-    known &= _valid(text)
+    known &= valid(text)
     rest = np.flatnonzero(~known)
     if len(rest):
-        others = text.take(pa.array(rest))
+        others = text.take(rows(rest))
         read = _per_distinct(others, lambda value: None if value is None else parse_time(value, zone), pa.int64())
-        us[rest] = np.asarray(pc.fill_null(read, 0), np.int64)
-        known[rest] = _valid(read)
+        us[rest] = numbers(read, 0)
+        known[rest] = valid(read)
     return us, known
 
 
 def _levels(text: pa.Array, bits: Bits) -> tuple[pa.Array, dict[int, str]]:
     """One of the five levels per row, and the original of each that nobody knows, by row."""
     level = _per_distinct(text, lambda value: None if value is None else level_of(value), pa.string())
-    missing = ~_valid(text)
-    unknown = ~_valid(level) & ~missing
+    missing = ~valid(text)
+    unknown = ~valid(level) & ~missing
     originals: dict[int, str] = {}
     if missing.any():
         bits[missing] |= BIT["level_missing"]
     if unknown.any():
         bits[unknown] |= BIT["level_unknown"]
-        rows = np.flatnonzero(unknown)
-        originals = dict(zip(rows.tolist(), text.take(pa.array(rows)).to_pylist(), strict=True))
-    return pc.fill_null(level, DEFAULT_LEVEL), originals
+        at = np.flatnonzero(unknown)
+        originals = dict(zip(at.tolist(), text.take(rows(at)).to_pylist(), strict=True))
+    return pc.fill_null(level, DEFAULT_LEVEL) if level.null_count else level, originals
 
 
 def _with_originals(extra: pa.Array, originals: dict[str, dict[int, str]]) -> pa.Array:
     """Put replaced values back into `extra` under their column's name; only rows that have some are touched."""
-    rows = sorted(set().union(*originals.values()))
-    if not rows:
+    changed = sorted(set().union(*originals.values()))
+    if not changed:
         return extra
     texts = extra.to_pylist()
-    for row in rows:
+    for row in changed:
         old = texts[row]
         members = [
             f"{orjson.dumps(name).decode()}:{orjson.dumps(found[row]).decode()}"
@@ -179,38 +188,35 @@ def _outcomes(columns: dict[str, pa.Array]) -> pa.Array:
     given = _per_distinct(columns["outcome"], lambda value: None if value is None else outcome_of(value), pa.string())
     if given.null_count == 0:
         return given
-    status, level = columns["status_code"], columns["level"]
-    bad_status = pc.fill_null(pc.greater_equal(status, FIRST_FAILURE_STATUS), False)
-    bad_level = pc.is_in(level, pa.array(["error", "critical"]))
-    refused = pc.and_(
-        pc.fill_null(pc.is_in(columns["category"], pa.array(["authentication", "authorization"])), False),
-        pc.equal(level, "warning"),
-    )
-    invalid = pc.fill_null(pc.equal(columns["action"], "validation_failed"), False)
-    failed = pc.or_(pc.or_(bad_status, bad_level), pc.or_(refused, invalid))
-    known = pc.or_(pc.is_valid(status), pc.is_valid(columns["action"]))
-    derived = pc.if_else(failed, "failure", pc.if_else(known, "success", "unknown"))
-    return pc.coalesce(given, derived)
+    status = numbers(columns["status_code"], 0)
+    level = columns["level"]
+    failed = (status >= FIRST_FAILURE_STATUS) | true(pc.is_in(level, _BAD_LEVELS))
+    warned = true(pc.equal(level, "warning"))
+    if warned.any():
+        failed |= warned & true(pc.is_in(columns["category"], _ACCESS))
+    failed |= true(pc.equal(columns["action"], "validation_failed"))
+    known = valid(columns["status_code"]) | valid(columns["action"])
+    derived = _OUTCOMES.take(from_numpy(np.where(failed, 0, np.where(known, 1, 2)).astype(np.int64), pa.int64()))
+    return derived if given.null_count == len(given) else pc.coalesce(given, derived)
 
 
 def _scores(score: pa.Array, reported: pa.Array) -> tuple[pa.Array, pa.Array]:
     """The score rounded half up and clipped to 0-100, and the score as given."""
-    given = pc.coalesce(reported, score)
-    numbers = np.asarray(pc.fill_null(score, 0.0), np.float64)
-    clipped = np.floor(np.clip(numbers, 0.0, HIGHEST_SCORE) + 0.5).astype(np.int32)
-    return pa.array(clipped, mask=~_valid(score)), given
+    given = score if reported.null_count == len(reported) else pc.coalesce(reported, score)
+    clipped = np.floor(np.clip(numbers(score, 0.0), 0.0, HIGHEST_SCORE) + 0.5).astype(np.int32)
+    return from_numpy(clipped, pa.int32(), valid(score)), given
 
 
 def _ids(
     given: pa.Array, times: Int64s, chunk: Int64s, offset: Int64s, origins: Sequence[Origin], bits: Bits
 ) -> pa.Array:
-    missing = ~_valid(given)
+    missing = ~valid(given)
     if not missing.any():
         return given
     bits[missing] |= BIT["event_id_missing"]
-    rows = np.flatnonzero(missing)
-    ids = derived_ids([o.source.sid for o in origins], chunk[rows], offset[rows], times[rows])
-    return pc.replace_with_mask(given, pa.array(missing), ids)
+    at = np.flatnonzero(missing)
+    ids = derived_ids([o.source.sid for o in origins], chunk[at], offset[at], times[at])
+    return ids if len(at) == len(given) else pc.replace_with_mask(given, mask(missing), ids)
 
 
 def _addresses(text: pa.Array) -> pa.Array:

@@ -112,11 +112,16 @@ def _keys(block: Bytes) -> tuple[Int64s, Int64s]:
             further = block[np.maximum(odd - 2, 0)]
             odd = odd[(further == _QUOTE) | (further <= _SPACE)]
         colons = colons[before == _QUOTE]
-        value = block[np.minimum(colons + 1, len(block) - 1)]
+        at = np.minimum(colons + 1, len(block) - 1)
+        value = block[at]
         spaced = value == _SPACE
         if spaced.any():
-            value = np.where(spaced, block[np.minimum(colons + 2, len(block) - 1)], value)
+            at = np.minimum(at + spaced, len(block) - 1)
+            value = block[at]
         weight = WEIGHT[value]
+        nulls = np.flatnonzero(value == ord("n"))
+        if len(nulls):  # DuckDB takes "nan" for a number
+            weight[nulls[block[np.minimum(at[nulls] + 1, len(block) - 1)] != ord("u")]] = ODD
         if len(odd):
             colons = np.concatenate([colons, odd])
             weight = np.concatenate([weight, np.full(len(odd), ODD, np.int64)])

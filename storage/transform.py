@@ -18,6 +18,7 @@ import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
+from parsers.arrow import from_numpy, mask, rows
 from parsers.batch import Chunk, Counts, Oversize, Parsed
 from parsers.columns import PARSED_REJECT_SCHEMA, REJECT_RAW_BYTES
 from parsers.draft import DRAFT_SCHEMA
@@ -161,11 +162,11 @@ class Transformer:
         place, chunk, offset = _whereabouts(group)
         if PROFILES[profile].vectorised and len(sure):
             columns, sure = self._fast(reader, group)
-            columns |= {"chunk": pa.array(chunk), "offset": pa.array(offset)}
+            columns |= {"chunk": from_numpy(chunk, pa.int32()), "offset": from_numpy(offset, pa.int64())}
             drafts.append(_draft_table(columns, sure))
             places.append(place[sure])
         blank = np.concatenate([f.lines.blank for f in group]) if group else sure
-        rows: list[dict[str, Any]] = []
+        read: list[dict[str, Any]] = []
         numbers: list[int] = []
         lessons = 0
         for index in np.flatnonzero(~sure & ~blank).tolist():
@@ -178,10 +179,10 @@ class Transformer:
             if value is not None and lessons < LESSONS:
                 lessons += 1
                 reader.shape.learn(value)
-            rows.append({**row, "chunk": int(chunk[index]), "offset": int(offset[index])})
+            read.append({**row, "chunk": int(chunk[index]), "offset": int(offset[index])})
             numbers.append(int(place[index]))
-        if rows:
-            drafts.append(pa.Table.from_pylist(rows, DRAFT_SCHEMA))
+        if read:
+            drafts.append(pa.Table.from_pylist(read, DRAFT_SCHEMA))
             places.append(np.array(numbers, np.int64))
 
     def _fast(self, reader: _Reader, group: list[_Framed]) -> tuple[dict[str, pa.Array], Mask]:
@@ -307,14 +308,13 @@ def _whereabouts(group: list[_Framed]) -> tuple[Int64s, npt.NDArray[np.int32], I
 
 
 def _draft_table(columns: dict[str, pa.Array], sure: Mask) -> pa.Table:
-    rows = len(sure)
-    arrays = [columns.get(f.name, None) for f in DRAFT_SCHEMA]
+    arrays = [columns.get(f.name) for f in DRAFT_SCHEMA]
     filled = [
-        pa.nulls(rows, f.type) if array is None else array.cast(f.type)
+        pa.nulls(len(sure), f.type) if array is None else array if array.type == f.type else array.cast(f.type)
         for f, array in zip(DRAFT_SCHEMA, arrays, strict=True)
     ]
-    table = pa.table(filled, schema=DRAFT_SCHEMA)
-    return table if sure.all() else table.filter(pa.array(sure))
+    table = pa.Table.from_arrays(filled, schema=DRAFT_SCHEMA)
+    return table if sure.all() else table.filter(mask(sure))
 
 
 def _in_order(drafts: list[pa.Table], places: list[Int64s]) -> tuple[pa.Table, Int64s]:
@@ -325,7 +325,7 @@ def _in_order(drafts: list[pa.Table], places: list[Int64s]) -> tuple[pa.Table, I
     if len(drafts) == 1:
         return table, place
     order = np.argsort(place, kind="stable")
-    return table.take(pa.array(order)), place[order]
+    return table.take(rows(order)), place[order]
 
 
 def _counts(framed: list[_Framed], place: Int64s, rejects: list[tuple[int, dict[str, Any]]]) -> tuple[Counts, ...]:
