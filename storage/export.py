@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import duckdb
 import pyarrow as pa
@@ -61,8 +61,7 @@ def pieces(
         yield shape.head
     for part, first, last in _blocks(cursor, seen, query):
         statement = sql.rows_in_order(part, query.filter, query.scope, shape.row, first=first, last=last)
-        reader = cursor.sql(statement.text, params=statement.values).to_arrow_reader(PIECE_ROWS)
-        for batch in reader:
+        for batch in statement.reader(cursor, PIECE_ROWS):
             text = _bytes(batch.column(0))
             yield text[trim:] if trim else text
             trim = 0
@@ -96,7 +95,7 @@ def _key(keys: pa.Table, row: int) -> tuple[int, int]:
     return keys["time_us"][row].as_py(), keys["seq"][row].as_py()
 
 
-def _bytes(texts: pa.Array) -> bytes:
+def _bytes(texts: Any) -> bytes:
     """Return the texts of a string array end to end: a slice of its data buffer."""
     _, offsets, data = texts.buffers()
     assert offsets is not None

@@ -6,42 +6,23 @@ As one statement DuckDB would decompress every column of everything the conditio
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import duckdb
 
 from storage import sql
-from storage.errors import QueryError
-from storage.query import Filter, Scope, fingerprint
-from storage.render import EVENT_JSON
+from storage.query import Filter, Scope
+from storage.render import event_texts
+from storage.rows import RowCache
 from storage.scope import View
 from storage.snapshot import File, Hot
 
-FIRST_SLICE_ROWS = (
-    4_096  # rows the first slice is expected to hold: what one DuckDB scan reads at no extra cost
+FIRST_SLICE_ROWS = 4_096  # rows the first slice is expected to hold; reading fewer costs DuckDB no less
+SLICE_GROWTH = (
+    16  # how much larger the next slice is when nothing was found: a rare value takes few statements
 )
-SLICE_GROWTH = 16  # each further slice is so much larger: a rare value is found in few statements
-_CURSOR = struct.Struct(">BqqQ8s")  # version, time_us, seq, snapshot, check
-_CURSOR_VERSION = 1
-_CHECK_BYTES = 8
-
-
-class CursorError(QueryError):
-    """A cursor is damaged, or belongs to another list."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """Where a page ended: the next one begins behind (time, seq), in the same snapshot."""
-
-    time_us: int
-    seq: int
-    snapshot: int
+SLICE_MARGIN = 1.5  # when some were found, the next slice should hold the missing ones and a half more
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,36 +40,6 @@ class Position:
         return self.seq if self.row is None else self.row
 
 
-def encode(mark: Mark, wanted: Filter, scope: Scope) -> str:
-    """Return an opaque cursor. It works only with the same filter and scope."""
-    check = _check(mark, wanted, scope)
-    packed = _CURSOR.pack(_CURSOR_VERSION, mark.time_us, mark.seq, mark.snapshot, check)
-    return base64.urlsafe_b64encode(packed).decode().rstrip("=")
-
-
-def decode(cursor: str, wanted: Filter, scope: Scope) -> Mark:
-    """Return what `encode` was given. Raises CursorError for anything else."""
-    try:
-        packed = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        version, time_us, seq, snapshot, check = _CURSOR.unpack(packed)
-    except (binascii.Error, ValueError, struct.error):
-        raise CursorError(
-            "the cursor cannot be read", hint="take it from `next` of a page, unchanged"
-        ) from None
-    mark = Mark(time_us, seq, snapshot)
-    if version != _CURSOR_VERSION or check != _check(mark, wanted, scope):
-        raise CursorError(
-            "the cursor belongs to another list",
-            hint="keep the filter while you page, or begin without a cursor",
-        )
-    return mark
-
-
-def _check(mark: Mark, wanted: Filter, scope: Scope) -> bytes:
-    text = fingerprint(mark.time_us, mark.seq, mark.snapshot, wanted, scope.tenant, scope.internal)
-    return hashlib.blake2b(text.encode(), digest_size=_CHECK_BYTES).digest()
-
-
 def find(
     cursor: duckdb.DuckDBPyConnection,
     view: View,
@@ -97,60 +48,67 @@ def find(
     *,
     limit: int,
     skip: int = 0,
-    after: tuple[int, int] | None = None,
+    after: sql.Key | None = None,
 ) -> list[Position]:
     """Return the positions of ``limit`` matching rows, newest first, after skipping ``skip``.
 
-    ``after`` is (time_us, seq) of the last row already seen. The cursor must have the view's hot rows.
+    ``after`` is (time_us, seq) of the last row already seen. The cursor must have the snapshot's hot rows.
     """
     found: list[Position] = []
     if after is not None:
         view = view.between(view.start_us, after[0] if view.end_us is None else min(after[0], view.end_us))
-    for part in _slices(view, wanted, limit + skip):
-        if skip:
-            rows = int(sql.count(part, wanted, scope, after=after).rows(cursor)[0][0])
-            if rows <= skip:
-                skip -= rows
-                continue
-        statement = sql.positions(part, wanted, scope, limit=limit - len(found), offset=skip, after=after)
-        found += [Position(*row) for row in statement.rows(cursor)]
-        skip = 0
-        if len(found) >= limit:
-            break
+    if view.empty:
+        return found
+    low, end = view.span()
+    expected = max(FIRST_SLICE_ROWS, 2 * (limit + skip))
+    while end >= low and len(found) < limit:
+        # Bloom filters and statistics prune a rare id better than slices of time do.
+        start = low if wanted.selective else slice_start(view, end, expected)
+        part = view.between(view.start_us if start <= low else start, end)
+        end = start - 1
+        if part.empty:
+            continue
+        missing = limit - len(found)
+        statement = sql.positions(part, wanted, scope, limit=missing, offset=skip, after=after)
+        rows = statement.rows(cursor)
+        if rows:
+            skip = 0
+        elif skip:
+            skip -= int(sql.count(part, wanted, scope, after=after).rows(cursor)[0][0])
+        found += _positions(part, rows)
+        expected = _next_slice(expected, len(rows), limit - len(found))
     return found
 
 
-def _slices(view: View, wanted: Filter, rows: int) -> Iterator[View]:
-    """Cut a view into slices of time, newest first, for a page of ``rows`` rows: small at first, then ever larger."""
-    if wanted.selective:  # bloom filters and statistics prune better than time does
-        return iter(() if view.empty else (view,))
-    return slices(view, max(FIRST_SLICE_ROWS, 2 * rows), growth=SLICE_GROWTH)
+def _positions(part: View, rows: Sequence[tuple[int, int, int | None, int | None]]) -> Iterator[Position]:
+    paths = part.paths()
+    for time_us, seq, place, row in rows:
+        yield Position(time_us, seq, None if place is None else paths[place], row)
 
 
-def slices(view: View, rows: int, *, growth: int = 1) -> Iterator[View]:
-    """Cut a view into slices of time, newest first, together exactly the view, each expected to hold ``rows`` rows.
+def _next_slice(expected: int, found: int, missing: int) -> int:
+    """Return how many rows the next slice should hold, judging by what the last one gave."""
+    most = expected * SLICE_GROWTH
+    return min(most, max(expected, int(expected / found * missing * SLICE_MARGIN))) if found else most
 
-    Each slice is expected to hold ``growth`` times as many as the one before it.
-    """
+
+def slices(view: View, rows: int) -> Iterator[View]:
+    """Cut a view into slices of time, newest first, together exactly the view, each of about ``rows`` rows."""
     if view.empty:
         return
     low, end = view.span()
     while end >= low:
-        start = _slice_start(view, end, rows)
-        if start <= low:
-            yield view.between(view.start_us, end)
-            return
-        part = view.between(start, end)
+        start = slice_start(view, end, rows)
+        part = view.between(view.start_us if start <= low else start, end)
         if not part.empty:
             yield part
         end = start - 1
-        rows *= growth
 
 
-def _slice_start(view: View, end_us: int, rows: int) -> int:
+def slice_start(view: View, end_us: int, rows: int) -> int:
     """Return a time such that about ``rows`` rows lie between it and ``end_us``, judging by the files' bounds."""
     parts: list[File | Hot] = sorted(
-        (part for part in (*view.files, *view.hot) if part.min_time_us <= end_us),
+        (part for part in view.parts if part.min_time_us <= end_us),
         key=lambda part: part.max_time_us,
         reverse=True,
     )
@@ -158,8 +116,7 @@ def _slice_start(view: View, end_us: int, rows: int) -> int:
     expected = 0.0
     for part in parts:
         top = min(part.max_time_us, end_us)
-        length = part.max_time_us - part.min_time_us + 1
-        density = _rows(part) / length
+        density = _rows(part) / (part.max_time_us - part.min_time_us + 1)
         here = density * (top - part.min_time_us + 1)
         if expected + here >= rows:
             return min(start, top - int((rows - expected) / density))
@@ -173,16 +130,24 @@ def _rows(part: File | Hot) -> int:
 
 
 def fetch(
-    cursor: duckdb.DuckDBPyConnection, positions: Sequence[Position], expression: str = EVENT_JSON
+    cursor: duckdb.DuckDBPyConnection, positions: Sequence[Position], cache: RowCache | None = None
 ) -> list[str]:
-    """Return the expression for each position, in order. The cursor must have the view's hot rows."""
-    by_file: dict[str | None, list[int]] = {}
-    for position in positions:
-        by_file.setdefault(position.file, []).append(position.number)
+    """Return the JSON text of the Event at each position, in order. The cursor must have the hot rows."""
     texts: dict[tuple[str | None, int], str] = {}
-    for path, numbers in by_file.items():
-        statement = (
-            sql.hot_rows(numbers, expression) if path is None else sql.by_position(path, numbers, expression)
-        )
-        texts.update(((path, number), text) for number, text in statement.rows(cursor))
+    missing: dict[str | None, list[int]] = {}
+    for position in positions:
+        place = position.file, position.number
+        text = cache.get(place) if cache else None
+        if text is None:
+            missing.setdefault(position.file, []).append(position.number)
+        else:
+            texts[place] = text
+    for path, numbers in missing.items():
+        statement = sql.hot_by_seq(numbers) if path is None else sql.by_row(path, numbers)
+        table = statement.table(cursor)
+        rows: list[int] = table[sql.ROW].to_numpy().tolist()
+        for number, text in zip(rows, event_texts(table), strict=True):
+            texts[path, number] = text
+            if cache and path is not None:
+                cache.put((path, number), text)
     return [texts[position.file, position.number] for position in positions]

@@ -1,8 +1,12 @@
 """Counts from roll-ups where they can answer, from rows where they cannot; both always give the same numbers.
 
-A family of roll-ups answers a filter that lies inside its dimensions. Then each file is used in one of three ways:
-wholly inside the range, its roll-up counts as it is; across an edge of the range, its whole buckets count and the
-pieces outside them are read from its rows; without a roll-up (hot rows, an older snapshot), its rows are read.
+A family of roll-ups answers a filter that lies inside its dimensions. Each file is then used in one of three ways:
+wholly inside the range, its roll-up counts as it is; across an edge of the range, whole buckets of its roll-up count
+and the pieces outside them are read from its rows; without a roll-up (hot rows, an older snapshot), its rows are read.
+
+Families that keep heavy keys only can still prove a list of the top keys: a key that a file left out occurs there at
+most so often. Where the proof fails for some keys, just the files that hide them are read; where it fails for keys
+that nobody knows, all rows are.
 """
 
 from __future__ import annotations
@@ -12,25 +16,38 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
-from storage import sql
+from storage import rolled, sql
+from storage.filters import Bind
 from storage.query import Filter, Scope
-from storage.rollups import KEYED, QUARTER_US
+from storage.rollups import (
+    ADDRESSES,
+    COUNTRIES,
+    COUNTS,
+    ENTITIES,
+    LEVELS,
+    TOTALS,
+    USAGE,
+    USERS,
+    Family,
+)
 from storage.scope import View, inside, path_of, view
 from storage.snapshot import File, Snapshot
 
 ROLL_UP = "roll-up"
 SCAN = "scan"
 MIXED = "roll-up and scan"
-MAX_CANDIDATES = 256  # keys whose place among the top is in doubt; more of them are counted from the rows
+MAX_CANDIDATES = 256  # keys whose place among the top is in doubt; when more are, all rows are read
 
-# Filters that each family's dimensions can answer.
-DIMENSIONS = {
-    "counts": frozenset({"level", "category", "action", "outcome", "risk"}),
-    **{family.name: frozenset({"level", "category", "outcome"}) for family in KEYED},
+# Families for counts by words, and for lists of keys: the first whose dimensions hold the filter answers.
+WORDS = (LEVELS, COUNTS)
+RANKINGS: dict[str, tuple[Family, ...]] = {
+    "users": (USERS, USAGE),
+    "countries": (COUNTRIES,),
+    "addresses": (ADDRESSES,),
+    "entities": (ENTITIES,),
 }
-WIDTH_US = {"counts": QUARTER_US, **{family.name: family.quarters * QUARTER_US for family in KEYED}}
-COMPLETE = frozenset(family.name for family in KEYED if not family.heavy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,99 +61,94 @@ class Ranked:
 
 @dataclass(slots=True)
 class Used:
-    """What answering took: how many files by roll-up, and how many files and rows had to be read."""
+    """What an answer took: by which means each part, and the files that counted by roll-up or had to be read."""
 
     parts: dict[str, str] = field(default_factory=dict)
-    rolled: set[str] = field(default_factory=set)
-    scanned: set[str] = field(default_factory=set)
+    summed: set[str] = field(default_factory=set)
+    read: set[str] = field(default_factory=set)
 
-    def note(self, part: str, plan: Plan) -> None:
+    def note(self, part: str, parts: rolled.Parts) -> None:
         """Remember how a part was answered."""
-        self.rolled.update(file.path for file in (*plan.whole, *plan.across))
-        self.scanned.update(file.path for file in plan.rows.files)
-        name = SCAN if not plan.rolls else ROLL_UP
-        known = self.parts.get(part)
-        self.parts[part] = name if known in {None, name} else MIXED
+        self.summed.update(path for sums in parts.sums for path in sums.paths)
+        self.read.update(path for rows in parts.rows for path in rows.paths())
+        self.parts[part] = ROLL_UP if parts.sums else SCAN
 
-    def summary(self) -> dict[str, object]:
-        """Return the answer's ``plan``: what answered, by part, and how many files each way."""
+    def summary(self) -> dict[str, Any]:
+        """Return the answer's ``plan``: what answered in all and by part, and how many files each way."""
         answers = set(self.parts.values())
         return {
             "answeredBy": answers.pop() if len(answers) == 1 else MIXED if answers else SCAN,
             "parts": dict(self.parts),
-            "filesByRollUp": len(self.rolled),
-            "filesScanned": len(self.scanned),
+            "filesByRollUp": len(self.summed),
+            "filesScanned": len(self.read),
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How one family counts one range: files by whole roll-up, by whole buckets ``[low, high)`` of it, and by rows."""
-
-    whole: tuple[File, ...]  # roll-up files
-    across: tuple[File, ...]  # roll-up files
-    low_us: int | None
-    high_us: int | None
-    rows: View  # files whose rows are read from end to end of the range, and the hot rows
-    edges: tuple[View, ...]  # pieces of the ``across`` files outside their whole buckets
-
-    @property
-    def rolls(self) -> bool:
-        """True when any roll-up is used."""
-        return bool(self.whole or self.across)
 
 
 def plan(
     snapshot: Snapshot,
-    family: str,
     wanted: Filter,
     scope: Scope,
     *,
+    whole: Family | None,
+    across: Family | None,
     seq: int | None = None,
-    roll: bool = True,
-) -> Plan:
-    """Decide how to count; with ``roll`` False everything is read from rows."""
+) -> rolled.Parts:
+    """Decide how to count: by which family for files inside the range and for files across its edges.
+
+    Without a family everything is read from rows. ``seq`` limits what is seen to an earlier snapshot.
+    """
     seen = view(snapshot, wanted, scope, seq)
-    width = WIDTH_US[family]
-    low = None if seen.start_us is None else -(-seen.start_us // width) * width
-    high = None if seen.end_us is None else (seen.end_us + 1) // width * width
-    if not roll or not wanted.names <= DIMENSIONS[family]:
-        return Plan((), (), None, None, seen, ())
-    sums = {file.covers: file for file in snapshot.rollups}
-    whole: list[File] = []
-    across: list[File] = []
+    if whole is None or across is None:
+        return rolled.Parts((), () if seen.empty else (seen,))
+    start, end, width = seen.start_us, seen.end_us, across.width_us
+    low = None if start is None else -(-start // width) * width
+    high = None if end is None else (end + 1) // width * width
+    sums = {file.covers: path_of(snapshot.root, file) for file in snapshot.rollups}
+    by_whole: list[str] = []
+    by_bucket: list[str] = []
     cut: list[File] = []
-    rows: list[File] = []
+    read: list[File] = []
     for file in seen.files:
-        rollup = sums.get(file.path)
-        if rollup is None or file.max_seq > seen.seq:
-            rows.append(file)
-        elif inside(file, seen.start_us, seen.end_us):
-            whole.append(rollup)
-        elif low is None or high is None or low < high:
-            across.append(rollup)
+        path = sums.get(file.path)
+        if path is None or file.max_seq > seen.seq:
+            read.append(file)
+        elif inside(file, start, end):
+            by_whole.append(path)
+        elif _has_whole_bucket(file, low, high, width):
+            by_bucket.append(path)
             cut.append(file)
         else:
-            rows.append(file)
-    edges: list[View] = []
-    if cut:
-        straddling = seen.only(cut, hot=False)
-        if low is not None and seen.start_us is not None and seen.start_us < low:
-            edges.append(straddling.between(seen.start_us, low - 1))
-        if high is not None and seen.end_us is not None and high <= seen.end_us:
-            edges.append(straddling.between(high, seen.end_us))
-    return Plan(
-        tuple(whole),
-        tuple(across),
-        low,
-        high,
-        seen.only(rows, hot=True),
-        tuple(edge for edge in edges if edge.files),
-    )
+            read.append(file)
+    rows = [seen.only(read, hot=True)]
+    straddling = seen.only(cut, hot=False)
+    if start is not None and low is not None and start < low:
+        rows.append(straddling.between(start, low - 1))
+    if end is not None and high is not None and high <= end:
+        rows.append(straddling.between(high, end))
+    parts: list[rolled.Sums] = []
+    if by_whole:
+        parts.append(rolled.Sums(whole, tuple(by_whole)))
+    if by_bucket:
+        parts.append(rolled.Sums(across, tuple(by_bucket), low, high))
+    return rolled.Parts(tuple(parts), tuple(part for part in rows if not part.empty))
+
+
+def _has_whole_bucket(file: File, low: int | None, high: int | None, width: int) -> bool:
+    """Say whether any bucket with rows of a file lies in ``[low, high)``; otherwise its roll-up is of no use."""
+    first = file.min_time_us // width * width
+    last = file.max_time_us // width * width
+    if low is not None:
+        first = max(first, low)
+    if high is not None:
+        last = min(last, high - width)
+    return first <= last
 
 
 class Planner:
-    """Counts for one answer, on one cursor, over one snapshot. ``used`` says afterwards what it took."""
+    """Counts for one answer, on one cursor, over one snapshot. ``used`` says afterwards what it took.
+
+    ``seq`` limits what is seen to an earlier snapshot; with ``roll`` False everything is read from rows.
+    """
 
     def __init__(
         self,
@@ -157,64 +169,165 @@ class Planner:
         self,
         wanted: Filter,
         scope: Scope,
-        keys: Sequence[sql.Key],
+        words: Sequence[str] = (),
         *,
+        step_us: int | None = None,
         part: str = "counts",
-        roll: bool = True,
     ) -> list[tuple[Any, ...]]:
-        """Return (key values…, events) for each combination of ``keys`` that occurs."""
-        relation, bind = self._cells("counts", wanted, scope, keys, part, roll=roll)
+        """Return (bucket if ``step_us`` is given, words…, events) for each combination that occurs.
+
+        ``words`` are names of `rolled.DIMENSIONS`. Steps that are no multiple of the roll-ups' are read from rows.
+        Without words and step, one row holds the total.
+        """
+        family = _first(WORDS, wanted.names | set(words))
+        whole = family
+        by = [rolled.DIMENSIONS[word] for word in words]
+        if step_us is not None:
+            by.insert(0, rolled.bucket(step_us))
+            if family is not None and step_us % family.width_us:
+                family = whole = None
+        elif family is not None:
+            whole = TOTALS  # fewer rows, and a file inside the range needs no buckets
+        bind = Bind()
+        relation = rolled.cells(self._plan(wanted, scope, whole, family, part), wanted, scope, by, bind)
         return sql.Statement(f"SELECT * FROM {relation}", bind.values).rows(self._cursor)
 
-    def ranked(self, family: str, wanted: Filter, scope: Scope, top: int) -> tuple[list[Ranked], int]:
+    def total(self, wanted: Filter, scope: Scope, *, part: str = "total") -> int:
+        """Return how many events match."""
+        return int(self.counts(wanted, scope, part=part)[0][0])
+
+    def answers(self, wanted: Filter) -> bool:
+        """Say whether roll-ups can count this filter."""
+        return _first(WORDS, wanted.names) is not None
+
+    def distinct(self, ranking: str, wanted: Filter, scope: Scope, *, part: str) -> int:
+        """Return how many keys of a complete ranking (users, countries) occur."""
+        family = _first(RANKINGS[ranking], wanted.names)
+        keyed = RANKINGS[ranking][0]
+        bind = Bind()
+        parts = self._plan(wanted, scope, family, family, part)
+        relation = rolled.cells(parts, wanted, scope, rolled.key_and_name(keyed)[:1], bind, keyed=keyed)
+        text = f"SELECT count(*) FROM {relation} WHERE events > 0"
+        return int(sql.Statement(text, bind.values).rows(self._cursor)[0][0])
+
+    def ranked(self, ranking: str, wanted: Filter, scope: Scope, top: int) -> tuple[list[Ranked], int | None]:
         """Return the ``top`` keys with most events (ties by key), and how many keys there are.
 
-        The number of keys is exact for complete families (users, countries) and otherwise of no meaning.
+        The number of keys is None for rankings whose roll-ups keep heavy keys only.
         """
-        complete = family in COMPLETE
-        relation, bind = self._cells(family, wanted, scope, sql.KEYED_BY[family].keys, family, roll=complete)
-        return self._top(family, relation, bind, top)
+        family = _first(RANKINGS[ranking], wanted.names)
+        keyed = RANKINGS[ranking][0]
+        parts = self._plan(wanted, scope, family, family, ranking)
+        if keyed.heavy:
+            return self._heavy(ranking, keyed, parts, wanted, scope, top), None
+        return self._top(keyed, parts, wanted, scope, top)
 
-    def distinct(self, family: str, wanted: Filter, scope: Scope, *, part: str) -> int:
-        """Return how many keys of a complete family occur."""
-        relation, bind = self._cells(family, wanted, scope, sql.KEYED_BY[family].keys[:1], part)
-        return int(sql.Statement(f"SELECT count(*) FROM {relation}", bind.values).rows(self._cursor)[0][0])
-
-    def _cells(
-        self,
-        family: str,
-        wanted: Filter,
-        scope: Scope,
-        keys: Sequence[sql.Key],
-        part: str,
-        *,
-        roll: bool = True,
-    ) -> tuple[str, sql.Bind]:
-        chosen = plan(self._snapshot, family, wanted, scope, seq=self._seq, roll=roll and self._roll)
-        self.used.note(part, chosen)
-        return sql.cells(family, wanted, scope, keys, self._rolled(chosen), _rows(chosen))
-
-    def _rolled(self, chosen: Plan) -> list[sql.Rolled]:
-        root = self._snapshot.root
-        parts: list[sql.Rolled] = []
-        if chosen.whole:
-            parts.append(sql.Rolled([path_of(root, file) for file in chosen.whole]))
-        if chosen.across:
-            paths = [path_of(root, file) for file in chosen.across]
-            parts.append(sql.Rolled(paths, chosen.low_us, chosen.high_us))
+    def _plan(
+        self, wanted: Filter, scope: Scope, whole: Family | None, across: Family | None, part: str
+    ) -> rolled.Parts:
+        if not self._roll:
+            whole = across = None
+        parts = plan(self._snapshot, wanted, scope, whole=whole, across=across, seq=self._seq)
+        self.used.note(part, parts)
         return parts
 
-    def _top(self, family: str, relation: str, bind: sql.Bind, top: int) -> tuple[list[Ranked], int]:
-        # A user may have had several names: the greatest stands for all, as in any order of reading.
-        group = "key, name" if family == "entities" else "key"
-        name = "name" if family == "entities" else "max(name)"
+    def _top(
+        self, keyed: Family, parts: rolled.Parts, wanted: Filter, scope: Scope, top: int
+    ) -> tuple[list[Ranked], int]:
+        bind = Bind()
+        relation = rolled.cells(parts, wanted, scope, rolled.key_and_name(keyed), bind, keyed=keyed)
+        # A user may have had several names: the greatest stands for all of them. An entity is its id and type.
+        group, name = ("key, name", "name") if keyed.heavy else ("key", "max(name)")
         text = (
             f"SELECT key, {name}, CAST(sum(events) AS BIGINT) AS n, count(*) OVER () FROM {relation} "
-            f"GROUP BY {group} ORDER BY n DESC, key, 2 LIMIT {bind(top)}"
+            f"GROUP BY {group} ORDER BY n DESC, key, 2 NULLS FIRST LIMIT {bind(top)}"
         )
         rows = sql.Statement(text, bind.values).rows(self._cursor)
         return [Ranked(*row[:3]) for row in rows], int(rows[0][3]) if rows else 0
 
+    def _heavy(
+        self, ranking: str, keyed: Family, parts: rolled.Parts, wanted: Filter, scope: Scope, top: int
+    ) -> list[Ranked]:
+        at_most = [self._bounds(sums) for sums in parts.sums]
+        hidden = sum(sum(limits) for limits in at_most)
+        if not hidden:
+            return self._top(keyed, parts, wanted, scope, top)[0]
+        known = rolled.heavy(parts, at_most, keyed, wanted, scope).table(self._cursor)
+        doubtful = _doubtful(known, hidden, top)
+        if doubtful is None:  # a key that no roll-up names might be among the top
+            parts = self._plan(wanted, scope, None, None, ranking)
+        elif doubtful:
+            seen = view(self._snapshot, wanted, scope, self._seq)
+            parts = self._reveal(parts, at_most, doubtful, seen)
+            self.used.note(ranking, parts)
+        else:
+            return _best(known, top)
+        return self._top(keyed, parts, wanted, scope, top)[0]
 
-def _rows(chosen: Plan) -> list[View]:
-    return [view for view in (chosen.rows, *chosen.edges) if not view.empty]
+    def _bounds(self, sums: rolled.Sums) -> list[int]:
+        limits = [0] * len(sums.paths)
+        for place, at_most in rolled.bounds(sums).rows(self._cursor):
+            limits[place] = at_most
+        return limits
+
+    def _reveal(
+        self,
+        parts: rolled.Parts,
+        at_most: Sequence[Sequence[int]],
+        keys: set[tuple[str, str | None]],
+        seen: View,
+    ) -> rolled.Parts:
+        """Return parts that read the rows of every file which hides one of the keys, and sum the rest as before."""
+        covers = {path_of(self._snapshot.root, file): file.covers for file in self._snapshot.rollups}
+        texts = sorted({key for key, _ in keys})
+        sums: list[rolled.Sums] = []
+        hiding: set[str | None] = set()
+        for part, limits in zip(parts.sums, at_most, strict=True):
+            has: dict[int, set[tuple[str, str | None]]] = {}
+            for place, key, name in rolled.having(part, texts).rows(self._cursor):
+                has.setdefault(place, set()).add((key, name))
+            hides = [bool(limit) and not keys <= has.get(place, set()) for place, limit in enumerate(limits)]
+            hiding.update(covers[path] for path, hid in zip(part.paths, hides, strict=True) if hid)
+            paths = tuple(path for path, hid in zip(part.paths, hides, strict=True) if not hid)
+            if paths:
+                sums.append(rolled.Sums(part.family, paths, part.low_us, part.high_us))
+        # What is read whole is no longer read at the edges of the range as well.
+        rows = [
+            part.only([file for file in part.files if file.path not in hiding], hot=bool(part.hot))
+            for part in parts.rows
+        ]
+        rows.append(seen.only([file for file in seen.files if file.path in hiding], hot=False))
+        return rolled.Parts(tuple(sums), tuple(part for part in rows if not part.empty))
+
+
+def _first(families: Sequence[Family], names: frozenset[str] | set[str]) -> Family | None:
+    """Return the first family whose dimensions hold all of the names."""
+    return next((family for family in families if names <= set(family.dimensions)), None)
+
+
+def _best(known: pa.Table, top: int) -> list[Ranked]:
+    rows = zip(*(known[name].to_pylist() for name in ("key", "name", "events")), strict=True)
+    ordered = sorted((row for row in rows if row[2]), key=lambda row: (-row[2], row[0], row[1] or ""))
+    return [Ranked(*row) for row in ordered[:top]]
+
+
+def _doubtful(known: pa.Table, hidden: int, top: int) -> set[tuple[str, str | None]] | None:
+    """Return the keys that may belong to the top but are not fully known; None when nobody can tell.
+
+    ``hidden`` bounds the events of a key that no roll-up has.
+    """
+    events = known["events"].to_numpy()
+    most = events + hidden - known["known"].to_numpy()
+    if len(events) < top:
+        return None
+    least = int(sorted(events)[-top])
+    if hidden >= least:
+        return None
+    chosen = (most >= least).nonzero()[0]
+    doubtful = [int(row) for row in chosen if most[row] != events[row]]
+    if not doubtful:
+        return set()
+    if len(chosen) > MAX_CANDIDATES:
+        return None
+    keys, names = known["key"], known["name"]
+    return {(keys[row].as_py(), names[row].as_py()) for row in chosen.tolist()}

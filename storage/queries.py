@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 
-from storage import pages, sql
+from storage import counting, cursors, pages, sql
 from storage.engine import Engine
 from storage.errors import DeadlineError, QueryError
 from storage.export import Format, pieces
@@ -16,19 +16,22 @@ from storage.filters import Term
 from storage.planner import Planner
 from storage.query import ExportQuery, Filter, ListQuery, RejectQuery, Scope, StatisticsQuery, fingerprint
 from storage.rejects import RejectPage, reject_page
+from storage.render import rfc3339
+from storage.rows import RowCache
 from storage.scope import view
 from storage.snapshot import Snapshot
-from storage.statistics import rfc3339, statistics
+from storage.statistics import statistics
 from storage.usage import user_stats
 
 OBSERVED_FIELDS = ("level", "category", "action", "outcome")
+MAX_DUPLICATES = 10_000  # more lines with one id than that are counted as so many
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     """Rows (each the JSON text of one Event), how many match in all, and where the next page begins.
 
-    ``total`` is a lower bound when ``total_is_estimate``; ``snapshot`` is the seq up to which was looked.
+    ``total`` is exact unless ``total_is_estimate``; ``snapshot`` is the seq up to which was looked.
     """
 
     rows: list[str]
@@ -53,6 +56,8 @@ class Queries:
     def __init__(self, engine: Engine, snapshots: Callable[[], Snapshot]) -> None:
         self._engine = engine
         self._snapshots = snapshots
+        self._rows = RowCache()
+        self._counts = counting.FileCounts()
 
     def snapshot(self) -> Snapshot:
         """Return the newest snapshot."""
@@ -76,51 +81,54 @@ class Queries:
     async def page(self, query: ListQuery) -> Page:
         """Return one page of events, newest first, and the total.
 
-        Raises `pages.CursorError` for a cursor of another list, DeadlineError when the rows themselves take too long;
-        a total that takes too long is estimated instead.
+        Raises `cursors.CursorError` for a cursor of another list and DeadlineError when finding the rows takes too
+        long; a total that takes too long is estimated instead.
         """
         snapshot = self.snapshot()
-        mark = pages.decode(query.cursor, query.filter, query.scope) if query.cursor else None
-        wanted_seq = mark.snapshot if mark else query.snapshot
-        seq = snapshot.seq if wanted_seq is None else min(wanted_seq, snapshot.seq)
+        mark = cursors.decode(query.cursor, query.filter, query.scope) if query.cursor else None
+        limit_seq = mark.snapshot if mark else query.snapshot
+        seq = snapshot.seq if limit_seq is None else min(limit_seq, snapshot.seq)
         seen = view(snapshot, query.filter, query.scope, seq)
         skip = 0 if mark else ((query.page or 1) - 1) * query.limit
+        after = (mark.time_us, mark.seq) if mark else None
 
         def find(cursor: duckdb.DuckDBPyConnection) -> tuple[list[pages.Position], list[str]]:
             sql.register(cursor, snapshot.hot)
-            after = (mark.time_us, mark.seq) if mark else None
             found = pages.find(
                 cursor, seen, query.filter, query.scope, limit=query.limit + 1, skip=skip, after=after
             )
-            return found, pages.fetch(cursor, found[: query.limit])
+            return found, pages.fetch(cursor, found[: query.limit], self._rows)
 
         found, rows = await self._engine.run(find)
         following = None
         if len(found) > query.limit:
             last = found[query.limit - 1]
-            mark = pages.Mark(last.time_us, last.seq, seq)
-            following = pages.encode(mark, query.filter, query.scope)
-        total, estimate, plan = len(rows), True, {}
-        if query.count:
-            total, estimate, plan = await self._total(query, snapshot, seq, at_least=skip + len(rows))
-        return Page(rows, total, estimate, following, seq, plan)
+            end = cursors.Mark(last.time_us, last.seq, seq)
+            following = cursors.encode(end, query.filter, query.scope)
+        if following is None and mark is None and (rows or not skip):  # the last page says how many there are
+            return Page(rows, skip + len(rows), False, None, seq, {})
+        if not query.count:
+            return Page(rows, skip + len(rows), True, following, seq, {})
+        total, estimate, plan = await self._total(query, snapshot, seq)
+        return Page(rows, max(total, skip + len(rows)), estimate, following, seq, plan)
 
     async def _total(
-        self, query: ListQuery, snapshot: Snapshot, seq: int, *, at_least: int
+        self, query: ListQuery, snapshot: Snapshot, seq: int
     ) -> tuple[int, bool, dict[str, Any]]:
-        def total(cursor: duckdb.DuckDBPyConnection) -> tuple[int, dict[str, Any]]:
-            planner = Planner(cursor, snapshot, seq=seq)
-            rows = planner.counts(query.filter, query.scope, (sql.DIMENSIONS["level"],), part="total")
-            return sum(row[-1] for row in rows), planner.used.summary()
+        """Return a list's total, whether it is an estimate, and the plan."""
+        tally = counting.Tally()
+
+        def count(cursor: duckdb.DuckDBPyConnection) -> tuple[int, dict[str, Any]]:
+            return counting.total(cursor, snapshot, query.filter, query.scope, self._counts, tally, seq=seq)
 
         try:
-            count, plan = await self._engine.run(total, deadline=self._engine.options.count_seconds)
+            total, plan = await self._engine.run(count, deadline=self._engine.options.count_seconds)
         except DeadlineError:
-            return at_least, True, {}
-        return count, False, plan
+            return tally.estimate, True, {}
+        return total, False, plan
 
     async def event(self, event_id: str, scope: Scope | None = None) -> EventAnswer | None:
-        """Return the first event with this id, or None."""
+        """Return the first event with this id (the one with the lowest seq), or None."""
         snapshot = self.snapshot()
         asked = scope or Scope(internal="include")
         wanted = Filter(terms=(Term("event_id", event_id),))
@@ -132,7 +140,7 @@ class Queries:
             if not found:
                 return None
             first = min(found, key=lambda position: position.seq)
-            return EventAnswer(pages.fetch(cursor, [first])[0], len(found) - 1)
+            return EventAnswer(pages.fetch(cursor, [first], self._rows)[0], len(found) - 1)
 
         return await self._engine.run(find)
 
@@ -140,18 +148,23 @@ class Queries:
         """Return how many events an export will hold."""
         snapshot = self.snapshot()
 
-        def total(cursor: duckdb.DuckDBPyConnection) -> int:
-            planner = Planner(cursor, snapshot, seq=query.snapshot)
-            rows = planner.counts(query.filter, query.scope, (sql.DIMENSIONS["level"],))
-            return sum(row[-1] for row in rows)
+        def count(cursor: duckdb.DuckDBPyConnection) -> int:
+            tally = counting.Tally()
+            return counting.total(
+                cursor, snapshot, query.filter, query.scope, self._counts, tally, seq=query.snapshot
+            )[0]
 
-        count = await self._engine.run(total, place="statistics")
-        return count if query.limit is None else min(count, query.limit)
+        total = await self._engine.run(count, place="statistics")
+        return total if query.limit is None else min(total, query.limit)
 
     async def statistics(self, query: StatisticsQuery) -> dict[str, Any]:
         """Return the figures of `/events/statistics`. The filter's range must have both ends."""
+        if query.filter.start_us is None or query.filter.end_us is None:
+            raise QueryError("statistics need a range", hint="give both its start and its end")
         snapshot = self.snapshot()
-        return await self._engine.run(lambda cursor: statistics(cursor, snapshot, query), place="statistics")
+        return await self._engine.run(
+            lambda cursor: statistics(cursor, snapshot, query, self._rows), place="statistics"
+        )
 
     async def user_stats(self, wanted: Filter, scope: Scope | None = None) -> dict[str, Any]:
         """Return the figures of `/events/stats` for the events of a filter (a user and a range of days)."""
@@ -168,8 +181,7 @@ class Queries:
         snapshot = self.snapshot()
 
         def words(cursor: duckdb.DuckDBPyConnection) -> list[str]:
-            planner = Planner(cursor, snapshot)
-            rows = planner.counts(Filter(), scope or Scope(), (sql.DIMENSIONS[field],))
+            rows = Planner(cursor, snapshot).counts(Filter(), scope or Scope(), (field,))
             return sorted(word for word, _ in rows if word is not None)
 
         return await self._engine.run(words, place="statistics")
@@ -182,16 +194,14 @@ class Queries:
     async def totals(self) -> dict[str, Any]:
         """Return events (without the daemon's own), rows (with them), bytes of committed files, oldest and newest."""
         snapshot = self.snapshot()
-
-        def total(cursor: duckdb.DuckDBPyConnection) -> int:
-            rows = Planner(cursor, snapshot).counts(Filter(), Scope(), (sql.DIMENSIONS["level"],))
-            return sum(row[-1] for row in rows)
-
-        parts = (*snapshot.events, *snapshot.hot)
+        events = await self._engine.run(
+            lambda cursor: Planner(cursor, snapshot).total(Filter(), Scope()), place="statistics"
+        )
+        parts = view(snapshot, Filter(), Scope(internal="include")).parts
         return {
-            "events": await self._engine.run(total, place="statistics"),
+            "events": events,
             "rows": sum(file.rows for file in snapshot.events)
-            + sum(hot.table.num_rows for hot in snapshot.hot),
+            + sum(batch.table.num_rows for batch in snapshot.hot),
             "bytes": sum(file.bytes for file in (*snapshot.events, *snapshot.rollups, *snapshot.rejects)),
             "oldest": rfc3339(min(part.min_time_us for part in parts)) if parts else None,
             "newest": rfc3339(max(part.max_time_us for part in parts)) if parts else None,
@@ -201,6 +211,3 @@ class Queries:
         """Yield the body of an export piece by piece, at flat memory; an error rises in the middle of it."""
         snapshot = self.snapshot()
         return self._engine.stream(lambda cursor: pieces(cursor, snapshot, query, form))
-
-
-MAX_DUPLICATES = 10_000  # more lines with one id than that are counted as so many

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +9,12 @@ import duckdb
 
 from parsers.columns import REJECT_SCHEMA
 from storage import sql
+from storage.cursors import Mark, decode, encode
 from storage.filters import Bind, quote
-from storage.pages import CursorError
-from storage.query import RejectQuery, fingerprint
+from storage.query import RejectQuery
+from storage.render import rfc3339
 from storage.scope import path_of
 from storage.snapshot import File, Snapshot
-from storage.statistics import rfc3339
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,10 @@ class RejectPage:
 def reject_page(cursor: duckdb.DuckDBPyConnection, snapshot: Snapshot, query: RejectQuery) -> RejectPage:
     """Return one page of rejects."""
     sql.register(cursor, snapshot.hot_rejects, REJECT_SCHEMA)
-    below, seq = _decode(query, snapshot)
+    mark = decode(query.cursor, query.source, query.scope) if query.cursor else None
+    limit_seq = mark.snapshot if mark else query.snapshot
+    seq = snapshot.seq if limit_seq is None else min(limit_seq, snapshot.seq)
+    below = mark.seq if mark else None
     files = [file for file in snapshot.rejects if file.min_seq <= seq]
     total = int(_statement(snapshot, files, query, seq, None, "count(*)").rows(cursor)[0][0])
     found: list[tuple[Any, ...]] = []
@@ -42,7 +44,7 @@ def reject_page(cursor: duckdb.DuckDBPyConnection, snapshot: Snapshot, query: Re
     rows = [_row(row) for row in found[: query.limit]]
     following = None
     if len(found) > query.limit:
-        following = _encode(query, rows[-1]["seq"], seq)
+        following = encode(Mark(0, rows[-1]["seq"], seq), query.source, query.scope)
     return RejectPage(rows, total, following, seq)
 
 
@@ -86,27 +88,3 @@ def _statement(
         parts.append(f"({quote('source')} = {place} OR {quote('source_file')} = {place})")
     order = "" if limit is None else f" ORDER BY {quote('seq')} DESC LIMIT {bind(limit)}"
     return sql.Statement(f"SELECT {columns} FROM {item} WHERE {' AND '.join(parts)}{order}", bind.values)
-
-
-def _encode(query: RejectQuery, below: int, seq: int) -> str:
-    text = f"{below}.{seq}.{fingerprint(query.source, query.scope)}"
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def _decode(query: RejectQuery, snapshot: Snapshot) -> tuple[int | None, int]:
-    """Return below which seq the page begins (None: at the newest), and the snapshot's seq."""
-    if query.cursor is None:
-        return None, snapshot.seq if query.snapshot is None else min(query.snapshot, snapshot.seq)
-    try:
-        text = base64.b64decode(
-            query.cursor + "=" * (-len(query.cursor) % 4), altchars=b"-_", validate=True
-        ).decode()
-        below, seq, check = text.split(".")
-        position = int(below), min(int(seq), snapshot.seq)
-    except (ValueError, UnicodeDecodeError):
-        raise CursorError(
-            "the cursor cannot be read", hint="take it from `next` of a page, unchanged"
-        ) from None
-    if check != fingerprint(query.source, query.scope):
-        raise CursorError("the cursor belongs to another list", hint="begin again without a cursor")
-    return position

@@ -1,10 +1,18 @@
-"""A row becomes the API's Event: one SQL expression, made from the column table, used by every answer.
+"""A row becomes the API's Event. One tree, made from the column table, says how its columns nest.
 
-The expression joins text instead of building JSON values: three times faster than ``json_object``, and JSON that a
-line carried (metadata, changes, extra …) stays exactly as it was written, large numbers included.
+Two renderers follow the tree and a test holds them equal. Exports use an SQL expression that joins text: three times
+faster than ``json_object``. Pages render Arrow rows here: DuckDB needs 10 ms to plan that expression, whatever the
+number of rows. In both, JSON that a line carried (metadata, changes, extra …) stays exactly as it was written.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+import pyarrow as pa
 
 from parsers.columns import COLUMNS, Column
 from storage.filters import quote
@@ -86,6 +94,80 @@ EVENT_JSON = f"concat({', '.join(_object(_tree()))})"
 API_NAMES: tuple[str, ...] = tuple(_tree())
 """The Event's keys at the top level, in order: the columns of a CSV export."""
 
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SECOND_US = 1_000_000
+_GREATEST_NUMBER = 2**127 - 1  # DuckDB's HUGEINT: larger ids stay text in both renderers
+_GREATEST_DIGITS = 39
+
+_Values = dict[str, list[Any]]
+
+
+def event_texts(table: pa.Table) -> list[str]:
+    """Return the rows of a table of EVENT_SCHEMA as JSON texts of Events."""
+    values: _Values = {}
+    for column in COLUMNS:
+        if column.api:
+            cells = table[column.name]
+            is_time = column.sql == "TIMESTAMPTZ"
+            values[column.name] = (cells.cast(pa.int64()) if is_time else cells).to_pylist()
+    return [orjson.dumps(_READ(values, row)).decode() for row in range(table.num_rows)]
+
+
+def rfc3339(time_us: int) -> str:
+    """Return a time in UTC, with as many digits of the second as it needs."""
+    second, rest = divmod(time_us, SECOND_US)
+    text = (EPOCH + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{text}.{rest:06d}".rstrip("0") + "Z" if rest else f"{text}Z"
+
+
+def _reader(tree: _Tree, *, name: str = "") -> Callable[[_Values, int], Any]:
+    """Return a function that builds the object of a row, as `_object` does in SQL."""
+    readers = [
+        (key, _leaf(key, c) if isinstance(c, Column) else _reader(c, name=key)) for key, c in tree.items()
+    ]
+    present = [column.name for column in _columns(tree)]
+
+    def read(values: _Values, row: int) -> Any:
+        if name in NULL_WHEN_EMPTY and all(values[column][row] is None for column in present):
+            return None
+        return {key: reader(values, row) for key, reader in readers}
+
+    return read
+
+
+def _leaf(key: str, column: Column) -> Callable[[_Values, int], Any]:
+    name = column.name
+    default = orjson.Fragment(_DEFAULTS.get(key, "null"))
+
+    def read(values: _Values, row: int) -> Any:
+        value = values[name][row]
+        if value is None:
+            return default
+        if column.json:
+            return orjson.Fragment(value)
+        if column.sql == "TIMESTAMPTZ":
+            return rfc3339(value)
+        if name == "user_id":
+            as_number = _is_number(value) and _ID_AS_TEXT not in (values["flags"][row] or ())
+            return orjson.Fragment(value) if as_number else value
+        return value
+
+    return read
+
+
+def _is_number(text: str) -> bool:
+    """Say whether an id is written as a whole number in its one canonical way."""
+    if len(text) > _GREATEST_DIGITS + 1 or not text.lstrip("-").isascii() or not text.lstrip("-").isdigit():
+        return False
+    try:
+        number = int(text)
+    except ValueError:
+        return False
+    return str(number) == text and -_GREATEST_NUMBER - 1 <= number <= _GREATEST_NUMBER
+
+
+_READ = _reader(_tree())
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would run a cell that begins so
 

@@ -1,19 +1,23 @@
 """Roll-ups: what dashboards ask of one events file, counted once when the file is written.
 
-A roll-up is one small table per events file. Its rows belong to five families:
+A roll-up is one small table per events file. Its rows belong to families, each a count of events by some columns
+(all of them also by ``internal`` and ``tenant``), in buckets of time:
 
-========== ======================================================== ======================= =====================
-family     grouped by (beside internal and tenant)                  bucket                  key, name
-========== ======================================================== ======================= =====================
-counts     level, category, action, outcome, risk band              15 minutes              none
-users      level, category, outcome                                 1 day                   user, username
-countries  level, category, outcome                                 1 day                   country code
-addresses  level, category, outcome; heavy keys only                1 day                   address
-entities   level, category, outcome; heavy keys only                1 day                   entity id, entity type
-========== ======================================================== ======================= =====================
+========= =============================================== ========== ===================================
+family    counted by                                      bucket     ``key``, ``name``
+========= =============================================== ========== ===================================
+totals    level, category, action, outcome, risk band     1 day      none
+counts    level, category, action, outcome, risk band     15 minutes none
+levels    level                                           15 minutes none
+users     user                                            1 day      id (or ``name:`` and name), username
+usage     user, level, category, outcome                  1 day      the same
+countries country, level, category, outcome               1 day      country code
+addresses address, heavy ones only                        1 day      address
+entities  entity, heavy ones only                         1 day      entity id, entity type
+========= =============================================== ========== ===================================
 
 A roll-up covers exactly the rows of its events file: a file that is dropped takes its sums with it, and late rows
-come with the file that holds them, so totals over files always subtract and add up.
+come with the file that holds them, so sums over files stay exact.
 
 Addresses and entities have nearly as many values as there are events, so a file keeps only its heavy keys. One more
 row of the family, without a key, then says in ``at_most`` how often any omitted key can occur in that file; with it
@@ -24,6 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,120 +47,165 @@ HEAVY_SHARE = 128  # otherwise it keeps at most one key per so many rows
 RISK_BANDS = ("low", "medium", "high")
 LOW_RISK_TO = 30  # bands of the original: low 0-30, medium 31-70, high 71-100
 MEDIUM_RISK_TO = 70
+NAME_PREFIX = "name:"  # marks the key of a user without an id
 
-ROLLUP_SCHEMA = pa.schema(
-    [
-        ("family", pa.string()),
-        ("bucket", TIMESTAMP),
-        ("level", pa.string()),
-        ("category", pa.string()),
-        ("action", pa.string()),
-        ("outcome", pa.string()),
-        ("risk", pa.string()),
-        ("internal", pa.bool_()),
-        ("tenant", pa.string()),
-        ("key", pa.string()),
-        ("name", pa.string()),
-        ("events", pa.int64()),
-        ("at_most", pa.int64()),
-    ]
-)
-
-_Ints = npt.NDArray[np.int64]
-_CODE_LIMIT = 1 << 62  # packed codes stay below it, so that int64 cannot overflow
-_QUARTERS_A_DAY = 96
+_FIELDS: list[tuple[str, pa.DataType]] = [
+    ("family", pa.string()),
+    ("bucket", TIMESTAMP),
+    ("level", pa.string()),
+    ("category", pa.string()),
+    ("action", pa.string()),
+    ("outcome", pa.string()),
+    ("risk", pa.string()),
+    ("internal", pa.bool_()),
+    ("tenant", pa.string()),
+    ("key", pa.string()),
+    ("name", pa.string()),
+    ("events", pa.int64()),
+    ("at_most", pa.int64()),
+]
+ROLLUP_SCHEMA = pa.schema(_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
-class Keyed:
-    """A family of counts by key: the columns that make the key and its name, and the width of its buckets."""
+class Family:
+    """A family: the columns it counts by, those that make its key and name, and the width of its buckets."""
 
     name: str
-    columns: tuple[str, ...]
-    quarters: int
-    heavy: bool = False
+    width_us: int
+    dimensions: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    heavy: bool = False  # light keys are left out, and the row without a key says how light they are
 
 
-KEYED = (
-    Keyed("users", ("user_id", "username"), _QUARTERS_A_DAY),
-    Keyed("countries", ("country_code",), _QUARTERS_A_DAY),
-    Keyed("addresses", ("ip",), _QUARTERS_A_DAY, heavy=True),
-    Keyed("entities", ("entity_id", "entity_type"), _QUARTERS_A_DAY, heavy=True),
-)
+_WORDS = ("level", "category", "action", "outcome", "risk")
+_KIND = ("level", "category", "outcome")
+_USER = ("user_id", "username")
+
+TOTALS = Family("totals", DAY_US, _WORDS)
+COUNTS = Family("counts", QUARTER_US, _WORDS)
+LEVELS = Family("levels", QUARTER_US, ("level",))
+USERS = Family("users", DAY_US, (), _USER)
+USAGE = Family("usage", DAY_US, _KIND, _USER)
+COUNTRIES = Family("countries", DAY_US, _KIND, ("country_code",))
+ADDRESSES = Family("addresses", DAY_US, (), ("ip",), heavy=True)
+ENTITIES = Family("entities", DAY_US, (), ("entity_id", "entity_type"), heavy=True)
+FAMILIES = {
+    family.name: family for family in (TOTALS, COUNTS, LEVELS, USERS, USAGE, COUNTRIES, ADDRESSES, ENTITIES)
+}
+
+_Ints = npt.NDArray[np.int64]
+_Flags = npt.NDArray[np.bool_]
+_CODE_LIMIT = 1 << 62  # packed codes stay below it, so that int64 cannot overflow
+_QUARTERS_A_DAY = DAY_US // QUARTER_US
+_ALWAYS = ("internal", "tenant")  # every family is counted by these too: a scope asks for them
 
 
 @dataclass(frozen=True, slots=True)
 class _Coded:
-    """A column as integers below ``size``; ``words[code]`` is its text."""
+    """A column as integers below ``size``; ``words[code]`` is its text (None: the code is a number of quarters)."""
 
     codes: _Ints
     size: int
-    words: pa.Array
+    words: Any = None  # a string or boolean array
+
+    def at(self, codes: _Ints) -> _Coded:
+        """Return a column of the same words with other rows."""
+        return _Coded(codes, self.size, self.words)
 
 
 @dataclass(frozen=True, slots=True)
-class _Packed:
-    """Several coded columns as one integer a row, and how to take it apart again."""
+class _Cube:
+    """Counted rows: coded columns, and how many events each row stands for (None: one each)."""
 
-    codes: _Ints
-    size: int
-    steps: tuple[int | _Ints, ...]  # a factor, or the values that a renumbering stands for
+    columns: Mapping[str, _Coded]
+    counts: _Ints | None = None
+
+    def by(self, names: Sequence[str]) -> _Cube:
+        """Return the counts by some of the columns, rows ordered by them."""
+        chosen = [self.columns[name] for name in names]
+        packed, steps = _pack(chosen)
+        codes, counts = _group(packed, self.counts)
+        parts = _unpack(codes, steps)
+        return _Cube({name: c.at(part) for name, c, part in zip(names, chosen, parts, strict=True)}, counts)
 
 
 def delta(table: pa.Table) -> pa.Table:
     """Return the roll-up rows (ROLLUP_SCHEMA) that cover exactly the given event rows, in any order.
 
-    Rows are turned into integer codes column by column and sorted as integers: three times cheaper than grouping
-    text in SQL.
+    Columns become integer codes, and counting is sorting of integers: three times cheaper than grouping text in
+    SQL, so ``cursor`` (which callers hold anyway) is not used at present.
     """
     if not table.num_rows:
         return ROLLUP_SCHEMA.empty_table()
     quarters: _Ints = table["timestamp"].cast(pa.int64()).to_numpy() // QUARTER_US
-    first = (
-        int(quarters.min()) // _QUARTERS_A_DAY * _QUARTERS_A_DAY
-    )  # a midnight: hours and days start at code zero
-    quarters = quarters - first
-    shared = {name: _encode(table[name]) for name in ("level", "category", "outcome", "internal", "tenant")}
-    fine = {"action": _encode(table["action"]), "risk": _risk(table["risk_score"])}
-    kind = _pack([(column.codes, column.size) for column in shared.values()])
+    first = int(quarters.min()) // _QUARTERS_A_DAY * _QUARTERS_A_DAY  # a midnight, so that days begin at zero
+    columns = {name: _encode(table[name]) for name in _TEXT_COLUMNS}
+    columns["risk"] = _risk(table["risk_score"])
+    columns["quarter"] = _Coded(quarters - first, int(quarters.max()) - first + 1)
+    columns["day"] = _days(columns["quarter"])
+    events = _Cube(columns)
 
-    parts = [_counts(quarters, first, kind, shared, fine)]
-    for family in KEYED:
-        keys = [_encode(table[name]) for name in family.columns]
-        parts.append(_keyed(family, quarters, first, kind, shared, keys))
-    return pa.concat_tables(parts)
+    fine = events.by(("quarter", *_WORDS, *_ALWAYS))
+    coarse = _Cube({**fine.columns, "day": _days(fine.columns["quarter"])}, fine.counts)
+    usage = events.by((*_USER, "day", *_KIND, *_ALWAYS))
+    cubes = (
+        (TOTALS, coarse.by(("day", *_WORDS, *_ALWAYS))),
+        (LEVELS, fine.by(("quarter", "level", *_ALWAYS))),
+        (USERS, usage.by((*_USER, "day", *_ALWAYS))),
+        (COUNTRIES, events.by((*COUNTRIES.keys, "day", *_KIND, *_ALWAYS))),
+        (ADDRESSES, events.by((*ADDRESSES.keys, "day", *_ALWAYS))),
+        (ENTITIES, events.by((*ENTITIES.keys, "day", *_ALWAYS))),
+        (COUNTS, fine),  # the two large families last: readers of the others skip their row groups
+        (USAGE, usage),
+    )
+    return pa.concat_tables([_rows(family, cube, first, table.num_rows) for family, cube in cubes])
 
 
-def _encode(column: pa.ChunkedArray) -> _Coded:
+_TEXT_COLUMNS = (
+    *("level", "category", "action", "outcome", "internal", "tenant"),
+    *("user_id", "username", "country_code", "ip", "entity_id", "entity_type"),
+)
+
+
+def _take(words: Any, codes: _Ints) -> Any:
+    """Return the words of codes."""
+    return words.take(pa.array(codes))
+
+
+def _encode(column: Any) -> _Coded:
     """Number the distinct values of a column in order of appearance; null is a value."""
     if column.null_count == len(column):
         return _Coded(np.zeros(len(column), np.int64), 1, pa.nulls(1, column.type))
-    coded = pc.dictionary_encode(column.combine_chunks(), null_encoding="encode")
-    return _Coded(
-        coded.indices.to_numpy(zero_copy_only=False).astype(np.int64), len(coded.dictionary), coded.dictionary
-    )
+    coded: Any = pc.dictionary_encode(column.combine_chunks(), null_encoding="encode")
+    return _Coded(coded.indices.to_numpy().astype(np.int64), len(coded.dictionary), coded.dictionary)
 
 
-def _risk(column: pa.ChunkedArray) -> _Coded:
+def _risk(column: Any) -> _Coded:
     """Number the risk bands; an event without a score has none."""
     scores = pc.fill_null(column.combine_chunks(), -1).to_numpy()
     codes = np.searchsorted(np.array([0, LOW_RISK_TO + 1, MEDIUM_RISK_TO + 1]), scores, side="right")
     return _Coded(codes.astype(np.int64), len(RISK_BANDS) + 1, pa.array([None, *RISK_BANDS], pa.string()))
 
 
-def _pack(columns: Sequence[tuple[_Ints, int]]) -> _Packed:
-    """Combine columns of codes into one, the first column weighing most."""
-    packed, size = columns[0]
+def _days(quarters: _Coded) -> _Coded:
+    """Return days, still counted in quarters, of a column of quarters."""
+    return _Coded(quarters.codes // _QUARTERS_A_DAY, (quarters.size - 1) // _QUARTERS_A_DAY + 1)
+
+
+def _pack(columns: Sequence[_Coded]) -> tuple[_Ints, list[int | _Ints]]:
+    """Combine columns into one code a row, the first column weighing most; also how to take it apart again."""
+    packed, size = columns[0].codes, columns[0].size
     steps: list[int | _Ints] = []
-    for codes, factor in columns[1:]:
-        if size * factor >= _CODE_LIMIT:  # absurdly many distinct words: renumber what occurs
+    for column in columns[1:]:
+        if size * column.size >= _CODE_LIMIT:  # absurdly many distinct words: renumber what occurs
             values, inverse = np.unique(packed, return_inverse=True)
             packed, size = inverse.astype(np.int64), len(values)
             steps.append(values)
-        packed = packed * factor + codes
-        size *= factor
-        steps.append(factor)
-    return _Packed(packed, size, tuple(steps))
+        packed = packed * column.size + column.codes
+        size *= column.size
+        steps.append(column.size)
+    return packed, steps
 
 
 def _unpack(codes: _Ints, steps: Sequence[int | _Ints]) -> list[_Ints]:
@@ -171,110 +221,95 @@ def _unpack(codes: _Ints, steps: Sequence[int | _Ints]) -> list[_Ints]:
     return columns[::-1]
 
 
-def _group(codes: _Ints) -> tuple[_Ints, _Ints]:
-    """Return the distinct codes, rising, and how often each occurs."""
-    ordered = np.sort(codes)
-    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
-    return ordered[starts], np.diff(np.append(starts, len(ordered)))
+def _group(codes: _Ints, counts: _Ints | None) -> tuple[_Ints, _Ints]:
+    """Return the distinct codes, rising, and how many events each stands for."""
+    if counts is None:
+        ordered = np.sort(codes)
+        starts = _starts(ordered)
+        return ordered[starts], np.diff(np.append(starts, len(ordered)))
+    order = np.argsort(codes, kind="stable")
+    ordered = codes[order]
+    starts = _starts(ordered)
+    return ordered[starts], np.add.reduceat(counts[order], starts)
 
 
-def _counts(
-    quarters: _Ints, first: int, kind: _Packed, shared: Mapping[str, _Coded], fine: Mapping[str, _Coded]
-) -> pa.Table:
-    """Return the family of plain counts."""
-    columns = [(quarters, int(quarters.max()) + 1), (kind.codes, kind.size)]
-    packed = _pack([*columns, *((column.codes, column.size) for column in fine.values())])
-    codes, counts = _group(packed.codes)
-    when, kinds, *rest = _unpack(codes, packed.steps)
-    words = _words(kinds, kind, shared)
-    for (name, column), part in zip(fine.items(), rest, strict=True):
-        words[name] = column.words.take(pa.array(part))
-    return _rows("counts", when + first, words, counts)
+def _starts(ordered: _Ints) -> _Ints:
+    """Return where each run of equal values begins."""
+    return np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
 
 
-def _keyed(
-    family: Keyed,
-    quarters: _Ints,
-    first: int,
-    kind: _Packed,
-    shared: Mapping[str, _Coded],
-    keys: Sequence[_Coded],
-) -> pa.Table:
-    """Return one family of counts by key; without its light keys if the family keeps heavy ones only."""
-    buckets = quarters // family.quarters
-    who = _pack([(key.codes, key.size) for key in keys])
-    packed = _pack([(who.codes, who.size), (buckets, int(buckets.max()) + 1), (kind.codes, kind.size)])
-    codes, counts = _group(packed.codes)
-    names, when, kinds = _unpack(codes, packed.steps)
-    parts = _unpack(names, who.steps)
-    keep = _present(parts, keys, family)
+def _rows(family: Family, cube: _Cube, first: int, total: int) -> pa.Table:
+    """Lay a family out as ROLLUP_SCHEMA; what it does not have is null. ``total`` rows were counted."""
+    assert cube.counts is not None
+    keep = np.ones(len(cube.counts), np.bool_)
     bound = 0
+    if family.keys:
+        keep = _present(family, cube)
     if family.heavy:
-        keep, bound = _heavy(names, counts, keep, len(quarters))
-    words = _words(kinds[keep], kind, shared)
-    texts = [key.words.take(pa.array(part[keep])) for part, key in zip(parts, keys, strict=True)]
-    if family.name == "users":
-        words["key"] = pc.coalesce(texts[0], pc.binary_join_element_wise("name:", texts[1], ""))
-        words["name"] = texts[1]
-    else:
-        words |= zip(("key", "name"), texts, strict=False)
-    rows = _rows(family.name, when[keep] * family.quarters + first, words, counts[keep])
+        keep, bound = _heavy(family, cube, keep, total)
+    taken = None if keep.all() else np.flatnonzero(keep)
+    texts: dict[str, Any] = {}
+    for name, column in cube.columns.items():
+        codes = column.codes if taken is None else column.codes[taken]
+        if column.words is not None:
+            texts[name] = _take(column.words, codes)
+        elif name == "day":
+            texts["bucket"] = pa.array((codes * _QUARTERS_A_DAY + first) * QUARTER_US).cast(TIMESTAMP)
+        else:
+            texts["bucket"] = pa.array((codes + first) * QUARTER_US).cast(TIMESTAMP)
+    _name_keys(family, texts)
+    rows = _table(family.name, texts, cube.counts if taken is None else cube.counts[taken])
     if not bound:
         return rows
-    rest = _rows(
-        family.name, np.array([first]), {"internal": pa.array([False])}, np.zeros(1, np.int64), at_most=bound
-    )
-    return pa.concat_tables([rows, rest])
+    rest = {"bucket": pa.array([first * QUARTER_US]).cast(TIMESTAMP), "at_most": pa.array([bound])}
+    return pa.concat_tables([rows, _table(family.name, rest, np.zeros(1, np.int64))])
 
 
-def _present(parts: Sequence[_Ints], keys: Sequence[_Coded], family: Keyed) -> npt.NDArray[np.bool_]:
-    """Say which groups have a key: a user needs an id or a name, everything else its first column."""
-    found = [
-        pc.is_valid(key.words).to_numpy(zero_copy_only=False)[part]
-        for part, key in zip(parts, keys, strict=True)
-    ]
-    return np.logical_or(*found) if family.name == "users" else found[0]
+def _name_keys(family: Family, texts: dict[str, Any]) -> None:
+    """Put a family's key columns where roll-ups have them."""
+    if not family.keys:
+        return
+    key, *names = (texts.pop(name) for name in family.keys)
+    if family.keys == _USER:
+        named = pc.binary_join_element_wise(pa.scalar(NAME_PREFIX), names[0], pa.scalar(""))
+        key = pc.coalesce(key, named)
+    texts |= zip(("key", "name"), (key, *names), strict=False)
 
 
-def _heavy(
-    names: _Ints, counts: _Ints, present: npt.NDArray[np.bool_], rows: int
-) -> tuple[npt.NDArray[np.bool_], int]:
-    """Say which groups belong to heavy keys, and how often any other key occurs at most.
+def _present(family: Family, cube: _Cube) -> _Flags:
+    """Say which rows have a key: a user needs an id or a name, everything else its first column."""
+    found: list[_Flags] = []
+    for name in family.keys if family.keys == _USER else family.keys[:1]:
+        column = cube.columns[name]
+        assert column.words is not None
+        found.append(pc.is_valid(column.words).to_numpy(zero_copy_only=False)[column.codes])
+    return found[0] if len(found) == 1 else found[0] | found[1]
 
-    ``names`` rises, so that the groups of a key lie together.
+
+def _heavy(family: Family, cube: _Cube, present: _Flags, total: int) -> tuple[_Flags, int]:
+    """Say which rows belong to heavy keys, and how often any other key occurs at most.
+
+    A cube's rows are ordered by its first columns, the keys, so that the rows of a key lie together.
     """
-    starts = np.flatnonzero(np.concatenate(([True], names[1:] != names[:-1])))
-    totals = np.add.reduceat(np.where(present, counts, 0), starts)
-    limit = max(HEAVY_KEYS, rows // HEAVY_SHARE)
-    if np.count_nonzero(totals) <= limit:
+    assert cube.counts is not None
+    names, _ = _pack([cube.columns[name] for name in family.keys])
+    starts = _starts(names)
+    sums = np.add.reduceat(np.where(present, cube.counts, 0), starts)
+    limit = max(HEAVY_KEYS, total // HEAVY_SHARE)
+    if np.count_nonzero(sums) <= limit:
         return present, 0
-    bound = int(np.partition(totals, len(totals) - limit - 1)[len(totals) - limit - 1])
-    sizes = np.diff(np.append(starts, len(names)))
-    return present & np.repeat(totals > bound, sizes), bound
+    place = len(sums) - limit - 1
+    bound = int(np.partition(sums, place)[place])
+    lengths = np.diff(np.append(starts, len(names)))
+    return present & np.repeat(sums > bound, lengths), bound
 
 
-def _words(kinds: _Ints, kind: _Packed, shared: Mapping[str, _Coded]) -> dict[str, pa.Array]:
-    """Turn packed kinds back into the columns they were made of."""
-    parts = _unpack(kinds, kind.steps)
-    return {
-        name: column.words.take(pa.array(part))
-        for (name, column), part in zip(shared.items(), parts, strict=True)
-    }
-
-
-def _rows(
-    family: str, quarters: _Ints, words: Mapping[str, pa.Array], counts: _Ints, *, at_most: int | None = None
-) -> pa.Table:
-    """Lay columns out as ROLLUP_SCHEMA; what a family does not have is null."""
+def _table(family: str, texts: Mapping[str, Any], counts: _Ints) -> pa.Table:
     size = len(counts)
-    columns: dict[str, pa.Array] = {
-        "family": pa.array([family], pa.string()).take(pa.array(np.zeros(size, np.int64))),
-        "bucket": pa.array(quarters * QUARTER_US).cast(TIMESTAMP),
+    columns: dict[str, Any] = {
+        "family": _take(pa.array([family], pa.string()), np.zeros(size, np.int64)),
         "events": pa.array(counts),
-        "at_most": pa.array([at_most] * size, pa.int64())
-        if at_most is not None
-        else pa.nulls(size, pa.int64()),
-        **words,
+        **texts,
     }
     return pa.table(
         [columns[f.name] if f.name in columns else pa.nulls(size, f.type) for f in ROLLUP_SCHEMA],

@@ -24,14 +24,19 @@ class View:
     end_us: int | None
 
     @property
+    def parts(self) -> tuple[File | Hot, ...]:
+        """All files and batches."""
+        return (*self.files, *self.hot)
+
+    @property
     def empty(self) -> bool:
         """True when nothing can match."""
         return not self.files and not self.hot
 
     def span(self) -> tuple[int, int]:
         """Return the least and greatest time that a matching row can have. The view must not be empty."""
-        low = min(part.min_time_us for part in (*self.files, *self.hot))
-        high = max(part.max_time_us for part in (*self.files, *self.hot))
+        low = min(part.min_time_us for part in self.parts)
+        high = max(part.max_time_us for part in self.parts)
         if self.start_us is not None:
             low = max(low, self.start_us)
         if self.end_us is not None:

@@ -12,10 +12,14 @@ import duckdb
 import orjson
 
 from parsers.vocabulary import CATEGORIES, LEVELS
-from storage import pages, sql
+from storage import pages
+from storage.filters import Term
 from storage.planner import Planner
-from storage.query import Filter, StatisticsQuery
+from storage.query import StatisticsQuery
+from storage.render import rfc3339
+from storage.rolled import DIMENSIONS
 from storage.rollups import QUARTER_US, RISK_BANDS
+from storage.rows import RowCache
 from storage.scope import view
 from storage.snapshot import Snapshot
 
@@ -37,20 +41,36 @@ STEPS_US = (
     DAY_US,
     7 * DAY_US,
 )
-ERROR_LEVELS = ("error", "critical")
+CRITICAL = "critical"
+ERROR_LEVELS = ("error", CRITICAL)
 
 
 def statistics(
-    cursor: duckdb.DuckDBPyConnection, snapshot: Snapshot, query: StatisticsQuery
+    cursor: duckdb.DuckDBPyConnection,
+    snapshot: Snapshot,
+    query: StatisticsQuery,
+    cache: RowCache | None = None,
+    *,
+    roll: bool = True,
 ) -> dict[str, Any]:
-    """Return the answer of `/events/statistics`, less ``success``. The filter's range must have both ends."""
-    return _Statistics(cursor, snapshot, query).answer()
+    """Return the answer of `/events/statistics`, less ``success``. The filter's range must have both ends.
+
+    With ``roll`` False everything is read from rows; the numbers are the same.
+    """
+    return _Statistics(cursor, snapshot, query, cache, Planner(cursor, snapshot, roll=roll)).answer()
 
 
 class _Statistics:
     """One answer in the making."""
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection, snapshot: Snapshot, query: StatisticsQuery) -> None:
+    def __init__(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        snapshot: Snapshot,
+        query: StatisticsQuery,
+        cache: RowCache | None,
+        planner: Planner,
+    ) -> None:
         self._cursor = cursor
         self._snapshot = snapshot
         self._query = query
@@ -60,7 +80,8 @@ class _Statistics:
         assert query.filter.end_us is not None
         self._start_us = query.filter.start_us
         self._end_us = query.filter.end_us
-        self._planner = Planner(cursor, snapshot)
+        self._planner = planner
+        self._cache = cache
 
     def answer(self) -> dict[str, Any]:
         """Compute every part that was asked for."""
@@ -84,8 +105,8 @@ class _Statistics:
         return answer | {"plan": self._planner.used.summary()}
 
     def _counts(self) -> dict[str, Any]:
-        names = tuple(sql.DIMENSIONS)
-        rows = self._planner.counts(self._filter, self._scope, tuple(sql.DIMENSIONS.values()))
+        names = tuple(DIMENSIONS)
+        rows = self._planner.counts(self._filter, self._scope, names)
         sums: dict[str, dict[str, int]] = {name: {} for name in names}
         for *words, events in rows:
             for name, word in zip(names, words, strict=True):
@@ -132,23 +153,21 @@ class _Statistics:
         }
 
     def _critical(self) -> dict[str, Any]:
-        if any(
-            term.field == "level" and term.value != "critical" and not term.exclude
-            for term in self._filter.terms
-        ):
-            levels = [term for term in self._filter.terms if term.field == "level" and not term.exclude]
-            if all(term.value != "critical" for term in levels):
-                return {"criticalEvents": []}
-        kept = tuple(term for term in self._filter.terms if term.field != "level" or term.exclude)
-        wanted = replace(self._filter, terms=(*kept, Filter.of({"level": ["critical"]}).terms[0]))
-        seen = view(self._snapshot, wanted, self._scope)
-        found = pages.find(self._cursor, seen, wanted, self._scope, limit=CRITICAL_EVENTS)
-        return {"criticalEvents": [orjson.loads(text) for text in pages.fetch(self._cursor, found)]}
+        levels = [term for term in self._filter.terms if term.field == "level"]
+        wanted = {term.value for term in levels if not term.exclude} or {CRITICAL}
+        if CRITICAL not in wanted - {term.value for term in levels if term.exclude}:
+            return {"criticalEvents": []}
+        others = tuple(term for term in self._filter.terms if term.field != "level")
+        critical = replace(self._filter, terms=(*others, Term("level", CRITICAL)))
+        seen = view(self._snapshot, critical, self._scope)
+        found = pages.find(self._cursor, seen, critical, self._scope, limit=CRITICAL_EVENTS)
+        texts = pages.fetch(self._cursor, found, self._cache)
+        return {"criticalEvents": [orjson.loads(text) for text in texts]}
 
     def _previous(self) -> dict[str, Any]:
         length = self._end_us - self._start_us + 1
         earlier = replace(self._filter, start_us=self._start_us - length, end_us=self._start_us - 1)
-        rows = self._planner.counts(earlier, self._scope, (sql.DIMENSIONS["level"],), part="previous")
+        rows = self._planner.counts(earlier, self._scope, ("level",), part="previous")
         levels = _filled({level: events for level, events in rows if level is not None}, LEVELS)
         total = sum(events for _, events in rows)
         users = self._planner.distinct("users", earlier, self._scope, part="previousUsers")
@@ -164,8 +183,7 @@ class _Statistics:
     def _series(self) -> dict[str, Any]:
         step = step_of(self._end_us - self._start_us + 1)
         fine = min(step, QUARTER_US)
-        keys = (sql.bucket(fine), sql.DIMENSIONS["level"])
-        rows = self._planner.counts(self._filter, self._scope, keys, part="series", roll=fine >= QUARTER_US)
+        rows = self._planner.counts(self._filter, self._scope, ("level",), step_us=fine, part="series")
         starts = grid(self._start_us, self._end_us, step, self._query.timezone)
         points = [dict.fromkeys(LEVELS, 0) for _ in starts]
         position = 0
@@ -220,11 +238,6 @@ def _midnight(day: Any, zone: ZoneInfo) -> int:
 def error_rate(levels: dict[str, int], total: int) -> float:
     """Return the share of errors and critical events in percent, one decimal; 0 when there are no events."""
     return round(100 * sum(levels.get(level, 0) for level in ERROR_LEVELS) / total, 1) if total else 0.0
-
-
-def rfc3339(time_us: int) -> str:
-    """Return a time as RFC 3339 in UTC."""
-    return (EPOCH + timedelta(microseconds=time_us)).isoformat().replace("+00:00", "Z")
 
 
 def _range(start_us: int, end_us: int) -> dict[str, Any]:

@@ -1,0 +1,119 @@
+"""Totals of lists: from roll-ups, or by reading files, newest first, each file's count remembered once it is known.
+
+Files never change, so a count for a filter and a whole file holds for ever. Counting goes on where it stopped: a
+total that did not fit into its deadline is an estimate, and the next poll continues from there.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import duckdb
+
+from storage import sql
+from storage.planner import SCAN, Planner
+from storage.query import Filter, Scope, fingerprint
+from storage.scope import inside, view
+from storage.snapshot import File, Snapshot
+
+BATCH_ROWS = 1_000_000  # rows counted in one statement; then what is known is kept
+REMEMBERED = 65_536  # counts; a hash, a path and a number each
+
+
+@dataclass(slots=True)
+class Tally:
+    """A count on its way: ``events`` so far, of ``read`` of ``rows`` rows. Read from another thread when it is late."""
+
+    events: int = 0
+    read: int = 0
+    rows: int = 0
+
+    @property
+    def estimate(self) -> int:
+        """What the total will be if the rest is like what was read."""
+        return round(self.events * self.rows / self.read) if self.read else self.events
+
+
+class FileCounts:
+    """Counts by filter and file, the least recently used dropped first. For any thread."""
+
+    def __init__(self, remembered: int = REMEMBERED) -> None:
+        self._limit = remembered
+        self._counts: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: tuple[str, str]) -> int | None:
+        """Return the count, if it is known."""
+        with self._lock:
+            count = self._counts.get(key)
+            if count is not None:
+                self._counts.move_to_end(key)
+            return count
+
+    def put(self, key: tuple[str, str], count: int) -> None:
+        """Keep a count."""
+        with self._lock:
+            self._counts[key] = count
+            while len(self._counts) > self._limit:
+                self._counts.popitem(last=False)
+
+
+def total(
+    cursor: duckdb.DuckDBPyConnection,
+    snapshot: Snapshot,
+    wanted: Filter,
+    scope: Scope,
+    known: FileCounts,
+    tally: Tally,
+    *,
+    seq: int | None = None,
+) -> tuple[int, dict[str, Any]]:
+    """Return how many events match and the plan; ``tally`` says on the way how far it is."""
+    planner = Planner(cursor, snapshot, seq=seq)
+    if planner.answers(wanted):
+        tally.events = planner.total(wanted, scope)
+        return tally.events, planner.used.summary()
+    seen = view(snapshot, wanted, scope, seq)
+    question = fingerprint(replace(wanted, start_us=None, end_us=None), scope.tenant, scope.internal)
+    tally.rows = sum(file.rows for file in seen.files) + sum(batch.table.num_rows for batch in seen.hot)
+    loose: list[File] = []
+    whole: list[File] = []
+    for file in seen.files:
+        if file.max_seq > seen.seq or not inside(file, seen.start_us, seen.end_us):
+            loose.append(file)
+            continue
+        count = known.get((question, file.sha256))
+        if count is None:
+            whole.append(file)
+        else:
+            tally.events += count
+            tally.read += file.rows
+    edges = seen.only(loose, hot=True)
+    if not edges.empty:
+        tally.events += int(sql.count(edges, wanted, scope).rows(cursor)[0][0])
+        tally.read += sum(file.rows for file in loose) + sum(batch.table.num_rows for batch in seen.hot)
+    for batch in _batches(whole):
+        part = seen.only(batch, hot=False)
+        counts = dict(sql.count_by_file(part, wanted, scope).rows(cursor))
+        for place, file in enumerate(batch):
+            known.put((question, file.sha256), counts.get(place, 0))
+        tally.events += sum(counts.values())
+        tally.read += sum(file.rows for file in batch)
+    plan = {"answeredBy": SCAN, "parts": {"total": SCAN}, "filesByRollUp": 0}
+    return tally.events, plan | {"filesScanned": len(loose) + len(whole)}
+
+
+def _batches(files: Sequence[File]) -> list[list[File]]:
+    batches: list[list[File]] = []
+    rows = BATCH_ROWS
+    for file in files:
+        if rows >= BATCH_ROWS:
+            batches.append([])
+            rows = 0
+        batches[-1].append(file)
+        rows += file.rows
+    return batches
