@@ -15,7 +15,7 @@ from aiohttp import web
 
 from storage.errors import ArchiveError, BusyError, DeadlineError, QueryError
 from storage.filters import FilterError
-from storage.pages import CursorError
+from storage.cursors import CursorError
 
 CONTENT_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:watchkeep:problem:"  # stable: clients compare it; docs/api.md has one line for each
