@@ -9,7 +9,7 @@ import asyncio
 import http.client
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -29,15 +29,19 @@ class Controlled(Protocol):
 
     def status(self) -> Mapping[str, Any]:
         """Return facts."""
+        ...
 
     async def seal(self) -> int:
         """Seal everything."""
+        ...
 
     async def flush(self) -> int:
         """Commit everything."""
+        ...
 
     async def cleanup(self, before_day: str, *, dry_run: bool) -> DropReport:
         """Drop old days."""
+        ...
 
 
 class ControlError(Exception):
@@ -45,7 +49,7 @@ class ControlError(Exception):
 
 
 @contextmanager
-def _reachable(path: str) -> Iterator[str]:
+def _reachable(path: str) -> Generator[str]:
     """Give a short name for a socket's path: the kernel takes 107 bytes, archives may lie deeper."""
     folder = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, TypeVar
 
-from aiofiles.ospath import wrap
+from aiofiles.base import wrap
 
 from daemon.binding import Note
 from daemon.queue import BATCH_LINES, ReadingQueue
@@ -59,6 +59,7 @@ class Parser(Protocol):
 
     def parse(self, chunks: Sequence[Chunk]) -> Parsed:
         """Return what became of every line."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from parsers.batch import Mark, Oversize
 from parsers.columns import REJECT_RAW_BYTES
@@ -46,12 +47,23 @@ def _digest() -> hashlib.blake2b:
     return hashlib.blake2b(digest_size=32)
 
 
+class Hasher(Protocol):
+    """A hash that bytes are added to."""
+
+    def update(self, data: bytes, /) -> None:
+        """Add bytes."""
+
+    def hexdigest(self) -> str:
+        """Return the hash so far."""
+        ...
+
+
 @dataclass(slots=True)
 class _LongLine:
     """A line over the limit, of which the bytes up to ``position`` have been read and only hashed."""
 
     position: int
-    sha256: hashlib._Hash
+    sha256: Hasher
     head: bytes
 
 

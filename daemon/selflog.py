@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from aiofiles.ospath import wrap
+from aiofiles.base import wrap
 
 from daemon.discovery import Root
 

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
@@ -278,7 +278,9 @@ class Service:
         metadata = {"path": note.path, "source": note.sid, "from": note.start, "to": note.end}
         await self._say(text, "error", metadata, outcome="failure")
 
-    async def _say(self, description: str, level: str, metadata: dict[str, object], **fields: object) -> None:
+    async def _say(
+        self, description: str, level: str, metadata: Mapping[str, object], **fields: object
+    ) -> None:
         """Append an event of the daemon's own; if even that fails, say so in the own log."""
         event = {"level": level, "description": description, "metadata": metadata, **fields}
         try:
@@ -324,7 +326,7 @@ def _upkeep_options(settings: Settings) -> UpkeepOptions:
 @contextlib.contextmanager
 def _signals(
     loop: asyncio.AbstractEventLoop, stop: asyncio.Event, on_hangup: Callable[[], None]
-) -> Iterator[None]:
+) -> Generator[None]:
     """Let SIGTERM and SIGINT stop the daemon and SIGHUP reload it; only where signals can be handled."""
     ours = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     try:

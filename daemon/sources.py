@@ -33,9 +33,11 @@ class Sink(Protocol):
     @property
     def sources(self) -> Mapping[str, SourceState]:
         """Committed state of every source, by sid."""
+        ...
 
     def register_all(self, seen: Sequence[SourceSeen]) -> list[Source]:
         """Make new sources durable and return them with their sids, in the same order. Blocks."""
+        ...
 
 
 @dataclass(slots=True)

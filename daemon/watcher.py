@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 
 import watchfiles
-from aiofiles.ospath import wrap
+from aiofiles.base import wrap
 
 STEP_MS = 10  # how often the kernel's notices are collected
 DEBOUNCE_MS = 50  # the longest they are collected while more keep coming
