@@ -6,14 +6,14 @@ Belongs to the tailer's thread. The rules are in `daemon.sources`.
 from __future__ import annotations
 
 import os
-import stat
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
+from daemon.alike import HEAD_KEY_BYTES, Alike, Opened
 from daemon.discovery import Found, Scan
 from daemon.following import Fate, Followed
 from daemon.reader import MARK_BYTES
@@ -28,8 +28,6 @@ SMALL_COPY_WAIT_SECONDS = (
 LOST_WAIT_SECONDS = (
     15.0  # a copy made before a truncation is found by then: longer than the time between listings
 )
-HEAD_KEY_BYTES = 32  # files that agree in so many first bytes are compared
-_OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 NoteKind = Literal["gap", "rewritten", "copy", "renamed", "unlinked"]
 
@@ -210,7 +208,7 @@ class Binder:
                     rest.append(found)
                 else:
                     started.append(self._follow(found, candidate, same, now))
-        alike = _Alike(self.files.values()) if rest else _Alike(())
+        alike = Alike(self.files.values()) if rest else Alike(())
         for found in rest:
             with self._candidate(found) as candidate:
                 if candidate is None:
@@ -225,7 +223,7 @@ class Binder:
         self,
         found: Found,
         candidate: Candidate,
-        alike: _Alike,
+        alike: Alike,
         by_inode: dict[tuple[int, int], list[Known]],
         now: float,
         recheck: Look,
@@ -341,14 +339,14 @@ class Binder:
 
     # Descriptors
 
-    def _candidate(self, found: Found) -> _Opened:
-        return _Opened(found)
+    def _candidate(self, found: Found) -> Opened:
+        return Opened(found)
 
     def reopen(self, followed: Followed) -> bool:
         """Open the file again if it was closed; returns False if its name leads elsewhere by now."""
         if followed.reader.fd >= 0:
             return True
-        with _Opened(Found(followed.path, followed.file, *followed.key, 0, 0, followed.root)) as opened:
+        with Opened(Found(followed.path, followed.file, *followed.key, 0, 0, followed.root)) as opened:
             if opened is None:
                 return False
             followed.reader.fd = opened.release()
@@ -381,53 +379,6 @@ class Binder:
     def _note(self, kind: NoteKind, followed: Followed, detail: str = "") -> None:
         path = os.fsdecode(followed.path)
         self._notes.append(Note(kind, path, followed.sid, followed.reader.offset, followed.size, detail))
-
-
-class _Alike:
-    """Followed files by the first bytes that were read from them."""
-
-    def __init__(self, files: Iterable[Followed]) -> None:
-        self._by_first: dict[bytes, list[Followed]] = defaultdict(list)
-        for followed in files:
-            self.add(followed)
-
-    def add(self, followed: Followed) -> None:
-        """Add a file."""
-        self._by_first[followed.first_bytes(HEAD_KEY_BYTES)].append(followed)
-
-    def to(self, first: bytes) -> list[Followed]:
-        """Return the files that begin with the bytes ``first``, or that ``first`` begins with."""
-        if len(first) == HEAD_KEY_BYTES:
-            keys = [first[:length] for length in range(1, HEAD_KEY_BYTES + 1)]
-        else:
-            keys = [key for key in self._by_first if key and (key.startswith(first) or first.startswith(key))]
-        return [followed for key in keys for followed in self._by_first.get(key, ())]
-
-
-class _Opened:
-    """A found file, open while it is being looked at; closed at the end unless somebody took the descriptor."""
-
-    def __init__(self, found: Found) -> None:
-        self._found = found
-        self._candidate: Candidate | None = None
-
-    def __enter__(self) -> Candidate | None:
-        try:
-            fd = os.open(self._found.path, _OPEN_FLAGS)
-        except OSError:
-            return None  # gone, or not ours to read now: the next listing tries again
-        try:
-            info = os.fstat(fd)
-            if stat.S_ISREG(info.st_mode) and (info.st_dev, info.st_ino) == self._found.key:
-                self._candidate = Candidate.of(fd, internal=self._found.root.internal)
-        finally:
-            if self._candidate is None:
-                os.close(fd)
-        return self._candidate
-
-    def __exit__(self, *_: object) -> None:
-        if self._candidate is not None:
-            self._candidate.close()
 
 
 def _is(path: bytes, key: tuple[int, int]) -> bool:

@@ -21,7 +21,8 @@ from aiofiles.base import wrap
 
 from daemon.binding import Note
 from daemon.queue import BATCH_LINES, ReadingQueue
-from daemon.tailer import Reading, Tailer, Turn
+from daemon.reading import Reading, Turn
+from daemon.tailer import Tailer
 from parsers.batch import Chunk, Counts, Parsed
 from storage.archive import Archive
 from storage.errors import ArchiveError

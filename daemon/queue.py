@@ -9,7 +9,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Sequence
 
-from daemon.tailer import Reading
+from daemon.reading import Reading
 
 BATCH_LINES = 50_000  # parsing costs least per line at this size
 BATCH_BYTES = 40 << 20

@@ -14,15 +14,14 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from daemon.binding import Binder, Note
+from daemon.binding import Binder
 from daemon.discovery import Discovery, Root
 from daemon.following import Fate, Followed
-from daemon.reader import BLOCK_BYTES, RewrittenError, Span
+from daemon.reader import BLOCK_BYTES, RewrittenError
+from daemon.reading import Spanned, Turn, seen
 from daemon.sources import Known, Sink
-from parsers.batch import Chunk, Place
-from storage.records import SourceSeen
 
 HOT_SECONDS = 10.0  # a file that grew within this time is hot
 ACTIVE_SECONDS = 600.0
@@ -35,80 +34,6 @@ QUANTUM_BYTES = BLOCK_BYTES  # one file's share of a turn
 TURN_BYTES = 4 * BLOCK_BYTES  # a turn ends after so much, so that live files are looked at often
 _MICROSECONDS = 1_000_000
 _UNSYNCABLE = {errno.EINVAL, errno.EROFS, errno.ENOTSUP, errno.EBADF}
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A chunk, how many lines it holds, when its newest bytes were written, and whether its file is a live one."""
-
-    chunk: Chunk
-    lines: int
-    written_us: int  # wall clock in microseconds since 1970; 0 while catching up: unknown
-    live: bool
-
-
-@dataclass(slots=True)
-class Turn:
-    """What one turn brought. ``wait`` is how long nothing needs to be looked at, in seconds."""
-
-    readings: list[Reading] = field(default_factory=list)
-    notes: list[Note] = field(default_factory=list)
-    more: bool = False  # there is more to read at once
-    urgent: bool = False  # what was read from a file that is going away should be committed now
-    wait: float = 0.0
-    trouble: Exception | None = (
-        None  # why new sources could not be registered; their lines stay where they are
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Spanned:
-    """A span just read, and the file it came from as it was then."""
-
-    followed: Followed
-    span: Span
-    place: Place
-    live: bool
-    fresh: bool  # written since this process began, and not part of a backlog
-    read_at_us: int
-
-    def reading(self) -> Reading:
-        """Advance the source and return the span as its chunk."""
-        known, span = self.followed.known, self.span
-        assert known is not None
-        known.advance(span.mark, span.end, self.place)
-        chunk = Chunk(
-            source=known.source,
-            start=span.start,
-            end=span.end,
-            data=span.data,
-            mark=span.mark,
-            place=self.place,
-            oversize=span.oversize,
-            nul_bytes=span.nul_bytes,
-            torn=span.torn,
-            read_at_us=self.read_at_us,
-        )
-        lines = span.data.count(b"\n") + 1
-        return Reading(chunk, lines, self.followed.written_ns // 1000 if self.fresh else 0, self.live)
-
-
-def _seen(spanned: _Spanned) -> SourceSeen:
-    """Return what the archive is told of a new source: it begins with its first span."""
-    followed, mark = spanned.followed, spanned.span.mark
-    return SourceSeen(
-        path=spanned.place.path,
-        file=followed.file,
-        device=followed.device,
-        inode=followed.inode,
-        generation=followed.generation,
-        head=mark.head,
-        head_length=mark.head_length,
-        internal=followed.root.internal,
-        profile=followed.root.profile,
-        file_date_us=followed.date_us,
-        first_seen_us=spanned.read_at_us,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +68,7 @@ class Tailer:
         self._scan_wanted = True
         self._urgent = False
         self._started_ns = time.time_ns()
-        self._spans: list[_Spanned] = []
+        self._spans: list[Spanned] = []
 
     @property
     def files(self) -> Collection[Followed]:
@@ -344,9 +269,7 @@ class Tailer:
                 if span is not None:
                     now_ns = time.time_ns()
                     fresh = live and followed.written_ns >= self._started_ns
-                    self._spans.append(
-                        _Spanned(followed, span, followed.place(), live, fresh, now_ns // 1000)
-                    )
+                    self._spans.append(Spanned(followed, span, followed.place(), live, fresh, now_ns // 1000))
                 elif followed.reader.position == before:
                     break  # nothing complete is left
             else:
@@ -371,7 +294,7 @@ class Tailer:
         new = list({s.followed: s for s in reversed(spans) if s.followed.known is None}.values())
         if new:
             try:
-                sources = self._sink.register_all([_seen(spanned) for spanned in new])
+                sources = self._sink.register_all([seen(spanned) for spanned in new])
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not cost what else was read
                 turn.trouble = error
                 for spanned in new:

@@ -17,8 +17,8 @@ from daemon.metrics import METRICS, PREFIX, Metrics
 from daemon.notify import Notifier
 from daemon.ownlog import JsonFormatter, OwnLog
 from daemon.queue import ReadingQueue, cost
+from daemon.reading import Reading
 from daemon.selflog import SelfLog, root_of
-from daemon.tailer import Reading
 from daemon.upkeep import Upkeep, UpkeepOptions, _seconds_until
 from daemon.watcher import Watcher
 from parsers.batch import Chunk, Mark, Place, Source

@@ -1,0 +1,62 @@
+"""Helpers of binding: a found file opened to be looked at, and the followed files that begin alike."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import defaultdict
+from collections.abc import Iterable
+
+from daemon.discovery import Found
+from daemon.following import Followed
+from daemon.sources import Candidate
+
+HEAD_KEY_BYTES = 32  # files that agree in so many first bytes are compared
+_OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+
+
+class Alike:
+    """Followed files by the first bytes that were read from them."""
+
+    def __init__(self, files: Iterable[Followed]) -> None:
+        self._by_first: dict[bytes, list[Followed]] = defaultdict(list)
+        for followed in files:
+            self.add(followed)
+
+    def add(self, followed: Followed) -> None:
+        """Add a file."""
+        self._by_first[followed.first_bytes(HEAD_KEY_BYTES)].append(followed)
+
+    def to(self, first: bytes) -> list[Followed]:
+        """Return the files that begin with the bytes ``first``, or that ``first`` begins with."""
+        if len(first) == HEAD_KEY_BYTES:
+            keys = [first[:length] for length in range(1, HEAD_KEY_BYTES + 1)]
+        else:
+            keys = [key for key in self._by_first if key and (key.startswith(first) or first.startswith(key))]
+        return [followed for key in keys for followed in self._by_first.get(key, ())]
+
+
+class Opened:
+    """A found file, open while it is being looked at; closed at the end unless somebody took the descriptor."""
+
+    def __init__(self, found: Found) -> None:
+        self._found = found
+        self._candidate: Candidate | None = None
+
+    def __enter__(self) -> Candidate | None:
+        try:
+            fd = os.open(self._found.path, _OPEN_FLAGS)
+        except OSError:
+            return None  # gone, or not ours to read now: the next listing tries again
+        try:
+            info = os.fstat(fd)
+            if stat.S_ISREG(info.st_mode) and (info.st_dev, info.st_ino) == self._found.key:
+                self._candidate = Candidate.of(fd, internal=self._found.root.internal)
+        finally:
+            if self._candidate is None:
+                os.close(fd)
+        return self._candidate
+
+    def __exit__(self, *_: object) -> None:
+        if self._candidate is not None:
+            self._candidate.close()
