@@ -1,4 +1,4 @@
-"""The application: state, middlewares and routes put together, and the runner it must be served with.
+"""The application: state, middlewares and routes put together. Serve it with `create_runner`.
 
 A request passes `observe` (its id, its metrics), `problems` (every error becomes problem+json) and the guard (Host,
 origin, size) before its handler.
@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from parsers.redact import Redactor
 from storage.errors import ArchiveError
 from storage.observer import Observer, Silent
 from storage.queries import Queries
@@ -33,6 +34,7 @@ from web.keys import (
     OBSERVER,
     OPTIONS,
     QUERIES,
+    REDACTOR,
     REQUEST_ID,
     SITE,
     STATISTICS_CACHE,
@@ -41,18 +43,15 @@ from web.keys import (
 )
 from web.openapi import document
 from web.routes import add_routes
+from web.runner import create_runner
 from web.status import HTTP_IN_FLIGHT, HTTP_REFUSED, HTTP_SECONDS, Daemon
+
+__all__ = ["create_app", "create_runner"]
 
 _log = logging.getLogger(__name__)
 
 REFUSALS = frozenset({403, HOST.status})
 CLIENT_GONE = "499"  # the status label of a request whose client left before its answer
-
-# Longer than the guard's own limit, so that a long query string gets a problem and not the parser's plain text.
-MAX_LINE_BYTES = 64 * 1024
-MAX_HEADER_BYTES = 16 * 1024
-KEEP_ALIVE_SECONDS = 75.0
-SHUTDOWN_SECONDS = 2.0  # for answers under way when the daemon stops; a long export is cut visibly
 
 
 def create_app(
@@ -74,25 +73,13 @@ def create_app(
     app[OBSERVER] = observer or Silent()
     app[CLOCK] = clock or _wall_clock
     app[AUDIT] = Audit(daemon, app[CLOCK])
+    app[REDACTOR] = Redactor(options.redaction)
     app[LOAD] = Load()
     app[STATISTICS_CACHE] = AnswerCache(round(options.statistics_cache_seconds * 1_000_000))
     app.on_response_prepare.append(add_headers)
     app.cleanup_ctx.append(_load_dashboard)
     add_routes(app, document(page_limit=options.page_limit, version=options.version))
     return app
-
-
-def create_runner(app: web.Application) -> web.AppRunner:
-    """Return the runner that the application needs: a client that leaves cancels its query."""
-    return web.AppRunner(
-        app,
-        handler_cancellation=True,
-        access_log=None,  # `/metrics` and the audit events say more
-        keepalive_timeout=KEEP_ALIVE_SECONDS,
-        max_line_size=MAX_LINE_BYTES,
-        max_field_size=MAX_HEADER_BYTES,
-        shutdown_timeout=SHUTDOWN_SECONDS,
-    )
 
 
 @web.middleware

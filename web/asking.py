@@ -16,6 +16,7 @@ from web.params import HINTS, Filters, ListParams, Params
 from web.times import RELATIVE_GRAIN_US, is_relative, parse_time
 
 MAX_DEPTH_ROWS = 1_000_000  # by page number; a cursor goes on for ever at the same cost
+_NAMES = tuple(name for name in (*FIELDS, "risk") if name in Filters.model_fields)
 _PIN = "~"  # between a cursor and the range it belongs to; neither holds one
 _WHOLE = re.compile(r"-?[0-9]{1,17}")
 _INTERNAL: dict[str, Internal] = {"false": "exclude", "true": "include", "only": "only"}
@@ -40,7 +41,7 @@ def filter_of(
     if start_us is not None and end_us is not None and start_us > end_us:
         raise invalid("start_date", "it is later than end_date", "exchange the two")
     return Filter.of(
-        {name: list(getattr(params, name)) for name in (*FIELDS, "risk")},
+        {name: list(getattr(params, name)) for name in _NAMES},
         min_risk=params.min_risk,
         max_risk=params.max_risk,
         start_us=start_us,

@@ -13,9 +13,9 @@ from http import HTTPStatus
 import orjson
 from aiohttp import web
 
+from storage.cursors import CursorError
 from storage.errors import ArchiveError, BusyError, DeadlineError, QueryError
 from storage.filters import FilterError
-from storage.cursors import CursorError
 
 CONTENT_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:watchkeep:problem:"  # stable: clients compare it; docs/api.md has one line for each

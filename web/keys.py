@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiohttp import web
 
+from parsers.redact import RedactionOptions, Redactor
 from storage.observer import Observer
 from storage.queries import Queries
 from web.audit import Audit
@@ -30,7 +31,7 @@ class WebOptions:
 
     ``allowed_hosts`` are host names (no port) that may stand in a request's ``Host`` besides the loopback names.
     ``statistics_cache_seconds`` is the longest time an answer of statistics is given again while the archive has not
-    changed; 0 turns that off. ``timezone`` is where log lines without a zone were written. ``static`` is the folder of the dashboard.
+    changed; 0 turns that off. ``timezone`` is where log lines without a zone were written, ``redaction`` what `/logs` hides of them. ``static`` is the folder of the dashboard.
     """
 
     version: str = "0"
@@ -40,6 +41,7 @@ class WebOptions:
     refresh_seconds: int = DEFAULT_REFRESH_SECONDS
     statistics_cache_seconds: float = DEFAULT_STATISTICS_CACHE_SECONDS
     timezone: str = "UTC"
+    redaction: RedactionOptions = field(default_factory=RedactionOptions)
     static: Path = STATIC_FOLDER
 
 
@@ -56,6 +58,7 @@ DAEMON: web.AppKey[Daemon] = web.AppKey("daemon")
 OBSERVER: web.AppKey[Observer] = web.AppKey("observer")
 CLOCK: web.AppKey[Callable[[], int]] = web.AppKey("clock")  # wall clock, microseconds since 1970, UTC
 
+REDACTOR = web.AppKey("redactor", Redactor)
 AUDIT = web.AppKey("audit", Audit)
 STATISTICS_CACHE = web.AppKey("statistics_cache", AnswerCache)
 SITE = web.AppKey("site", Site)  # set when the application starts

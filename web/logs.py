@@ -16,13 +16,13 @@ import orjson
 from aiohttp import web
 
 from parsers.profiles import AUTO, detect, read_with
-from parsers.redact import redact_text
+from parsers.redact import Redactor
 from parsers.slow import LineError
 from parsers.timestamps import format_time, parse_time
 from parsers.vocabulary import level_of
 from web.answers import etag, json_answer, unchanged, validators
 from web.errors import invalid
-from web.keys import CLOCK, DAEMON, OPTIONS
+from web.keys import CLOCK, DAEMON, OPTIONS, REDACTOR
 from web.params import LogsParams
 from web.status import LogFile
 from web.tails import DAY_BYTES, LEAST_FILE_BYTES, Line, Opened, last_lines, opened
@@ -116,7 +116,7 @@ def _read(
         if not of_day:
             return _missing(day), tag
         zone = ZoneInfo(request.app[OPTIONS].timezone)
-        return _page(of_day, day, params.lines, place, zone), tag
+        return _page(of_day, day, params.lines, place, zone, request.app[REDACTOR]), tag
 
 
 def _missing(day: str) -> dict[str, Any]:
@@ -133,11 +133,13 @@ def _missing(day: str) -> dict[str, Any]:
     }
 
 
-def _page(entries: list[Opened], day: str, count: int, place: Place | None, zone: ZoneInfo) -> dict[str, Any]:
+def _page(
+    entries: list[Opened], day: str, count: int, place: Place | None, zone: ZoneInfo, redactor: Redactor
+) -> dict[str, Any]:
     ends = {e.file.sid: place.offsets.get(e.file.sid, 0) if place else e.size for e in entries}
     budget = max(LEAST_FILE_BYTES, DAY_BYTES // len(entries))
     tails = [last_lines(e, ends[e.file.sid], count, budget) for e in entries]
-    shown = _newest([_seen(tail, zone) for tail in tails], count)
+    shown = _newest([_seen(tail, zone, redactor) for tail in tails], count)
     # A file that gave nothing has nothing older to offer; one whose lines all waited goes on where it was.
     older = {tail[0].file.sid: ends[tail[0].file.sid] for tail in tails if tail}
     for seen in shown:
@@ -176,22 +178,22 @@ def _newest(tails: list[list[Seen]], count: int) -> list[Seen]:
     return merged[-count:]
 
 
-def _seen(tail: list[Line], zone: ZoneInfo) -> list[Seen]:
+def _seen(tail: list[Line], zone: ZoneInfo, redactor: Redactor) -> list[Seen]:
     """Read the lines of one file: redacted first, so that nothing else ever sees a secret."""
     if not tail:
         return []
     profile = tail[0].file.profile
     if profile == AUTO:
         profile = detect(b"\n".join(line.data for line in tail[:SAMPLE_LINES]))
-    return [_read_line(line, profile, zone) for line in tail]
+    return [_read_line(line, profile, zone, redactor) for line in tail]
 
 
-def _read_line(line: Line, profile: str, zone: ZoneInfo) -> Seen:
-    text = redact_text(line.data.decode("utf-8", "replace").rstrip("\r"))
+def _read_line(line: Line, profile: str, zone: ZoneInfo, redactor: Redactor) -> Seen:
+    text = redactor.text(line.data.decode("utf-8", "replace").rstrip("\r"))
     draft: dict[str, Any] | None = None
     if not line.cut:
         with suppress(LineError):
-            draft = read_with(profile, text.encode())
+            draft, _ = read_with(profile, text.encode())
     if draft is None:
         return Seen(line, text, None, None, None)
     time_us = parse_time(str(draft.get("timestamp") or ""), zone)

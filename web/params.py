@@ -11,6 +11,7 @@ import types
 import typing
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, TypeVar
+from zoneinfo import available_timezones
 
 from aiohttp import web
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -29,7 +30,9 @@ MIN_CLEANUP_DAYS = 7  # so that nobody removes this week by a slip of the finger
 MAX_VALUE_CHARS = 1024
 MAX_VALUES = 100  # of one repeatable parameter
 MAX_SEQ = 2**53 - 1
+ZONES = frozenset(available_timezones())  # listed once: it reads a folder
 
+_ZONES = frozenset(available_timezones())  # once, at import: it walks the file system
 _ANY_MOMENT_US = 0  # a form check does not depend on the present moment
 
 
@@ -47,20 +50,28 @@ def _check_address(text: str) -> str:
     return text
 
 
+def _check_zone(text: str) -> str:
+    if text not in _ZONES:
+        raise ValueError(f"{text!r} is not a time zone")
+    return text
+
+
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
 _LEVELS = "|".join(LEVELS)
 
+# The plain constraint stands first: only then does it reach the JSON Schema.
 Text = Annotated[str, Field(min_length=1, max_length=MAX_VALUE_CHARS)]
-Excludable = Annotated[str, Field(min_length=1, max_length=MAX_VALUE_CHARS, pattern=r"^!?[^!]|^!.")]
-Level = Annotated[str, BeforeValidator(_lower), Field(pattern=f"^!?({_LEVELS})$")]
-Risk = Annotated[str, BeforeValidator(_lower), Field(pattern=r"^(low|medium|high)$")]
-Address = Annotated[str, AfterValidator(_check_address), Field(min_length=2, max_length=64)]
+Excludable = Annotated[str, Field(min_length=1, max_length=MAX_VALUE_CHARS, pattern=r"^(![\s\S]|[^!])")]
+Level = Annotated[str, Field(pattern=f"^!?({_LEVELS})$"), BeforeValidator(_lower)]
+Risk = Annotated[str, Field(pattern=r"^(low|medium|high)$"), BeforeValidator(_lower)]
+Address = Annotated[str, Field(min_length=2, max_length=64), AfterValidator(_check_address)]
 Status = Annotated[str, Field(pattern=r"^!?[1-9][0-9]{2}$")]
-Time = Annotated[str, AfterValidator(_check_time), Field(min_length=1, max_length=64)]
-Date = Annotated[str, AfterValidator(_check_date), Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+Time = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_check_time)]
+Date = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$"), AfterValidator(_check_date)]
+Zone = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_check_zone)]
 Some = Annotated[list[Excludable], Field(max_length=MAX_VALUES)]
 
 HINTS: dict[str, str] = {
@@ -71,6 +82,7 @@ HINTS: dict[str, str] = {
     "start_date": TIME_HINT,
     "end_date": TIME_HINT,
     "date": "write 2024-05-31",
+    "tz": "an IANA name such as Europe/Berlin",
     "internal": "true (with the daemon's own events), only (nothing else) or false",
 }
 
@@ -163,6 +175,7 @@ class StatisticsParams(Filters):
     hours: Annotated[int, Field(ge=1, le=MAX_HOURS)] = Field(
         24, description="The last so many hours; ignored when start_date is given"
     )
+    tz: Zone = Field("UTC", description="Time zone whose days are the grid of `series`")
 
 
 class StatsParams(Params):

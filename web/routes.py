@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from web import activity, cleanup, events, export, files, health, logs, overview, rejects, shapes, statistics
+from web import activity, cleanup, events, export, files, health, logs, overview, rejects, statistics
 from web.answers import JSON
 from web.dashboard import ASSETS, asset_answer, page_answer
 from web.errors import FORBIDDEN, NOT_FOUND, NOT_READY, Kind
@@ -297,7 +297,7 @@ ROUTES: tuple[Route, ...] = (
         activity.one,
         NoParams,
         "One event, bare",
-        _json(shapes.EVENT),
+        _json("Event"),
         "activity",
         errors=(NOT_FOUND,),
         view="event",

@@ -13,12 +13,9 @@ from pydantic.json_schema import models_json_schema
 from parsers.columns import COLUMNS, Column
 from parsers.vocabulary import LEVELS
 
-EVENT = "Event"
 EVENT_ARRAY = "EventArray"
 PROBLEM = "Problem"
 REFERENCE = "#/components/schemas/{model}"
-
-_EVENT_REF: dict[str, Any] = {"$ref": REFERENCE.format(model=EVENT)}
 
 
 class Shape(BaseModel):
@@ -27,15 +24,15 @@ class Shape(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-def _events(description: str = "Events, newest first") -> Any:
-    return Field(description=description, json_schema_extra={"items": _EVENT_REF})
+class Event(Shape):
+    """Stands for the Event, whose schema comes from the column table (`event_schema`)."""
 
 
 class EventsPage(Shape):
     """A page of events. `total` is exact unless `total_is_estimate`; then `pages` is null."""
 
     success: bool
-    data: list[Any] = _events()
+    data: list[Event]
     total: int
     total_is_estimate: bool = False
     page: int | None
@@ -48,7 +45,7 @@ class EventsPage(Shape):
 class MinePage(Shape):
     """A page of one user's events, in the original's second shape."""
 
-    items: list[Any] = _events()
+    items: list[Event]
     total: int
     page: int
     per_page: int
@@ -61,7 +58,7 @@ class ActivityPage(Shape):
     """A page of events in the later original's shape."""
 
     total: int
-    items: list[Any] = _events()
+    items: list[Event]
     page: int
     page_size: int
 
@@ -71,7 +68,7 @@ class OneEvent(Shape):
 
     success: bool
     message: str
-    data: Any = Field(json_schema_extra=_EVENT_REF)
+    data: Event
     duplicates: int
     timestamp: str
 
@@ -118,7 +115,7 @@ class Statistics(Shape):
     byAction: dict[str, int]  # noqa: N815
     byOutcome: dict[str, int]  # noqa: N815
     errorRate: float = Field(ge=0, le=100, description="100·(error+critical)/events; 0 when empty")  # noqa: N815
-    criticalEvents: list[Any] = _events("At most ten")  # noqa: N815
+    criticalEvents: list[Event] = Field(description="At most ten")  # noqa: N815
     topUsers: list[TopUser]  # noqa: N815
     plan: Any = Field(description="Whether roll-ups or a scan answered")
 
@@ -311,8 +308,8 @@ def components() -> dict[str, Any]:
     _, found = models_json_schema([(model, "serialization") for model in MODELS], ref_template=REFERENCE)
     schemas: dict[str, Any] = dict(found["$defs"])
     schemas[PROBLEM] = schemas.pop(ProblemBody.__name__)
-    schemas[EVENT] = event_schema()
-    schemas[EVENT_ARRAY] = {"type": "array", "items": _EVENT_REF}
+    schemas[Event.__name__] = event_schema()
+    schemas[EVENT_ARRAY] = {"type": "array", "items": {"$ref": REFERENCE.format(model=Event.__name__)}}
     return dict(sorted(schemas.items()))
 
 

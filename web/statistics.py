@@ -28,7 +28,7 @@ async def statistics(request: web.Request, params: StatisticsParams) -> web.Stre
         wanted = filter_of(params, now_us, start_us=wanted.end_us - params.hours * HOUR_US, end_us=now_us)
     if wanted.start_us is not None and wanted.start_us < 0:
         raise invalid("start_date", "before 1970", "no event is older")
-    query = StatisticsQuery(filter=wanted, scope=scope_of(request, params.internal))
+    query = StatisticsQuery(filter=wanted, scope=scope_of(request, params.internal), timezone=params.tz)
 
     async def make() -> bytes:
         return orjson.dumps({"success": True, **await request.app[QUERIES].statistics(query)})

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -111,7 +110,7 @@ class Station:
                     sid=source.sid,
                     path=path,
                     file=source.file,
-                    size=os.stat(path).st_size,
+                    size=self._read[path],
                     read=self._read[path],
                     committed=state.offset,
                     lines=state.counts.lines,
@@ -158,7 +157,13 @@ async def served(station: Station, options: WebOptions | None = None, engine: En
     """Serve a station over real HTTP on a free port and give a client for it."""
     runs = Engine(engine or EngineOptions())
     queries = Queries(runs, lambda: station.archive.snapshot)
-    app = create_app(options or WebOptions(), queries, station, clock=lambda: station.now_us)
+    # Most tests need no dashboard, and reading and compressing it is most of the time that starting takes.
+    app = create_app(
+        options or WebOptions(static=station.logs / "no-dashboard"),
+        queries,
+        station,
+        clock=lambda: station.now_us,
+    )
     server = RunnerServer(app)
     async with TestClient(server) as client:
         yield client

@@ -1,0 +1,233 @@
+"""One error shape, whatever goes wrong and wherever."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import TestClient
+
+from tests.web.station import Station
+from web.errors import KINDS, TYPE_PREFIX
+from web.guard import MAX_BODY_BYTES
+from web.keys import PREFIX
+from web.routes import ROUTES
+
+MEMBERS = {"type", "title", "status", "detail", "instance", "errors", "request_id"}
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+WITHOUT_PARAMETERS = {"listLevels", "listCategories", "listActions", "getEvent", "getActivity"}
+
+
+def check_problem(body: Any, status: int, headers: Any) -> None:
+    assert set(body) >= MEMBERS
+    assert body["status"] == status
+    assert body["type"].startswith(TYPE_PREFIX)
+    assert headers["Content-Type"] == "application/problem+json"
+    assert body["request_id"] == headers["X-Request-Id"]
+    text = json.dumps(body)
+    for secret in ("Traceback", "SELECT", "/work", "/tmp", "storage/", ".py"):
+        assert secret not in text
+
+
+def address(path: str) -> str:
+    return path.replace("{event_id}", "e-1").replace("{", "").replace("}", "")
+
+
+@pytest.mark.parametrize("prefix", ["", PREFIX])
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+async def test_an_unknown_parameter_is_422_on_every_route(
+    shared: TestClient, route: Any, prefix: str
+) -> None:
+    """With its name, what is wrong, and a hint; never ignored, so that a misspelt filter never shows everything."""
+    async with shared.request(
+        route.method, prefix + address(route.path), params={"levle": "error"}
+    ) as response:
+        body = await response.json(content_type=None)
+        assert response.status == 422, body
+        check_problem(body, 422, response.headers)
+        assert body["errors"][0]["loc"] == ["query", "levle"]
+        assert body["errors"][0]["hint"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+async def test_a_method_that_a_route_lacks_is_405_with_allow(
+    shared: TestClient, route: Any, method: str
+) -> None:
+    """Events have no write method; the Allow header says what there is."""
+    possible = {other.method for other in ROUTES if other.path == route.path}
+    if method in possible or (route.path == "/events/cleanup" and method == "GET"):
+        return
+    async with shared.request(method, PREFIX + address(route.path)) as response:
+        body = await response.json(content_type=None)
+        assert response.status == 405, body
+        check_problem(body, 405, response.headers)
+        assert set(response.headers["Allow"].split(",")) >= possible
+
+
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/api/v1", "/api/v2/events", "/events/a/b", "/assets/x/y.js", "/static/../x"]
+)
+async def test_an_address_that_is_none_is_404(shared: TestClient, path: str) -> None:
+    """With where to look."""
+    async with shared.get(path) as response:
+        check_problem(await response.json(content_type=None), 404, response.headers)
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ("level=fatal", "level"),
+        ("level=", "level"),
+        ("level=!", "level"),
+        ("ip=10.0.0", "ip"),
+        ("ip=10.0.0.0/33", "ip"),
+        ("status_code=abc", "status_code"),
+        ("risk=severe", "risk"),
+        ("min_risk=-1", "min_risk"),
+        ("max_risk=101", "max_risk"),
+        ("limit=0", "limit"),
+        ("limit=501", "limit"),
+        ("limit=ten", "limit"),
+        ("page=0", "page"),
+        ("page=99999999999", "page"),
+        ("limit=5&limit=6", "limit"),
+        ("start_date=yesterday", "start_date"),
+        ("end_date=2026-02-30", "end_date"),
+        ("start_date=2026-06-02&end_date=2026-06-01", "start_date"),
+        ("cursor=nonsense", "cursor"),
+        ("cursor=AAAA~~", "cursor"),
+        ("cursor=x~1~2~3", "cursor"),
+        ("cursor=abc&page=2", "page"),
+        ("snapshot=-1", "snapshot"),
+        ("snapshot=9007199254740992", "snapshot"),
+        ("internal=maybe", "internal"),
+        ("category=", "category"),
+        ("search_query=", "search_query"),
+        ("q=level:error", "q"),
+    ],
+)
+async def test_a_bad_value_is_422_that_names_its_parameter(
+    shared_station: Station, shared: TestClient, query: str, name: str
+) -> None:
+    """A person sees which one, why, and what to write instead."""
+    async with shared.get(f"/api/v1/events?{query}") as response:
+        body = await response.json()
+        assert response.status == 422, body
+        check_problem(body, 422, response.headers)
+        assert body["errors"][0]["loc"][:2] == ["query", name]
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/events/statistics?hours=0", "hours"),
+        ("/events/statistics?hours=8761", "hours"),
+        ("/events/statistics?tz=Mars/Olympus", "tz"),
+        ("/events/stats?days=366", "days"),
+        ("/events/export?format=xml", "format"),
+        ("/events/export?limit=0", "limit"),
+        ("/logs?date=2026-6-1", "date"),
+        ("/logs?date=2026-02-30", "date"),
+        ("/logs?lines=5001", "lines"),
+        ("/logs?cursor=%25", "cursor"),
+        ("/logs?cursor=WzEsMl0", "cursor"),
+        ("/rejects?limit=501", "limit"),
+        ("/rejects?cursor=zzzz", "cursor"),
+        ("/activity-logs?page_size=101", "page_size"),
+    ],
+)
+async def test_every_endpoint_names_its_bad_parameter(shared: TestClient, path: str, name: str) -> None:
+    """The bounds are the original's where it had them."""
+    async with shared.get(path) as response:
+        body = await response.json()
+        assert response.status == 422, body
+        assert body["errors"][0]["loc"] == ["query", name]
+
+
+async def test_everything_wrong_is_said_at_once(shared: TestClient) -> None:
+    """So that nobody has to try five times."""
+    async with shared.get("/events?limit=x&page=y&colour=red&level=loud") as response:
+        body = await response.json()
+        assert {fault["loc"][1] for fault in body["errors"]} == {"limit", "page", "colour", "level"}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "category=%00",
+        "category=%ED%A0%80",
+        "category=%FF%FE",
+        "search_query=%27%3B%20DROP%20TABLE%20events%3B--",
+        "search_query=%25%5F%5C",
+        "user_id=%27%20OR%201%3D1",
+        "path=" + "a" * 1024,
+        "tag=%F0%9F%94%A5&tag=%E2%80%AE",
+        "source=..%2F..%2Fetc%2Fpasswd",
+        "entity_id=$1&entity_id=?&entity_id=:p0&entity_id=$p0",
+        "start_date=0001-01-01&end_date=9999-12-31",
+        "start_date=1969-01-01T00:00:00Z",
+        "ip=::1&ip=!::/0&ip=0.0.0.0/0",
+        "&".join(f"user_id={n}" for n in range(100)),
+    ],
+)
+@pytest.mark.parametrize("path", ["/events", "/events/statistics", "/events/export"])
+async def test_hostile_values_are_data(
+    shared_station: Station, shared: TestClient, path: str, query: str
+) -> None:
+    """Quotes, wildcards, NULs, half characters, placeholders: an answer or a 422, never a 5xx, never more rows."""
+    async with shared.get(f"{path}?{query}") as response:
+        text = await response.text()
+        assert response.status in {200, 422}, text
+
+
+async def test_too_much_is_refused_with_the_same_shape(shared: TestClient) -> None:
+    """A body nobody needs is 413, a query string that is too long is 414."""
+    async with shared.delete("/events/cleanup", data=b"x" * (MAX_BODY_BYTES + 1)) as response:
+        check_problem(await response.json(content_type=None), 413, response.headers)
+    async with shared.get("/events?category=" + "x" * 9000) as response:
+        check_problem(await response.json(content_type=None), 414, response.headers)
+
+
+@pytest.mark.parametrize(
+    "data", [b"BLAH\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /\x00 HTTP/1.1\r\nHost: localhost\r\n\r\n"]
+)
+async def test_what_is_no_http_is_400(shared: TestClient, data: bytes) -> None:
+    """Bytes that are no request get the same shape as everything else, and the connection ends."""
+    reader, writer = await asyncio.open_connection(shared.host, shared.port)
+    writer.write(data)
+    await writer.drain()
+    answer = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    await writer.wait_closed()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b" 400 " in head.split(b"\r\n")[0]
+    assert b"application/problem+json" in head
+    assert json.loads(body)["type"] == "urn:watchkeep:problem:malformed-request"
+
+
+async def test_a_bug_is_500_without_its_details(
+    shared_station: Station,
+    shared: TestClient,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The client gets the request id; the stack is in the log under the same id."""
+
+    def broken() -> None:
+        raise RuntimeError("/secret/path and SELECT 1")
+
+    monkeypatch.setattr(shared_station, "sources", broken)
+    async with shared.get("/logs/files") as response:
+        body = await response.json(content_type=None)
+        check_problem(body, 500, response.headers)
+        assert "secret" not in json.dumps(body)
+    assert body["request_id"] in caplog.text
+    assert "RuntimeError" in caplog.text
+
+
+async def test_every_kind_of_problem_has_its_own_type() -> None:
+    """Clients compare `type`."""
+    assert len({kind.uri for kind in KINDS}) == len(KINDS)
