@@ -36,12 +36,12 @@ class Stream(threading.Thread):
         self._stock = lines(STOCK)
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
         self._rate = rate
-        self._stop = threading.Event()
+        self._ended = threading.Event()
 
     def run(self) -> None:
         """Append until told to stop."""
         began = time.perf_counter()
-        while not self._stop.is_set():
+        while not self._ended.is_set():
             due = int((time.perf_counter() - began) * self._rate)
             self.behind = max(self.behind, (due - self.written) / self._rate)
             while self.written < due:
@@ -58,7 +58,7 @@ class Stream(threading.Thread):
 
     def stop(self) -> None:
         """Stop and wait."""
-        self._stop.set()
+        self._ended.set()
         self.join()
         os.close(self._fd)
 
