@@ -9,13 +9,10 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
+from parsers.arrow import Array, Bytes, Int64s, Mask
+from parsers.arrow import texts as texts_of
 from parsers.timestamps import DAY_US, SECOND_US
-
-Int64s = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
-Bytes = npt.NDArray[np.uint8]
 
 _SHAPE: Final = "0000-00-00T00:00:00"
 _DIGITS: Final = [at for at, char in enumerate(_SHAPE) if char == "0"]
@@ -25,15 +22,11 @@ _FRACTIONS: Final = (0, 3, 6, 9)  # digits that writers give
 _ZERO = ord("0")
 
 
-def iso_times(texts: pa.StringArray, *, naive_is_utc: bool) -> tuple[Int64s, Mask]:
+def iso_times(texts: Array, *, naive_is_utc: bool) -> tuple[Int64s, Mask]:
     """Return microseconds since 1970 UTC per text, and where that is known."""
-    offset, rows = texts.offset, len(texts)
-    _, raw_offsets, data = texts.buffers()
+    rows = len(texts)
     us, known = np.zeros(rows, np.int64), np.zeros(rows, bool)
-    if raw_offsets is None or data is None or not data.size:
-        return us, known
-    offsets = np.frombuffer(raw_offsets, np.int32)[offset : offset + rows + 1]
-    block = np.frombuffer(data, np.uint8)
+    offsets, block = texts_of(texts)
     lengths = np.diff(offsets)
     for fraction in _FRACTIONS:
         for zoned in (True, False) if naive_is_utc else (True,):
@@ -89,4 +82,5 @@ def _days(year: Int64s, month: Int64s, day: Int64s) -> Int64s:
     year_of_era = year - era * 400
     day_of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
     day_of_era = year_of_era * 365 + year_of_era // 4 - year_of_era // 100 + day_of_year
-    return era * 146_097 + day_of_era - 719_468
+    days: Int64s = era * 146_097 + day_of_era - 719_468
+    return days

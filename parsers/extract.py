@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from parsers.arrow import from_numpy, numbers, rows, true, valid
+from parsers.arrow import Array, Int64s, Mask, from_numpy, numbers, pc, rows, strings, true, valid
 from parsers.columns import BY_NAME
 from parsers.draft import DRAFT_SCHEMA
 from parsers.flags import BIT
@@ -36,13 +34,10 @@ from parsers.weigh import (
     weigh_values,
 )
 
-Int64s = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
-
 _QUOTE, _OBJECT, _ARRAY = 0x22, 0x7B, 0x5B
 # A number that is no integer, or NaN or Infinity, as a value of JSON text.
-_UNSURE_NUMBER: Final = r'(?:^|[:\[,])-?(?:[0-9]+[.eE]|[NIi]|n[aA])'
-_NOT_FINITE: Final = r'(?:^|[:\[,])-?(?:[NIi]|n[aA])'
+_UNSURE_NUMBER: Final = r"(?:^|[:\[,])-?(?:[0-9]+[.eE]|[NIi]|n[aA])"
+_NOT_FINITE: Final = r"(?:^|[:\[,])-?(?:[NIi]|n[aA])"
 # What may be a number with more digits than a double has.
 _LONG_NUMBER: Final = r"[0-9][0-9.eE+-]{15,}"
 _LONG_NUMBERS = re.compile(r"-?[0-9][0-9.eE+-]{15,}")
@@ -54,11 +49,13 @@ _ESCAPED_QUOTE: Final = r"\\u00[23]"  # the escapes of quote and colon begin so
 class Extracted:
     """Draft columns for all lines, and which rows are sure; the others hold nothing of worth."""
 
-    columns: dict[str, pa.Array]
+    columns: dict[str, Array]
     sure: Mask
 
 
-def extract(shape: Shape, structs: pa.StructArray, lines: pa.StringArray, weights: Int64s, max_depth: int) -> Extracted:
+def extract(
+    shape: Shape, structs: Any, lines: pa.ChunkedArray[Any], weights: Int64s, max_depth: int
+) -> Extracted:
     """Return the drafts of ``structs``, what from_json gave for ``lines`` under ``shape``."""
     reading = _Reading(shape, structs, lines, max_depth)
     reading.sure &= _accounted(weights - reading.accounted)
@@ -69,25 +66,28 @@ def extract(shape: Shape, structs: pa.StructArray, lines: pa.StringArray, weight
 def _accounted(difference: Int64s) -> Mask:
     """True where the line has nothing more than the columns but nulls."""
     nulls, rest = np.divmod(difference, KEY + NULL)
-    return (rest == 0) & (nulls >= 0) & (nulls < MOST_KEYS)
+    accounted: Mask = (rest == 0) & (nulls >= 0) & (nulls < MOST_KEYS)
+    return accounted
 
 
 class _Reading:
     """The values of every leaf of one batch, checked as they are taken."""
 
-    def __init__(self, shape: Shape, structs: pa.StructArray, lines: pa.StringArray, max_depth: int) -> None:
+    def __init__(self, shape: Shape, structs: Any, lines: pa.ChunkedArray[Any], max_depth: int) -> None:
         self.lines = lines
         self.max_depth = max_depth
         self.rows = len(structs)
         self.accounted = np.zeros(self.rows, np.int64)
         self.sure = valid(structs)
-        self.inexact = np.zeros(self.rows, bool)  # holds a number that is no integer where its spelling matters
+        self.inexact = np.zeros(
+            self.rows, bool
+        )  # holds a number that is no integer where its spelling matters
         self.bits = np.zeros(self.rows, np.int32)
-        self.found: dict[str, list[tuple[int, pa.Array]]] = {}
-        self.leftover: list[tuple[Leaf, pa.StringArray]] = []
+        self.found: dict[str, list[tuple[int, Array]]] = {}
+        self.leftover: list[tuple[Leaf, Array]] = []
         self._take(shape.tree(), structs)
 
-    def _take(self, node: dict[str, Any], structs: pa.StructArray) -> None:
+    def _take(self, node: dict[str, Any], structs: Any) -> None:
         for child, values in zip(node.values(), structs.flatten(), strict=True):
             if isinstance(child, Leaf):
                 if values.null_count < self.rows:
@@ -96,10 +96,10 @@ class _Reading:
                 self._count(values, KEY + OBJECT)
                 self._take(child, values)
 
-    def _count(self, values: pa.Array, weight: int) -> None:
+    def _count(self, values: Array, weight: int) -> None:
         self.accounted += weight if values.null_count == 0 else valid(values) * np.int64(weight)
 
-    def _leaf(self, leaf: Leaf, values: pa.StringArray) -> None:
+    def _leaf(self, leaf: Leaf, values: Array) -> None:
         if leaf.kind == "text":
             self._count(values, KEY + STRING)
             first = first_bytes(values)
@@ -114,11 +114,13 @@ class _Reading:
             self.accounted += weigh_values(values)
             self._give(leaf, self._numbers(leaf, values))
 
-    def _give(self, leaf: Leaf, values: pa.Array) -> None:
+    def _give(self, leaf: Leaf, values: Array) -> None:
         assert leaf.column is not None
+        if ".".join(leaf.path) in OTEL_NUMBERS:
+            values = pc.binary_join_element_wise(OTEL_PREFIX, values, "")
         self.found.setdefault(leaf.column, []).append((leaf.rank, values))
 
-    def _json(self, leaf: Leaf, values: pa.StringArray) -> None:
+    def _json(self, leaf: Leaf, values: Array) -> None:
         self.accounted += weigh_texts(values)
         if ".".join(leaf.path) in PARENTS:  # an object here would hold names of columns
             self.sure &= first_bytes(values) != _OBJECT
@@ -136,18 +138,17 @@ class _Reading:
         else:
             self._give(leaf, self._per_distinct(leaf.column, values))
 
-    def _scalar_text(self, leaf: Leaf, values: pa.StringArray) -> pa.Array:
+    def _scalar_text(self, leaf: Leaf, values: Array) -> Array:
         """Strings without their quotes and numbers as they are; what needs a decision is not sure."""
         first = first_bytes(values)
         present = first != 0
         quoted = first == _QUOTE
         plain = (first == ord("-")) | ((first >= ord("0")) & (first <= ord("9")))
         self.sure &= ~present | quoted | plain
+        text: Array = values
         if quoted.any():
             self.sure &= ~true(pc.match_substring(values, "\\"))
             text = pc.utf8_trim(values, '"')
-        else:
-            text = values
         if plain.any():
             self.sure &= ~(plain & true(pc.match_substring(values, "Inf", ignore_case=True)))
             self.sure &= ~(plain & true(pc.match_substring(values, "nan", ignore_case=True)))
@@ -155,11 +156,9 @@ class _Reading:
         if leaf.column == "user_id":
             alike = quoted & true(pc.match_substring_regex(text, r"^(?:0|-?[1-9][0-9]*)$"))
             self.bits[alike] |= BIT["user_id_text"]
-        if ".".join(leaf.path) in OTEL_NUMBERS:
-            text = pc.binary_join_element_wise(OTEL_PREFIX, text, "")
         return text
 
-    def _numbers(self, leaf: Leaf, values: pa.StringArray) -> pa.Array:
+    def _numbers(self, leaf: Leaf, values: Array) -> Array:
         """Numbers of the column's type, also from strings; what does not fit is not sure."""
         assert leaf.column is not None
         kind = DRAFT_SCHEMA.field(leaf.column).type
@@ -171,11 +170,11 @@ class _Reading:
             self.sure &= np.isfinite(numbers(found, 0.0))
         return found
 
-    def _per_distinct(self, column: str, values: pa.StringArray) -> pa.Array:
+    def _per_distinct(self, column: str, values: Array) -> Array:
         """Convert each distinct JSON text as the slow path does; rows whose text does not convert are not sure."""
         encoded = values.dictionary_encode()
         items = [_converted(column, text) for text in encoded.dictionary.to_pylist()]
-        taken = pa.array(items, DRAFT_SCHEMA.field(column).type).take(encoded.indices)
+        taken: Array = pa.array(items, DRAFT_SCHEMA.field(column).type).take(encoded.indices)
         if any(item is None for item in items):
             self.sure &= valid(taken) | ~valid(values)
         return taken
@@ -185,11 +184,11 @@ class _Reading:
         at = np.flatnonzero(self.inexact & self.sure)
         if len(at):
             long = at[true(pc.match_substring_regex(self.lines.take(rows(at)), _LONG_NUMBER))]
-            for row, line in zip(long.tolist(), self.lines.take(rows(long)).to_pylist(), strict=True):
+            for row, line in zip(long.tolist(), strings(pc.take(self.lines, rows(long))), strict=True):
                 self.sure[row] = all(_exact(found) for found in _LONG_NUMBERS.findall(line))
 
-    def columns(self) -> dict[str, pa.Array]:
-        columns: dict[str, pa.Array] = {}
+    def columns(self) -> dict[str, Array]:
+        columns: dict[str, Array] = {}
         for name, offers in self.found.items():
             if len(offers) > 1:  # two names of one column in the same line need a decision
                 self.sure &= sum(valid(values).astype(np.int8) for _, values in offers) < 2
@@ -199,7 +198,7 @@ class _Reading:
         columns["bits"] = from_numpy(self.bits, pa.int32())
         return columns
 
-    def _extra(self) -> pa.Array:
+    def _extra(self) -> Array:
         """The unknown keys as one object per row, nested as they were in the line."""
         if not self.leftover:
             return pa.nulls(self.rows, pa.string())
@@ -212,7 +211,7 @@ class _Reading:
         return _object(tree)
 
 
-def _object(tree: dict[str, Any]) -> pa.Array:
+def _object(tree: dict[str, Any]) -> Array:
     """One JSON object per row of what is not null; null where nothing is."""
     members = []
     for key, item in tree.items():
@@ -220,10 +219,12 @@ def _object(tree: dict[str, Any]) -> pa.Array:
         members.append(pc.fill_null(pc.binary_join_element_wise(f",{string(key)}:", values, ""), ""))
     joined = pc.binary_join_element_wise(*members, "") if len(members) > 1 else members[0]
     present = pc.if_else(pc.equal(joined, ""), None, joined)
-    return pc.binary_join_element_wise(pc.binary_replace_slice(present, 0, 1, "{"), "}", "")  # for the first comma
+    opened = pc.binary_replace_slice(present, 0, 1, "{")  # in place of the first comma
+    closed: Array = pc.binary_join_element_wise(opened, "}", "")
+    return closed
 
 
-def lines_with_escaped_quotes(lines: pa.StringArray) -> Mask:
+def lines_with_escaped_quotes(lines: Array) -> Mask:
     """True for lines that spell quotes or colons as escapes: weighing them proves nothing."""
     return true(pc.match_substring_regex(lines, _ESCAPED_QUOTE))
 
@@ -233,7 +234,9 @@ def _exact(text: str) -> bool:
     return _NUMBER.fullmatch(text) is None or exact(text)
 
 
-def _converted(column: str, text: str) -> Any:
+def _converted(column: str, text: str | None) -> Any:
+    if text is None:
+        return None
     try:
         return convert(column, read(text.encode()))
     except (JsonError, WrongTypeError):

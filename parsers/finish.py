@@ -17,16 +17,29 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from parsers.arrow import from_numpy, mask, numbers, rows, true, valid
+from parsers.arrow import (
+    Array,
+    Int64s,
+    Mask,
+    from_numpy,
+    mask,
+    nulls,
+    numbers,
+    pc,
+    rows,
+    strings,
+    true,
+    valid,
+    whole,
+)
 from parsers.batch import Source
 from parsers.clock import iso_times
 from parsers.columns import ADDRESS_BYTES, PARSED_SCHEMA, TIMESTAMP
 from parsers.flags import BIT, names
 from parsers.identifiers import derived_ids
 from parsers.timestamps import EARLIEST_US, latest_for, parse_time
-from parsers.vocabulary import DEFAULT_LEVEL, level_of, outcome_of
+from parsers.vocabulary import DEFAULT_LEVEL, OTEL_PREFIX, level_of, outcome_of
 
 HIGHEST_SCORE = 100.0
 ADDRESSES_KNOWN = 65_536  # addresses whose bytes are remembered between batches
@@ -35,8 +48,6 @@ _BAD_LEVELS = pa.array(["error", "critical"])
 _ACCESS = pa.array(["authentication", "authorization"])
 _OUTCOMES = pa.array(["failure", "success", "unknown"])
 
-Int64s = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 Bits = npt.NDArray[np.int32]
 
 
@@ -62,7 +73,7 @@ def finish(draft: pa.Table, origins: Sequence[Origin], terms: Terms) -> pa.Table
     draft = draft.combine_chunks()
     if not draft.num_rows:
         return PARSED_SCHEMA.empty_table()
-    columns: dict[str, pa.Array] = {name: _array(draft, name) for name in draft.column_names}
+    columns: dict[str, Array] = {name: whole(draft.column(name)) for name in draft.column_names}
     chunk = numbers(columns["chunk"], 0).astype(np.int64)
     offset = numbers(columns["offset"], 0)
     bits = numbers(columns["bits"], 0).copy()  # flags are added below
@@ -94,29 +105,25 @@ def finish(draft: pa.Table, origins: Sequence[Origin], terms: Terms) -> pa.Table
     return pa.Table.from_arrays(typed, schema=PARSED_SCHEMA)
 
 
-def _flags(bits: Bits) -> pa.Array:
+def _flags(bits: Bits) -> Array:
     """Lists of flag names; most batches have none."""
     if not bits.any():
-        return pa.nulls(len(bits), pa.list_(pa.string()))
+        return nulls(len(bits), pa.list_(pa.string()))
     return _per_distinct(from_numpy(bits, pa.int32()), names, pa.list_(pa.string()))
 
 
-def _array(table: pa.Table, name: str) -> pa.Array:
-    column = table.column(name)
-    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
-
-
-def _per_distinct(values: pa.Array, convert: Callable[[Any], Any], kind: pa.DataType) -> pa.Array:
+def _per_distinct(values: Array, convert: Callable[[Any], Any], kind: pa.DataType) -> Array:
     """Apply ``convert`` to each distinct value once; null stays null."""
     if values.null_count == len(values):
-        return pa.nulls(len(values), kind)
-    encoded = values.dictionary_encode()
-    converted = pa.array([convert(value) for value in encoded.dictionary.to_pylist()], kind)
-    return converted.take(encoded.indices)
+        return nulls(len(values), kind)
+    encoded: Any = values.dictionary_encode()
+    converted: Array = pa.array([convert(value) for value in encoded.dictionary.to_pylist()], kind)
+    taken: Array = converted.take(encoded.indices)
+    return taken
 
 
 def _times(
-    text: pa.Array, chunk: Int64s, origins: Sequence[Origin], zone: ZoneInfo, bits: Bits
+    text: Array, chunk: Int64s, origins: Sequence[Origin], zone: ZoneInfo, bits: Bits
 ) -> tuple[Int64s, dict[int, str]]:
     """Microseconds per row, and the original spelling of each time that had to be replaced, by row."""
     us, known = _read_times(text, zone)
@@ -127,30 +134,33 @@ def _times(
     if not replaced.any():
         return us, {}
     stand_in = np.array(
-        [o.source.first_seen_us if o.source.file_date_us is None else o.source.file_date_us for o in origins], np.int64
+        [o.source.first_seen_us if o.source.file_date_us is None else o.source.file_date_us for o in origins],
+        np.int64,
     )[chunk]
     bits[missing] |= BIT["timestamp_missing"]
     bits[absurd] |= BIT["timestamp_absurd"]
     bits[~known & ~missing] |= BIT["timestamp_unparsable"]
     at = np.flatnonzero(replaced & ~missing)
-    originals = dict(zip(at.tolist(), text.take(rows(at)).to_pylist(), strict=True))
+    originals = dict(zip(at.tolist(), strings(text.take(rows(at))), strict=True))
     return np.where(replaced, stand_in, us), originals
 
 
-def _read_times(text: pa.Array, zone: ZoneInfo) -> tuple[Int64s, Mask]:
+def _read_times(text: Array, zone: ZoneInfo) -> tuple[Int64s, Mask]:
     """Microseconds per row, and where they are known."""
     us, known = iso_times(text, naive_is_utc=zone.key == "UTC")
     known &= valid(text)
     rest = np.flatnonzero(~known)
     if len(rest):
         others = text.take(rows(rest))
-        read = _per_distinct(others, lambda value: None if value is None else parse_time(value, zone), pa.int64())
+        read = _per_distinct(
+            others, lambda value: None if value is None else parse_time(value, zone), pa.int64()
+        )
         us[rest] = numbers(read, 0)
         known[rest] = valid(read)
     return us, known
 
 
-def _levels(text: pa.Array, bits: Bits) -> tuple[pa.Array, dict[int, str]]:
+def _levels(text: Array, bits: Bits) -> tuple[Array, dict[int, str]]:
     """One of the five levels per row, and the original of each that nobody knows, by row."""
     level = _per_distinct(text, lambda value: None if value is None else level_of(value), pa.string())
     missing = ~valid(text)
@@ -161,11 +171,12 @@ def _levels(text: pa.Array, bits: Bits) -> tuple[pa.Array, dict[int, str]]:
     if unknown.any():
         bits[unknown] |= BIT["level_unknown"]
         at = np.flatnonzero(unknown)
-        originals = dict(zip(at.tolist(), text.take(rows(at)).to_pylist(), strict=True))
+        spelled = [value.removeprefix(OTEL_PREFIX) for value in strings(text.take(rows(at)))]
+        originals = dict(zip(at.tolist(), spelled, strict=True))
     return pc.fill_null(level, DEFAULT_LEVEL) if level.null_count else level, originals
 
 
-def _with_originals(extra: pa.Array, originals: dict[str, dict[int, str]]) -> pa.Array:
+def _with_originals(extra: Array, originals: dict[str, dict[int, str]]) -> Array:
     """Put replaced values back into `extra` under their column's name; only rows that have some are touched."""
     changed = sorted(set().union(*originals.values()))
     if not changed:
@@ -183,9 +194,11 @@ def _with_originals(extra: pa.Array, originals: dict[str, dict[int, str]]) -> pa
     return pa.array(texts, pa.string())
 
 
-def _outcomes(columns: dict[str, pa.Array]) -> pa.Array:
+def _outcomes(columns: dict[str, Array]) -> Array:
     """The line's own outcome, or what status and level say; the table is in docs/lines.md."""
-    given = _per_distinct(columns["outcome"], lambda value: None if value is None else outcome_of(value), pa.string())
+    given = _per_distinct(
+        columns["outcome"], lambda value: None if value is None else outcome_of(value), pa.string()
+    )
     if given.null_count == 0:
         return given
     status = numbers(columns["status_code"], 0)
@@ -196,11 +209,13 @@ def _outcomes(columns: dict[str, pa.Array]) -> pa.Array:
         failed |= warned & true(pc.is_in(columns["category"], _ACCESS))
     failed |= true(pc.equal(columns["action"], "validation_failed"))
     known = valid(columns["status_code"]) | valid(columns["action"])
-    derived = _OUTCOMES.take(from_numpy(np.where(failed, 0, np.where(known, 1, 2)).astype(np.int64), pa.int64()))
+    derived = _OUTCOMES.take(
+        from_numpy(np.where(failed, 0, np.where(known, 1, 2)).astype(np.int64), pa.int64())
+    )
     return derived if given.null_count == len(given) else pc.coalesce(given, derived)
 
 
-def _scores(score: pa.Array, reported: pa.Array) -> tuple[pa.Array, pa.Array]:
+def _scores(score: Array, reported: Array) -> tuple[Array, Array]:
     """The score rounded half up and clipped to 0-100, and the score as given."""
     given = score if reported.null_count == len(reported) else pc.coalesce(reported, score)
     clipped = np.floor(np.clip(numbers(score, 0.0), 0.0, HIGHEST_SCORE) + 0.5).astype(np.int32)
@@ -208,8 +223,8 @@ def _scores(score: pa.Array, reported: pa.Array) -> tuple[pa.Array, pa.Array]:
 
 
 def _ids(
-    given: pa.Array, times: Int64s, chunk: Int64s, offset: Int64s, origins: Sequence[Origin], bits: Bits
-) -> pa.Array:
+    given: Array, times: Int64s, chunk: Int64s, offset: Int64s, origins: Sequence[Origin], bits: Bits
+) -> Array:
     missing = ~valid(given)
     if not missing.any():
         return given
@@ -219,7 +234,7 @@ def _ids(
     return ids if len(at) == len(given) else pc.replace_with_mask(given, mask(missing), ids)
 
 
-def _addresses(text: pa.Array) -> pa.Array:
+def _addresses(text: Array) -> Array:
     return _per_distinct(text, address_bytes, pa.binary(ADDRESS_BYTES))
 
 

@@ -6,17 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
+
+from parsers.arrow import Array, Bytes, Int64s, Mask, buffer
 
 BOM = b"\xef\xbb\xbf"
 _BLANK = b" \t\r\n\x0b\x0c"
 _NEWLINE, _RETURN, _OPEN, _CLOSE = 0x0A, 0x0D, 0x7B, 0x7D
 _ASCII = 0x80
-
-Int64s = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
-Bytes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +26,7 @@ class Lines:
     """
 
     data: bytes
-    text: pa.StringArray
+    text: Array
     starts: Int64s
     ends: Int64s
     blank: Mask
@@ -71,7 +68,8 @@ def _last_bytes(block: Bytes, ends: Int64s) -> Bytes:
     at = at - (block[at] == _NEWLINE)
     at = np.maximum(at, 0)
     at = at - (block[at] == _RETURN)
-    return block[np.maximum(at, 0)]
+    last: Bytes = block[np.maximum(at, 0)]
+    return last
 
 
 def _unreadable(data: bytes, starts: Int64s, ends: Int64s) -> Mask:
@@ -94,9 +92,8 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def _view(data: bytes, offsets: Int64s, valid: Mask) -> pa.StringArray:
-    bitmap = None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
-    buffers: list[Any] = [bitmap, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(data)]
-    array = pa.Array.from_buffers(pa.string(), len(valid), buffers)
-    assert isinstance(array, pa.StringArray)
+def _view(data: bytes, offsets: Int64s, valid: Mask) -> Array:
+    bitmap = None if valid.all() else buffer(np.packbits(valid, bitorder="little"))
+    buffers: list[Any] = [bitmap, buffer(offsets.astype(np.int32)), pa.py_buffer(data)]
+    array: Array = pa.Array.from_buffers(pa.string(), len(valid), buffers)
     return array

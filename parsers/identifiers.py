@@ -14,16 +14,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from parsers.arrow import Array, Int64s, buffer
+
 _HEX = np.frombuffer(b"0123456789abcdef", np.uint8)
 _DASHES = (8, 13, 18, 23)
 _TEXT_BYTES = 36
 _VERSION = np.uint64(7)
 
-Int64s = npt.NDArray[np.int64]
 UInt64s = npt.NDArray[np.uint64]
 
 
-def derived_ids(sids: Sequence[str], source: Int64s, offset: Int64s, time_us: Int64s) -> pa.StringArray:
+def derived_ids(sids: Sequence[str], source: Int64s, offset: Int64s, time_us: Int64s) -> Array:
     """Return one UUIDv7-shaped text per row; ``source`` indexes ``sids``."""
     seeds = [hashlib.blake2b(sid.encode(), digest_size=16).digest() for sid in sids]
     low = np.array([int.from_bytes(seed[:8], "big") for seed in seeds], np.uint64)[source]
@@ -45,7 +46,7 @@ def _mix(value: UInt64s) -> UInt64s:
     return value ^ (value >> np.uint64(31))
 
 
-def _texts(first: UInt64s, second: UInt64s) -> pa.StringArray:
+def _texts(first: UInt64s, second: UInt64s) -> Array:
     raw = np.stack([first, second], axis=1).astype(">u8").view(np.uint8).reshape(len(first), 16)
     digits = np.empty((len(first), 32), np.uint8)
     digits[:, 0::2] = _HEX[raw >> 4]
@@ -53,8 +54,5 @@ def _texts(first: UInt64s, second: UInt64s) -> pa.StringArray:
     text = np.full((len(first), _TEXT_BYTES), ord("-"), np.uint8)
     text[:, [at for at in range(_TEXT_BYTES) if at not in _DASHES]] = digits
     offsets = np.arange(0, _TEXT_BYTES * (len(first) + 1), _TEXT_BYTES, dtype=np.int32)
-    array = pa.Array.from_buffers(
-        pa.string(), len(first), [None, pa.py_buffer(offsets), pa.py_buffer(text.tobytes())]
-    )
-    assert isinstance(array, pa.StringArray)
+    array: Array = pa.Array.from_buffers(pa.string(), len(first), [None, buffer(offsets), buffer(text)])
     return array

@@ -11,7 +11,9 @@ from typing import Final
 
 from parsers.columns import COLUMNS
 
-NATIVE: Final[dict[str, str]] = {column.api: column.name for column in COLUMNS if column.from_line and column.api}
+NATIVE: Final[dict[str, str]] = {
+    column.api: column.name for column in COLUMNS if column.from_line and column.api
+}
 
 FLAT: Final[dict[str, str]] = {
     **{column.name: column.name for column in COLUMNS if column.from_line},

@@ -22,11 +22,19 @@ AUTO: Final = "auto"
 SAMPLE_LINES = 200  # enough to tell profiles apart, cheap enough for every new source
 
 # `2025-10-17 09:30:00,123 | INFO | {json}`: what the original's file handler wrote.
-_FASTNEXT = re.compile(rb"\s*(?P<time>[^|{]{8,40}?)\s*\|\s*(?P<level>[A-Za-z]{3,12})\s*\|\s*(?P<json>\{.*)", re.DOTALL)
+_FASTNEXT = re.compile(
+    rb"\s*(?P<time>[^|{]{8,40}?)\s*\|\s*(?P<level>[A-Za-z]{3,12})\s*\|\s*(?P<json>\{.*)", re.DOTALL
+)
 # `2025-10-17T09:30:00.123Z [info]: 7, 2025-10-17T09:30:00.123Z, successful, created x, createX, x.ctrl.ts`
 _VERIFYWISE = re.compile(rb"(?P<time>\d{4}-\d\d-\d\d[T ]\S+)\s+\[(?P<level>\w+)\]:\s?(?P<rest>.*)", re.DOTALL)
 _VERIFYWISE_STATES = {"processing": "unknown", "successful": "success", "error": "failure"}
-_VERIFYWISE_ACTIONS = {"create": "create", "read": "read", "get": "read", "update": "update", "delete": "delete"}
+_VERIFYWISE_ACTIONS = {
+    "create": "create",
+    "read": "read",
+    "get": "read",
+    "update": "update",
+    "delete": "delete",
+}
 
 
 # The draft of a line, and the JSON object in it for those who learn from it (None where there was none).
@@ -75,7 +83,9 @@ def _verifywise(line: bytes, max_depth: int) -> Reading:
         raise LineError("holds NUL bytes")
     match = _VERIFYWISE.fullmatch(line.strip())
     if match is None:
-        raise LineError("is neither JSON nor 'time [level]: number, time, state, description, function, file'")
+        raise LineError(
+            "is neither JSON nor 'time [level]: number, time, state, description, function, file'"
+        )
     time, level, rest = (match[name].decode() for name in ("time", "level", "rest"))
     # Only the description may hold commas: three fields stand before it and two after it.
     head = rest.split(", ", 3)
@@ -107,15 +117,40 @@ def _verifywise(line: bytes, max_depth: int) -> Reading:
 
 
 _JSON: Final = (
-    ("native", "the API's camelCase object", '{"eventId":"…","timestamp":"…","user":{"id":1,"username":"…"}}', NATIVE),
+    (
+        "native",
+        "the API's camelCase object",
+        '{"eventId":"…","timestamp":"…","user":{"id":1,"username":"…"}}',
+        NATIVE,
+    ),
     ("flat", "snake_case keys", '{"event_id":"…","user_id":1,"ip_address":"…","entity_type":"…"}', FLAT),
-    ("ecs", "Elastic Common Schema", '{"@timestamp":"…","log.level":"info","message":"…","trace.id":"…"}', ECS),
-    ("otel", "OpenTelemetry's log record", '{"Timestamp":"…","SeverityNumber":9,"Body":"…","TraceId":"…"}', OTEL),
-    ("json", "pino, structlog, slog, logback and others", '{"time":1795428000123,"level":30,"msg":"…"}', WRITERS),
+    (
+        "ecs",
+        "Elastic Common Schema",
+        '{"@timestamp":"…","log.level":"info","message":"…","trace.id":"…"}',
+        ECS,
+    ),
+    (
+        "otel",
+        "OpenTelemetry's log record",
+        '{"Timestamp":"…","SeverityNumber":9,"Body":"…","TraceId":"…"}',
+        OTEL,
+    ),
+    (
+        "json",
+        "pino, structlog, slog, logback and others",
+        '{"time":1795428000123,"level":30,"msg":"…"}',
+        WRITERS,
+    ),
 )
 PROFILES: Final[dict[str, Profile]] = {
-    **{name: Profile(name, meaning, example, known, _json, vectorised=True) for name, meaning, example, known in _JSON},
-    "fastnext": Profile("fastnext", "a prefix, then JSON", "2025-10-17 09:30:00,123 | INFO | {…}", {}, _fastnext),
+    **{
+        name: Profile(name, meaning, example, known, _json, vectorised=True)
+        for name, meaning, example, known in _JSON
+    },
+    "fastnext": Profile(
+        "fastnext", "a prefix, then JSON", "2025-10-17 09:30:00,123 | INFO | {…}", {}, _fastnext
+    ),
     "verifywise": Profile(
         "verifywise",
         "fields between commas",
@@ -153,7 +188,9 @@ def _name_scores(body: bytes) -> dict[str, float]:
         return {}
     if not isinstance(value, dict) or not value:
         return {}
-    found = set(value) | {f"{key}.{inner}" for key, item in value.items() if isinstance(item, dict) for inner in item}
+    found = set(value) | {
+        f"{key}.{inner}" for key, item in value.items() if isinstance(item, dict) for inner in item
+    }
     known = {name: len(found & set(profile.names)) for name, profile in PROFILES.items() if profile.names}
     most = max(known.values())
     # On a tie the earlier profile wins: names such as `level` belong to several.

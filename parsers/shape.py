@@ -52,7 +52,9 @@ class Shape:
     parents: set[Path] = field(default_factory=set)
     version: int = 0
     candidates: Counter[Path] = field(default_factory=Counter)
-    _folded: dict[Path, Path] = field(default_factory=dict)  # lower case → path: DuckDB folds the names of a struct
+    _folded: dict[Path, Path] = field(
+        default_factory=dict
+    )  # lower case → path: DuckDB folds the names of a struct
 
     def learn(self, value: dict[str, Any], *, at_once: bool = False) -> None:
         """Extend the shape by one line's keys; unknown ones only after several lines, or ``at_once`` for a sample."""

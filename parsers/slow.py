@@ -183,7 +183,7 @@ def _whole_number(limit: int) -> Callable[[Any], int]:
     def convert(value: Any) -> int:
         found = _double(value)
         exact = int(value) if value.strip().lstrip("+-").isdecimal() else int(found)
-        if exact != found and abs(found) < 2**53 or not -limit <= exact < limit:
+        if (exact != found and abs(found) < 2**53) or not -limit <= exact < limit:
             raise WrongTypeError
         return exact
 
@@ -202,7 +202,11 @@ def _reasons(value: Any) -> list[dict[str, Any]]:
 
 
 def _reason(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict) or isinstance(value, Pairs) or not value.keys() <= {"reason", "points", "detail"}:
+    if (
+        not isinstance(value, dict)
+        or isinstance(value, Pairs)
+        or not value.keys() <= {"reason", "points", "detail"}
+    ):
         raise WrongTypeError
     detail = value.get("detail")
     return {
@@ -229,4 +233,6 @@ def _converter(name: str) -> Callable[[Any], Any]:
     return _reasons if name == "risk_reasons" else _text
 
 
-_CONVERT: dict[str, Callable[[Any], Any]] = {name: _converter(name) for name, c in BY_NAME.items() if c.from_line}
+_CONVERT: dict[str, Callable[[Any], Any]] = {
+    name: _converter(name) for name, c in BY_NAME.items() if c.from_line
+}

@@ -23,7 +23,9 @@ SECOND_US = 1_000_000
 DAY_US = 86_400 * SECOND_US
 EARLIEST_US = 631_152_000 * SECOND_US  # 1990-01-01: nothing that logs JSON is older
 LATEST_US = 4_102_444_800 * SECOND_US  # 2100-01-01: for files without a date in their name
-AHEAD_US = DAY_US  # a line may be this much later than the end of its file's day: zones, writers open over midnight
+AHEAD_US = (
+    DAY_US  # a line may be this much later than the end of its file's day: zones, writers open over midnight
+)
 
 # Above these a Unix time is in the next smaller unit: 1e11 seconds is the year 5138, 1e11 ms is 1973.
 _UNITS = ((Decimal(10) ** 11, SECOND_US), (Decimal(10) ** 14, 1000), (Decimal(10) ** 17, 1))

@@ -7,7 +7,7 @@ null means the same as an absent key.
 
 Why equality is proof: a key is found by its closing quote and colon. Inside strings the same two bytes can only add to
 the line's count, never take from it, and within JSON columns they add to both sides alike. The few ways to break that
-(white space before a colon, two spaces after one, quotes or colons written as ``\\u`` escapes) weigh `ODD`, which
+(white space before a colon, two spaces after one, quotes or colons written as Unicode escapes) weigh `ODD`, which
 nothing can account for.
 """
 
@@ -16,11 +16,9 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 
-Int64s = npt.NDArray[np.int64]
-Bytes = npt.NDArray[np.uint8]
+from parsers.arrow import Array, Bytes, Int64s, Mask
+from parsers.arrow import texts as texts_of
 
 # One number holds four counts of 12 bits each, so that one addition counts all.
 KEY: Final = 1
@@ -63,39 +61,36 @@ def weigh(block: Bytes, starts: Int64s, ends: Int64s) -> Int64s:
     return found
 
 
-def weigh_values(texts: pa.StringArray) -> Int64s:
+def weigh_values(texts: Array) -> Int64s:
     """Return the weight of each JSON text as a value alone, keys inside not counted; null weighs 0."""
     own, present, _, _ = _first_bytes(texts)
     return np.where(present, WEIGHT[own], 0)
 
 
-def weigh_texts(texts: pa.StringArray) -> Int64s:
+def weigh_texts(texts: Array) -> Int64s:
     """Return the weight of each JSON text as the value of one key: its own kind and all keys inside; null weighs 0."""
     own, present, block, offsets = _first_bytes(texts)
     inner = weigh(block[: offsets[-1]], offsets[:-1], offsets[1:])
     return np.where(present, WEIGHT[own] + inner, 0)
 
 
-def brackets(texts: pa.StringArray) -> Int64s:
+def brackets(texts: Array) -> Int64s:
     """Return how many objects and arrays open in each JSON text, strings included: a bound for its depth."""
     _, _, block, offsets = _first_bytes(texts)
     opening = np.flatnonzero((block[: offsets[-1]] | 0x20) == ord("{"))  # "[" differs from "{" by that bit
     return np.diff(np.searchsorted(opening, offsets))
 
 
-def first_bytes(texts: pa.StringArray) -> Bytes:
+def first_bytes(texts: Array) -> Bytes:
     """Return the first byte of each text, 0 where it is null or empty."""
     own, present, _, _ = _first_bytes(texts)
     return np.where(present, own, np.uint8(0))
 
 
-def _first_bytes(texts: pa.StringArray) -> tuple[Bytes, npt.NDArray[np.bool_], Bytes, Int64s]:
+def _first_bytes(texts: Array) -> tuple[Bytes, Mask, Bytes, Int64s]:
     """First byte per text, where there is one, all bytes, and the offsets of the texts in them."""
-    offset, rows = texts.offset, len(texts)
-    _, raw_offsets, data = texts.buffers()
-    assert raw_offsets is not None
-    offsets = np.frombuffer(raw_offsets, np.int32)[offset : offset + rows + 1].astype(np.int64)
-    block = np.frombuffer(data, np.uint8) if data is not None and data.size else np.zeros(1, np.uint8)
+    raw_offsets, block = texts_of(texts)
+    offsets = raw_offsets.astype(np.int64)
     own = block[np.minimum(offsets[:-1], len(block) - 1)]
     return own, offsets[1:] > offsets[:-1], block, offsets
 

@@ -7,6 +7,7 @@ other line is read alone (`parsers.slow`), and teaches the profile's shape what 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +19,7 @@ import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
-from parsers.arrow import from_numpy, mask, rows
+from parsers.arrow import Array, Int64s, Mask, from_numpy, mask, pc, rows
 from parsers.batch import Chunk, Counts, Oversize, Parsed
 from parsers.columns import PARSED_REJECT_SCHEMA, REJECT_RAW_BYTES
 from parsers.draft import DRAFT_SCHEMA
@@ -28,17 +29,17 @@ from parsers.flags import BIT
 from parsers.framing import Lines, frame
 from parsers.jsontext import MAX_DEPTH
 from parsers.profiles import AUTO, DEFAULT, PROFILES, detect, read_with
+from parsers.redact import RedactionOptions, Redactor
 from parsers.shape import VALID_SQL, Shape
 from parsers.slow import LineError
 from parsers.weigh import ODD, weigh
 
-Int64s = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
-
 SAMPLE_LINES = 64  # lines that a new shape is made of
 LESSONS = 200  # slow lines of one batch that a shape learns from
 MOST_PROFILES_KNOWN = 10_000  # sources whose detected profile is remembered
-CAREFUL_BATCHES = 32  # after a malformed line, check validity first for so many batches: an error costs a second run
+CAREFUL_BATCHES = (
+    32  # after a malformed line, check validity first for so many batches: an error costs a second run
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class ParseOptions:
     max_depth: int = MAX_DEPTH
     retention_class: str = "default"
     memory_limit_mb: int = 256
+    redaction: RedactionOptions = field(default_factory=RedactionOptions)
 
 
 class _Feed:
@@ -63,7 +65,7 @@ class _Feed:
         self.table = pa.table({"line": pa.array([], pa.string())})
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        return self.table.__arrow_c_stream__(requested_schema)
+        return self.table.__arrow_c_stream__(requested_schema)  # type: ignore[no-untyped-call]  # no stub
 
 
 @dataclass(slots=True)
@@ -93,6 +95,7 @@ class Transformer:
     def __init__(self, options: ParseOptions) -> None:
         self._options = options
         self._terms = Terms(options.node, ZoneInfo(options.timezone), options.retention_class)
+        self._redactor = Redactor(options.redaction)
         self._profiles: dict[str, str] = {}  # sid → detected profile
         self._readers: dict[str, _Reader] = {}
         self._feed = _Feed()
@@ -119,9 +122,12 @@ class Transformer:
             group = [f for f in framed if f.profile == profile]
             self._read_group(profile, group, drafts, places, rejects)
         table, place = _in_order(drafts, places)
-        events = finish(table, origins, self._terms)
-        found = self._rejected(framed, rejects)
-        return Parsed(events, found, _counts(framed, place, rejects), {})
+        hits = Counter[str]()
+        events = self._redactor.table(finish(table, origins, self._terms), hits)
+        found = self._rejected(framed, rejects, hits)
+        return Parsed(
+            events, found, _counts(framed, place, rejects), {rule: n for rule, n in hits.items() if n}
+        )
 
     def close(self) -> None:
         """Free what the instance holds."""
@@ -174,7 +180,9 @@ class Transformer:
             try:
                 row, value = self._slow(framed, int(place[index]) - framed.base)
             except LineError as error:
-                rejects.append((int(place[index]), self._reject_line(framed, int(place[index]) - framed.base, error)))
+                rejects.append(
+                    (int(place[index]), self._reject_line(framed, int(place[index]) - framed.base, error))
+                )
                 continue
             if value is not None and lessons < LESSONS:
                 lessons += 1
@@ -185,7 +193,7 @@ class Transformer:
             drafts.append(pa.Table.from_pylist(read, DRAFT_SCHEMA))
             places.append(np.array(numbers, np.int64))
 
-    def _fast(self, reader: _Reader, group: list[_Framed]) -> tuple[dict[str, pa.Array], Mask]:
+    def _fast(self, reader: _Reader, group: list[_Framed]) -> tuple[dict[str, Array], Mask]:
         """Columns of a draft for every line of the group, and which of them are proven."""
         if not reader.shape:
             self._sample(reader, group)
@@ -214,7 +222,7 @@ class Transformer:
                 if isinstance(value, dict):
                     reader.shape.learn(value, at_once=True)
 
-    def _structs(self, reader: _Reader, texts: pa.ChunkedArray) -> pa.StructArray | None:
+    def _structs(self, reader: _Reader, texts: pa.ChunkedArray[Any]) -> pa.StructArray | None:
         """One struct per line, null for null; None when DuckDB cannot read these lines at all."""
         if reader.careful:
             reader.careful -= 1
@@ -227,7 +235,7 @@ class Transformer:
                 texts = self._only_valid(texts)
         return None
 
-    def _run(self, reader: _Reader, texts: pa.ChunkedArray) -> pa.StructArray:
+    def _run(self, reader: _Reader, texts: pa.ChunkedArray[Any]) -> pa.StructArray:
         self._feed.table = pa.table({"line": texts})
         try:
             name = f"read_{reader.profile}"
@@ -240,10 +248,11 @@ class Transformer:
         structs = result.column("s").combine_chunks()
         return structs if isinstance(structs, pa.StructArray) else structs.chunk(0)
 
-    def _only_valid(self, texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    def _only_valid(self, texts: pa.ChunkedArray[Any]) -> pa.ChunkedArray[Any]:
         self._feed.table = pa.table({"line": texts})
         valid = self._connection.sql(VALID_SQL).to_arrow_table().column("valid")
-        return pa.compute.if_else(pa.compute.fill_null(valid, False), texts, None)
+        found: pa.ChunkedArray[Any] = pc.if_else(pc.fill_null(valid, False), texts, None)
+        return found
 
     def _slow(self, framed: _Framed, index: int) -> tuple[dict[str, Any], dict[str, Any] | None]:
         line = framed.lines.line(index)
@@ -255,12 +264,18 @@ class Transformer:
     def _reject_line(self, framed: _Framed, index: int, error: LineError) -> dict[str, Any]:
         torn = "The file ended inside this line, and it" if _torn(framed, index) else "The line"
         line = framed.lines.line(index)
-        return self._reject(framed.chunk, framed.chunk.start + int(framed.lines.starts[index]), line, f"{torn} {error}")
+        return self._reject(
+            framed.chunk, framed.chunk.start + int(framed.lines.starts[index]), line, f"{torn} {error}"
+        )
 
-    def _rejected(self, framed: list[_Framed], rejects: list[tuple[int, dict[str, Any]]]) -> pa.Table:
-        rows = [reject for _, reject in sorted(rejects, key=lambda item: item[0])]
-        rows.extend(self._oversize(f.chunk, oversize) for f in framed for oversize in f.chunk.oversize)
-        return pa.Table.from_pylist(rows, PARSED_REJECT_SCHEMA)
+    def _rejected(
+        self, framed: list[_Framed], rejects: list[tuple[int, dict[str, Any]]], hits: Counter[str]
+    ) -> pa.Table:
+        found = [reject for _, reject in sorted(rejects, key=lambda item: item[0])]
+        found.extend(self._oversize(f.chunk, oversize) for f in framed for oversize in f.chunk.oversize)
+        for row in found:
+            row["raw"] = self._redactor.raw(row["raw"], hits)[:REJECT_RAW_BYTES]
+        return pa.Table.from_pylist(found, PARSED_REJECT_SCHEMA)
 
     def _reject(self, chunk: Chunk, offset: int, line: bytes, reason: str) -> dict[str, Any]:
         return {
@@ -307,10 +322,14 @@ def _whereabouts(group: list[_Framed]) -> tuple[Int64s, npt.NDArray[np.int32], I
     return np.concatenate(place).astype(np.int64), chunk, np.concatenate(offset).astype(np.int64)
 
 
-def _draft_table(columns: dict[str, pa.Array], sure: Mask) -> pa.Table:
+def _draft_table(columns: dict[str, Array], sure: Mask) -> pa.Table:
     arrays = [columns.get(f.name) for f in DRAFT_SCHEMA]
     filled = [
-        pa.nulls(len(sure), f.type) if array is None else array if array.type == f.type else array.cast(f.type)
+        pa.nulls(len(sure), f.type)
+        if array is None
+        else array
+        if array.type == f.type
+        else array.cast(f.type)
         for f, array in zip(DRAFT_SCHEMA, arrays, strict=True)
     ]
     table = pa.Table.from_arrays(filled, schema=DRAFT_SCHEMA)
@@ -328,7 +347,9 @@ def _in_order(drafts: list[pa.Table], places: list[Int64s]) -> tuple[pa.Table, I
     return table.take(rows(order)), place[order]
 
 
-def _counts(framed: list[_Framed], place: Int64s, rejects: list[tuple[int, dict[str, Any]]]) -> tuple[Counts, ...]:
+def _counts(
+    framed: list[_Framed], place: Int64s, rejects: list[tuple[int, dict[str, Any]]]
+) -> tuple[Counts, ...]:
     """How the lines of each chunk ended."""
     bases = np.array([f.base for f in framed], np.int64)
     bad = np.array([number for number, _ in rejects], np.int64)
