@@ -23,9 +23,10 @@ from storage.archive import Archive
 from storage.records import SourceSeen, SourceState
 from storage.transform import Transformer
 
-BATCH_BYTES = (
-    32 << 20
-)  # about 40,000 lines: larger ones parse hardly faster and cost three times their size in memory
+# About 30,000 lines: larger batches parse hardly faster and cost five times their size in memory.
+BATCH_BYTES = 24 << 20
+# Of Parquet in one commit: what roll-ups are made of is held in memory until then.
+COMMIT_BYTES = 32_000_000
 OPEN_FILES = 256  # descriptors kept while the files are told apart
 # What a compressed file begins with: gzip, zstd, bzip2, xz.
 _COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\x00")
@@ -314,7 +315,7 @@ def _leave_alone(_followed: Followed, _now: float) -> None:
 def _still_there(state: SourceState, fd: int, size: int) -> bool:
     """Return whether a source's file still exists and begins with the first ``size`` bytes of ``fd``."""
     with suppress(OSError):
-        original = os.open(os.fsencode(state.path), os.O_RDONLY | os.O_CLOEXEC)
+        original = os.open(_path_now(state), os.O_RDONLY | os.O_CLOEXEC)
         try:
             info = os.fstat(original)
             return (info.st_dev, info.st_ino) == (state.device, state.inode) and same_bytes(
@@ -323,3 +324,12 @@ def _still_there(state: SourceState, fd: int, size: int) -> bool:
         finally:
             os.close(original)
     return False
+
+
+def _path_now(state: SourceState) -> bytes:
+    """Return where a source's file is: at its last known path, or under another name beside it (rotation)."""
+    path = os.fsencode(state.path)
+    folder = os.path.dirname(path)
+    with os.scandir(folder) as entries:
+        beside = next((entry.path for entry in entries if entry.inode() == state.inode), None)
+    return beside or path

@@ -34,12 +34,14 @@ def run(context: Context) -> int:
 
 def _import(context: Context, files: list[Found]) -> ImportReport:
     from daemon import options
-    from daemon.importing import Importer, ImportOptions
+    from daemon.allocation import keep_freed_memory
+    from daemon.importing import COMMIT_BYTES, Importer, ImportOptions
     from storage.archive import Archive
     from storage.errors import LockedError
     from storage.transform import Transformer
 
     settings = context.settings
+    keep_freed_memory()
     try:
         archive = Archive.open(options.archive_options(settings))
     except LockedError as error:
@@ -53,7 +55,7 @@ def _import(context: Context, files: list[Found]) -> ImportReport:
                 transformer,
                 ImportOptions(
                     max_line_bytes=settings.logs.max_line_bytes,
-                    commit_bytes=settings.archive.seal_bytes,
+                    commit_bytes=min(COMMIT_BYTES, settings.archive.seal_bytes),
                     final=context.arguments.final,
                 ),
             )

@@ -1,0 +1,167 @@
+"""`watchkeep ingest`: every line once, however often and under whatever name its file is given."""
+
+import json
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daemon import cli
+from daemon.command import Exit
+from storage.adhoc import Job, run
+from storage.archive import Archive, ArchiveOptions
+
+
+def _lines(start: int, count: int, day: str = "2026-11-20") -> str:
+    """Some events whose text makes each file longer than what identifies it."""
+    return "".join(
+        json.dumps({"eventId": f"e{number}", "timestamp": f"{day}T10:00:00Z", "description": "x" * 200})
+        + "\n"
+        for number in range(start, start + count)
+    )
+
+
+def _ingest(
+    capsys: pytest.CaptureFixture[str], archive: Path, *arguments: object
+) -> tuple[int, dict[str, Any]]:
+    capsys.readouterr()
+    code = cli.main(["ingest", "--json", "--archive", str(archive), *map(str, arguments)])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def _ids(archive: Path) -> Counter[str]:
+    job = Job(str(archive), "SELECT event_id FROM events", memory_mb=128, threads=1)
+    _heading, *rows = run(job, deadline=30)
+    return Counter(row[0] for row in rows)  # type: ignore[index]  # rows are lists
+
+
+def _expected(count: int) -> Counter[str]:
+    return Counter({f"e{number}": 1 for number in range(count)})
+
+
+def test_files_given_again_add_only_what_is_new(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same file, grown, renamed, copied whole and copied in part: each line is archived once."""
+    log, archive = tmp_path / "app-2026-11-20.log", tmp_path / "archive"
+    log.write_text(_lines(0, 50))
+    code, report = _ingest(capsys, archive, log)
+    assert (code, report["counts"]["events"], report["known_bytes"]) == (Exit.OK, 50, 0)
+    log.write_text(_lines(0, 80))
+    assert _ingest(capsys, archive, log)[1]["counts"]["events"] == 30
+    renamed = log.rename(tmp_path / "app-2026-11-20.log.1")
+    assert _ingest(capsys, archive, renamed)[1]["bytes"] == 0
+    whole = shutil.copy(renamed, tmp_path / "copy.log")
+    assert _ingest(capsys, archive, whole)[1]["bytes"] == 0
+    part = tmp_path / "part.log"
+    part.write_text(_lines(0, 20))
+    code, report = _ingest(capsys, archive, part)
+    assert (code, report["bytes"]) == (Exit.OK, 0)
+    assert "repeats" in report["left_out"][0]["reason"]
+    assert _ids(archive) == _expected(80)
+
+
+def test_a_copy_that_went_on_adds_its_own_lines_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A backup that begins like an archived file is read from where that one ended."""
+    log, archive = tmp_path / "a.log", tmp_path / "archive"
+    log.write_text(_lines(0, 30))
+    _ingest(capsys, archive, log)
+    longer = tmp_path / "b.log"
+    longer.write_text(_lines(0, 40))
+    log.unlink()
+    assert _ingest(capsys, archive, longer)[1]["counts"]["events"] == 10
+    assert _ids(archive) == _expected(40)
+
+
+def test_a_copy_beside_its_original_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both in one command: one is read, the other is named."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    (logs / "a.log").write_text(_lines(0, 30))
+    shutil.copy(logs / "a.log", logs / "b.log")
+    code, report = _ingest(capsys, tmp_path / "archive", logs)
+    assert (code, report["files"], report["counts"]["events"], len(report["left_out"])) == (Exit.OK, 1, 30, 1)
+
+
+def test_every_line_is_accounted_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Events, rejects, blanks and lines over the limit add up to the lines of the file."""
+    log = tmp_path / "a.log"
+    long = json.dumps({"description": "x" * (2 << 20)})
+    log.write_text(_lines(0, 5) + "not JSON\n\n" + long + "\n" + _lines(5, 5))
+    code, report = _ingest(capsys, tmp_path / "archive", log)
+    counts = report["counts"]
+    assert code == Exit.OK
+    assert (counts["events"], counts["rejects"], counts["blanks"], counts["oversize"]) == (10, 1, 1, 1)
+    assert counts["lines"] == 13
+
+
+def test_a_last_line_without_newline_waits_unless_the_file_is_final(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody may still be writing it."""
+    log, archive = tmp_path / "a.log", tmp_path / "archive"
+    log.write_text(_lines(0, 20) + _lines(20, 1).rstrip("\n"))
+    _, report = _ingest(capsys, archive, log)
+    assert report["counts"]["events"] == 20
+    assert "no newline" in report["left_out"][0]["reason"]
+    assert _ingest(capsys, archive, log, "--final")[1]["counts"]["lines"] == 1
+    assert _ids(archive) == _expected(21)
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_is_archived(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A missing and a compressed file cost exit code 1, not the other file."""
+    good, packed = tmp_path / "a.log", tmp_path / "b.log.gz"
+    good.write_text(_lines(0, 5))
+    packed.write_bytes(b"\x1f\x8b\x08rest")
+    code, report = _ingest(capsys, tmp_path / "archive", good, packed, tmp_path / "absent.log")
+    assert (code, report["counts"]["events"]) == (Exit.FOUND, 5)
+    assert [entry["reason"] for entry in report["left_out"]] == [
+        "No such file or directory",
+        "is compressed: decompress it first",
+    ]
+
+
+def test_folders_are_searched_by_the_patterns_and_days_come_in_order(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Names are those the daemon would give, below the folder."""
+    deep = tmp_path / "logs" / "shop"
+    deep.mkdir(parents=True)
+    (deep / "app-2026-11-21.log").write_text(_lines(10, 10, "2026-11-21"))
+    (deep / "app-2026-11-20.log").write_text(_lines(0, 10))
+    (deep / "app.log.gz").write_bytes(b"\x1f\x8b")
+    archive = tmp_path / "archive"
+    assert _ingest(capsys, archive, tmp_path / "logs")[0] == Exit.OK
+    statement = "SELECT source_file, min(seq) FROM events GROUP BY 1 ORDER BY 2"
+    _heading, *rows = run(Job(str(archive), statement, memory_mb=128, threads=1), deadline=30)
+    assert [row[0] for row in rows] == ["shop/app-2026-11-20.log", "shop/app-2026-11-21.log"]  # type: ignore[index]
+    assert {os.path.basename(path.parent) for path in (archive / "events").glob("*/*.parquet")} == {
+        "date=2026-11-20",
+        "date=2026-11-21",
+    }
+
+
+def test_beside_a_running_daemon_it_says_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One process writes an archive."""
+    log, archive = tmp_path / "a.log", tmp_path / "archive"
+    log.write_text(_lines(0, 5))
+    holder = Archive.open(ArchiveOptions(path=str(archive)))
+    try:
+        assert cli.main(["ingest", str(log), "--archive", str(archive)]) == Exit.ARCHIVE
+    finally:
+        holder.close()
+    assert "stop it for that time" in capsys.readouterr().err
+
+
+def test_an_unknown_profile_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before anything is opened."""
+    assert cli.main(["ingest", "x.log", "--profile", "nativ", "--archive", str(tmp_path / "a")]) == Exit.USAGE
+    assert "fastnext" in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
