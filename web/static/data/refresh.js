@@ -58,7 +58,8 @@ export function keepFresh() {
   });
   effect(() => {
     const isHidden = hidden.value;
-    const on = interval.value > 0 || firstRun.value;
+    const waiting = firstRun.value; // read apart, or the effect would not follow it
+    const on = interval.value > 0 || waiting;
     if (wasHidden && !isHidden && on) void refreshNow(); // what was missed meanwhile
     else plan();
     wasHidden = isHidden;
