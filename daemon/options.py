@@ -49,12 +49,15 @@ def archive_options(settings: Settings) -> ArchiveOptions:
 
 def parse_options(settings: Settings) -> ParseOptions:
     """Return how lines are read."""
+    from parsers.redact import RedactionOptions
     from storage.transform import ParseOptions
 
+    redaction = settings.redaction
     return ParseOptions(
         node=settings.archive.node,
         timezone=settings.logs.timezone,
         memory_limit_mb=settings.archive.memory_limit_mb,
+        redaction=RedactionOptions(redaction.enabled, redaction.keys, redaction.rules),
     )
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import argparse
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from annotated_types import Ge, Gt, Le, Lt
 
+from daemon.cli import COMMANDS, command_of
+from daemon.command import COMMON, EXIT_MEANING, Option
 from daemon.origins import spelled
 from daemon.settings import Key, keys, sections
 
@@ -117,9 +119,56 @@ def _limits(key: Key) -> list[str]:
     ]
 
 
+_CLI_INTRODUCTION = """\
+# The command line
+
+This page is written by `python -m daemon.reference` from the tables in `daemon/commands/`.
+
+`watchkeep COMMAND --help` says the same. Options stand before or behind the command. What a command prints as data
+(`query`, `tail`, `stats`, `sql`) is a table or text on a terminal, and JSON, one object a line, in a pipe or file.
+Reports (`check-config`, `doctor`, `verify`, `ingest`, `seal`, `cleanup`) are text unless `--json` is given. Control
+characters in event data are shown as escapes on a terminal and never reach it.
+
+A running daemon is asked by `query`, `export`, `stats` and `tail` over HTTP, so its newest lines are among the answers,
+and by `seal` and `cleanup` over its control socket. Without one these commands read the committed files, or take the
+archive's lock for what they change.
+"""
+
+
+def cli_markdown() -> str:
+    """Return the text of `docs/cli.md`."""
+    parts = [_CLI_INTRODUCTION, "\n## Exit codes\n\n| code | meaning |\n|---|---|\n"]
+    parts.extend(f"| {int(code)} | {meaning} |\n" for code, meaning in EXIT_MEANING.items())
+    parts.append("\n## Options of every command\n\n" + _options_table(COMMON))
+    for name in COMMANDS:
+        command = command_of(name)
+        parts.append(f"\n## `{name}`\n\n{command.text}\n\n")
+        if command.options:
+            parts.append(_options_table(command.options) + "\n")
+        parts.append("```\n" + "".join(f"{line}\n" for line in command.examples) + "```\n")
+    return "".join(parts)
+
+
+def _options_table(options: Sequence[Option]) -> str:
+    rows = [f"| {_spelling(option)} | {_cell(option.help)} |\n" for option in options]
+    return "| option | meaning |\n|---|---|\n" + "".join(rows)
+
+
+def _spelling(option: Option) -> str:
+    if option.positional:
+        return f"`{option.value}`{' …' if option.many else ''}"
+    names = ", ".join(f"`{name}`" for name in option.names)
+    return f"{names} {option.value}" if option.value else names
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
+
+
 DOCUMENTS: dict[str, Callable[[], str]] = {
     "config.toml": config_toml,
     "docs/configuration.md": configuration_markdown,
+    "docs/cli.md": cli_markdown,
 }
 
 

@@ -16,6 +16,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.fields import FieldInfo
 
 from daemon.discovery import EXCLUDE, INCLUDE
+from parsers.profiles import AUTO, PROFILES
+from parsers.redact import DEFAULT_KEYS, RULES
 from storage.layout import valid_node
 
 MEBIBYTE = 1 << 20
@@ -81,12 +83,26 @@ def _level_name(value: Any) -> Any:
     )
 
 
+def _known_rules(value: tuple[str, ...]) -> tuple[str, ...]:
+    unknown = [name for name in value if name not in RULES]
+    if unknown:
+        raise ValueError(f"no rule is called {unknown[0]!r}: there are {', '.join(RULES)}")
+    return value
+
+
+def _known_profile(value: str) -> str:
+    if value != AUTO and value not in PROFILES:
+        raise ValueError(f"no profile is called {value!r}: there are {AUTO}, {', '.join(PROFILES)}")
+    return value
+
+
 def _refresh_choice(value: int) -> int:
     if value not in REFRESH_CHOICES:
         raise ValueError(f"should be one of {', '.join(map(str, REFRESH_CHOICES))}")
     return value
 
 
+Profile = Annotated[str, AfterValidator(_known_profile)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 Host = Annotated[str, AfterValidator(_loopback)]
 Zone = Annotated[str, AfterValidator(_known_zone)]
@@ -112,11 +128,11 @@ class Logs(Section):
     exclude: Names = Field(
         default=EXCLUDE, description="Files that do not count, even if `include` names them."
     )
-    profile: str = Field(
-        default="auto",
+    profile: Profile = Field(
+        default=AUTO,
         description="How lines are read: `auto` looks at the first lines of each file; otherwise the name of a profile (`native`, `flat`, `fastnext`, `verifywise`).",
     )
-    profiles: dict[str, str] = Field(
+    profiles: dict[str, Profile] = Field(
         default={},
         description="Another profile for single folders: the folder as written in `directories`, and the profile.",
     )
@@ -255,12 +271,12 @@ class Redaction(Section):
 
     enabled: bool = Field(default=True, description="Whether values are replaced at all.")
     keys: Names = Field(
-        default=(),
-        description="Names of more fields whose value is replaced, beside the built-in ones; case does not matter.",
+        default=DEFAULT_KEYS,
+        description="Fields whose value is replaced, wherever they stand: those whose name ends so, in any case; a space stands for `_`, `-`, `.` or nothing.",
     )
-    keep: Names = Field(
-        default=(),
-        description="Built-in field names and rules that are left alone, as `docs/lines.md` calls them.",
+    rules: Annotated[Names, AfterValidator(_known_rules)] = Field(
+        default=RULES,
+        description="What is looked for: `key` by the names above, the others by shape in any text.",
     )
 
 

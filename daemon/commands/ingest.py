@@ -26,7 +26,7 @@ def run(context: Context) -> int:
         raise CommandError(
             f"no profile is called {profile!r}", Exit.USAGE, hint=f"there are {', '.join(PROFILES)}"
         )
-    files, left_out = gather(arguments.paths, options.roots(settings), profile)
+    files, left_out = gather(arguments.files, options.roots(settings), profile)
     report = _import(context, files)
     report.left_out[:0] = left_out
     return _say(context, report)
@@ -107,7 +107,7 @@ COMMAND = Command(
     "command that was stopped can be repeated. Files are told apart by content, as the daemon does. "
     "While a daemon runs it alone writes the archive: put files into its folders instead.",
     options=(
-        Option(("paths",), "log file, or folder of log files", "FILE", many=True),
+        Option(("files",), "log file, or folder of log files", "FILE", many=True),
         Option(("--profile",), "how the lines are written, instead of what the first lines say", "NAME"),
         Option(
             ("--final",), "nobody writes to these files any more: take a last line without its newline too"

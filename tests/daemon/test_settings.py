@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -260,6 +261,25 @@ def test_a_reload_takes_live_keys_and_names_the_rest() -> None:
     assert reload.settings.web.port == old.web.port
     assert reload.applied == ("retention.event_days",)
     assert reload.restart == ("web.port",)
+
+
+def test_profiles_and_rules_are_checked_by_name(tmp_path: Path) -> None:
+    """A typo would otherwise be read as "leave everything as it is"."""
+    problems = _problems(
+        tmp_path,
+        '[logs]\nprofile = "nativ"\nprofiles = { "a" = "falt" }\n[redaction]\nrules = ["jwt", "cards"]\n',
+    )
+    assert len(problems) == 3
+    assert all("is called" in problem for problem in problems)
+
+
+def test_every_setting_reaches_the_part_it_is_about() -> None:
+    """A key that nothing reads would be a promise nobody keeps."""
+    sources = [path.read_text() for path in (ROOT / "daemon").rglob("*.py") if path.name != "settings.py"]
+    unread = [
+        key.dotted for key in keys() if not any(re.search(rf"\.{key.name}\b", source) for source in sources)
+    ]
+    assert unread == []
 
 
 def test_settings_cannot_be_changed_in_place() -> None:
