@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
-from typing import cast
 
 from aiohttp import web
 
@@ -42,9 +41,7 @@ async def export(request: web.Request, params: ExportParams) -> web.StreamRespon
         await response.prepare(request)
         return response
     await request.app[AUDIT].exported(request, params.format, rows)
-    # Closing the generator stops the query; that it is one, and not only an iterator, is `Engine.stream`'s promise.
-    stream = cast("AsyncGenerator[bytes]", queries.export(query, params.format))
-    async with aclosing(stream) as pieces:
+    async with aclosing(queries.export(query, params.format)) as pieces:  # closing it stops the query
         first = await anext(pieces, b"")
         await response.prepare(request)
         await _send(request, response, first, pieces)

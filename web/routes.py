@@ -5,6 +5,7 @@ The order counts: a static path stands before `/events/{event_id}`, or that woul
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -317,9 +318,24 @@ def add_routes(app: web.Application, openapi: dict[str, Any]) -> None:
         for route in ROUTES:
             # GET brings HEAD along.
             add = app.router.add_get if route.method == "GET" else app.router.add_delete
-            add(prefix + route.path, _handled(route))
+            add(prefix + _pattern(route), _handled(route))
     app.router.add_get("/", _page)
     app.router.add_get(f"{ASSETS}/{{digest}}/{{name:.+}}", _asset)
+
+
+def _pattern(route: Route) -> str:
+    """Return the path for aiohttp: a last variable does not stand for a word that only other methods have.
+
+    Without that, GET on `/events/cleanup` would look for an event of that id, and 405 would promise a GET there.
+    """
+    stem, brace, variable = route.path.rpartition("{")
+    if not brace or "}" in stem:
+        return route.path
+    taken = [other.path.removeprefix(stem) for other in ROUTES if other.method != route.method]
+    words = "|".join(re.escape(word) for word in taken if word and "/" not in word)
+    name = variable.removesuffix("}")
+    # aiohttp's own pattern of a variable refuses braces, which an application's id may well hold.
+    return f"{stem}{{{name}:(?!(?:{words})$)[^/]+}}" if words else f"{stem}{{{name}:[^/]+}}"
 
 
 def _handled(route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

@@ -82,6 +82,6 @@ class _Runner(web.AppRunner):
             made.request_handler,
             request_factory=made.request_factory,
             handler_cancellation=made.handler_cancellation,
-            loop=made._loop,  # noqa: SLF001 - aiohttp has no public way to another kind of connection
-            **made._kwargs,  # noqa: SLF001
+            loop=made._loop,  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - there is no public way to another kind of connection
+            **made._kwargs,  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -44,7 +44,7 @@ class Opened:
 
 
 @contextmanager
-def opened(files: Sequence[LogFile]) -> Iterator[list[Opened]]:
+def opened(files: Sequence[LogFile]) -> Generator[list[Opened]]:
     """Open the files that are still regular files reached without any symbolic link; others are left out."""
     found: list[Opened] = []
     try:

@@ -41,6 +41,7 @@ class Station:
         self.archive = Archive.open(ArchiveOptions(path=str(root / "archive")))
         self.transformer = Transformer(ParseOptions(node="main"))
         self.now_us = NOW_US
+        self.engine: Engine  # of the server that runs at the moment
         self.reason = ""  # not empty: not ready
         self.audited: list[dict[str, Any]] = []
         self._sources: dict[str, Source] = {}
@@ -155,8 +156,8 @@ class Station:
 @asynccontextmanager
 async def served(station: Station, options: WebOptions | None = None, engine: EngineOptions | None = None):
     """Serve a station over real HTTP on a free port and give a client for it."""
-    runs = Engine(engine or EngineOptions())
-    queries = Queries(runs, lambda: station.archive.snapshot)
+    station.engine = Engine(engine or EngineOptions())
+    queries = Queries(station.engine, lambda: station.archive.snapshot)
     # Most tests need no dashboard, and reading and compressing it is most of the time that starting takes.
     app = create_app(
         options or WebOptions(static=station.logs / "no-dashboard"),
@@ -167,7 +168,7 @@ async def served(station: Station, options: WebOptions | None = None, engine: En
     server = RunnerServer(app)
     async with TestClient(server) as client:
         yield client
-    runs.close()
+    station.engine.close()
 
 
 class RunnerServer(TestServer):

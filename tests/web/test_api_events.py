@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient
+from yarl import URL
 
 from tests.web.station import DAY_US, NOW_US, Station, event, served
 from web.keys import WebOptions
@@ -56,7 +57,7 @@ async def test_pages_by_cursor_give_every_event_once(station: Station, client: T
             assert response.status == 200, await response.text()
             found += [row["eventId"] for row in (await response.json())["data"]]
             link = response.links.get("next")
-            address = str(link["url"].relative()) if link else None
+            address = str(URL(str(link["url"])).relative()) if link else None
         station.now_us += 60_000_000
         station.write("late.log", [event(eventId="late", timestamp="2026-06-01T11:59:59Z")])
     assert sorted(found, key=lambda i: int(i[2:])) == [f"e-{n}" for n in range(120)]

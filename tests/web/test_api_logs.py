@@ -40,7 +40,7 @@ async def test_next_leads_through_the_whole_day(station: Station, client: TestCl
                 for n in range(25)
             ],
         )
-    pages = []
+    pages: list[list[str]] = []
     cursor = ""
     while True:
         body = await get(client, f"/logs?date=2026-06-01&lines=7{cursor}")

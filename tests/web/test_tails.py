@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from web import tails
 from web.status import LogFile
-from web.tails import last_lines, opened
+from web.tails import Line, last_lines, opened
 
 
 def log_file(root: Path, name: str = "a.log") -> LogFile:
@@ -37,7 +37,7 @@ def test_paging_backwards_gives_every_complete_line_once(
     tails.BLOCK_BYTES = block
     try:
         with opened([log_file(root)]) as entries:
-            end, found = entries[0].size, []
+            end, found = entries[0].size, list[Line]()
             while page := last_lines(entries[0], end, count, 1 << 20):
                 assert len(page) <= count
                 found = page + found
@@ -56,7 +56,7 @@ def test_a_line_longer_than_the_window_shows_its_end_and_says_so(tmp_path: Path)
     with opened([log_file(tmp_path)]) as entries:
         newest = last_lines(entries[0], entries[0].size, 1, 100_000)
         assert [(line.data, line.cut) for line in newest] == [(b"last", False)]
-        end, found = newest[0].offset, []
+        end, found = newest[0].offset, list[Line]()
         while page := last_lines(entries[0], end, 1, 100_000):
             assert page[0].offset < end
             end = page[0].offset
