@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from parsers.arrow import Array, Int64s, Mask, from_numpy, numbers, pc, rows, strings, true, valid
+from parsers.arrow import Array, Int64s, Mask, from_numpy, numbers, pc, rows, strings, texts, true, valid
 from parsers.columns import BY_NAME
 from parsers.draft import DRAFT_SCHEMA
 from parsers.flags import BIT
@@ -30,14 +30,12 @@ from parsers.weigh import (
     STRING,
     brackets,
     first_bytes,
+    unsure_numbers,
     weigh_texts,
     weigh_values,
 )
 
-_QUOTE, _OBJECT, _ARRAY = 0x22, 0x7B, 0x5B
-# A number that is no integer, or NaN or Infinity, as a value of JSON text.
-_UNSURE_NUMBER: Final = r"(?:^|[:\[,])-?(?:[0-9]+[.eE]|[NIi]|n[aA])"
-_NOT_FINITE: Final = r"(?:^|[:\[,])-?(?:[NIi]|n[aA])"
+_QUOTE, _OBJECT, _ARRAY, _BACKSLASH = 0x22, 0x7B, 0x5B, 0x5C
 # What may be a number with more digits than a double has.
 _LONG_NUMBER: Final = r"[0-9][0-9.eE+-]{15,}"
 _LONG_NUMBERS = re.compile(r"-?[0-9][0-9.eE+-]{15,}")
@@ -61,6 +59,12 @@ def extract(
     reading.sure &= _accounted(weights - reading.accounted)
     reading.check_numbers()
     return Extracted(reading.columns(), reading.sure)
+
+
+def _pad(values: Array) -> Array:
+    """The distinct values and a null, which stands for every null row."""
+    padded: Array = pa.concat_arrays([values, pa.array([None], values.type)])
+    return padded
 
 
 def _accounted(difference: Int64s) -> Mask:
@@ -121,22 +125,29 @@ class _Reading:
         self.found.setdefault(leaf.column, []).append((leaf.rank, values))
 
     def _json(self, leaf: Leaf, values: Array) -> None:
-        self.accounted += weigh_texts(values)
-        if ".".join(leaf.path) in PARENTS:  # an object here would hold names of columns
-            self.sure &= first_bytes(values) != _OBJECT
-        self.sure &= brackets(values) < self.max_depth - len(leaf.path)
-        unsure = true(pc.match_substring_regex(values, _UNSURE_NUMBER))
-        if unsure.any():
-            at = np.flatnonzero(unsure)
-            bad = true(pc.match_substring_regex(values.take(rows(at)), _NOT_FINITE))
-            self.sure[at[bad]] = False
-            self.inexact |= unsure
-        if leaf.column is None:
+        column = leaf.column
+        if column is not None and not BY_NAME[column].json:  # lists of few distinct values
+            encoded: Any = values.dictionary_encode()
+            distinct = _pad(encoded.dictionary)
+            at = np.where(valid(values), numbers(encoded.indices, 0), len(distinct) - 1)
+            self._check_json(leaf, distinct, at)
+            self._give(leaf, self._per_distinct(column, values))
+            return
+        self._check_json(leaf, values, slice(None))
+        if column is None:
             self.leftover.append((leaf, values))
-        elif BY_NAME[leaf.column].json:
-            self._give(leaf, values)
         else:
-            self._give(leaf, self._per_distinct(leaf.column, values))
+            self._give(leaf, values)
+
+    def _check_json(self, leaf: Leaf, values: Array, at: Int64s | slice) -> None:
+        """Weigh JSON texts and find what they cannot carry exactly; ``at`` maps rows to them."""
+        self.accounted += weigh_texts(values)[at]
+        sure = brackets(values) < self.max_depth - len(leaf.path)
+        if ".".join(leaf.path) in PARENTS:  # an object here would hold names of columns
+            sure &= first_bytes(values) != _OBJECT
+        fraction, unreal = unsure_numbers(values)
+        self.sure &= (sure & ~unreal)[at]
+        self.inexact |= fraction[at]
 
     def _scalar_text(self, leaf: Leaf, values: Array) -> Array:
         """Strings without their quotes and numbers as they are; what needs a decision is not sure."""
@@ -145,17 +156,17 @@ class _Reading:
         quoted = first == _QUOTE
         plain = (first == ord("-")) | ((first >= ord("0")) & (first <= ord("9")))
         self.sure &= ~present | quoted | plain
+        fraction, unreal = unsure_numbers(values)
+        self.sure &= ~(plain & unreal)
+        self.inexact |= plain & fraction
         text: Array = values
         if quoted.any():
-            self.sure &= ~true(pc.match_substring(values, "\\"))
+            if (texts(values)[1] == _BACKSLASH).any():
+                self.sure &= ~true(pc.match_substring(values, "\\"))
             text = pc.utf8_trim(values, '"')
-        if plain.any():
-            self.sure &= ~(plain & true(pc.match_substring(values, "Inf", ignore_case=True)))
-            self.sure &= ~(plain & true(pc.match_substring(values, "nan", ignore_case=True)))
-            self.inexact |= plain & true(pc.match_substring_regex(values, _UNSURE_NUMBER))
-        if leaf.column == "user_id":
-            alike = quoted & true(pc.match_substring_regex(text, r"^(?:0|-?[1-9][0-9]*)$"))
-            self.bits[alike] |= BIT["user_id_text"]
+            if leaf.column == "user_id":
+                alike = quoted & true(pc.match_substring_regex(text, r"^(?:0|-?[1-9][0-9]*)$"))
+                self.bits[alike] |= BIT["user_id_text"]
         return text
 
     def _numbers(self, leaf: Leaf, values: Array) -> Array:

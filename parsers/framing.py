@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from parsers.arrow import Array, Bytes, Int64s, Mask, buffer
+from parsers.arrow import Array, Bytes, Int64s, Mask, buffer, find
 
 BOM = b"\xef\xbb\xbf"
 _BLANK = b" \t\r\n\x0b\x0c"
@@ -43,7 +43,7 @@ class Lines:
 def frame(data: bytes, *, first: bool) -> Lines:
     """Split a block that ends where a line ends. ``first``: it begins a file, so a byte order mark is skipped."""
     block = np.frombuffer(data, np.uint8)
-    ends = np.flatnonzero(block == _NEWLINE) + 1
+    ends = find(block, _NEWLINE) + 1
     if len(data) and (not len(ends) or ends[-1] != len(data)):
         ends = np.append(ends, len(data))
     offsets = np.zeros(len(ends) + 1, np.int64)
@@ -85,9 +85,13 @@ def _unreadable(data: bytes, starts: Int64s, ends: Int64s) -> Mask:
 
 
 def _is_utf8(data: bytes) -> bool:
+    ends = np.array([0, len(data)], np.int32)
+    buffers: list[Any] = [None, buffer(ends), pa.py_buffer(data)]
     try:
-        data.decode()
-    except UnicodeDecodeError:
+        pa.Array.from_buffers(pa.string(), 1, buffers).validate(
+            full=True
+        )  # five times as fast as bytes.decode
+    except pa.ArrowInvalid:
         return False
     return True
 

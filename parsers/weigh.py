@@ -17,7 +17,7 @@ from typing import Final
 
 import numpy as np
 
-from parsers.arrow import Array, Bytes, Int64s, Mask
+from parsers.arrow import CACHE_BYTES, Array, Bytes, Int64s, Mask
 from parsers.arrow import texts as texts_of
 
 # One number holds four counts of 12 bits each, so that one addition counts all.
@@ -28,8 +28,7 @@ STRING: Final = 1 << 36
 ODD: Final = 1 << 60
 MOST_KEYS: Final = 4000  # per line; more would overflow into the next count
 
-_COLON, _QUOTE, _SPACE, _BACKSLASH = 0x3A, 0x22, 0x20, 0x5C
-_STEP = 1 << 20  # bytes looked at together: what fits the processor's cache
+_COLON, _QUOTE, _SPACE = 0x3A, 0x22, 0x20
 
 
 def _table() -> Int64s:
@@ -38,6 +37,7 @@ def _table() -> Int64s:
     weight[ord("n")] = KEY + NULL
     weight[ord("{")] = KEY + OBJECT
     weight[_QUOTE] = KEY + STRING
+    weight[[ord(char) for char in "NIi"]] = ODD  # NaN and Infinity
     return weight
 
 
@@ -81,6 +81,33 @@ def brackets(texts: Array) -> Int64s:
     return np.diff(np.searchsorted(opening, offsets))
 
 
+def unsure_numbers(texts: Array) -> tuple[Mask, Mask]:
+    """Return per JSON text whether it may hold a number that is no integer, and whether it may hold NaN or Infinity.
+
+    Looks at bytes, not at JSON, so strings can raise either needlessly, but nothing is missed.
+    """
+    raw_offsets, block = texts_of(texts)
+    offsets = raw_offsets.astype(np.int64)
+    inside = block[offsets[0] : offsets[-1]]
+    offsets -= offsets[0]
+    fraction, unreal = np.zeros(len(texts), bool), np.zeros(len(texts), bool)
+    if not len(inside):
+        return fraction, unreal
+    for mark in b".eE":
+        at = np.flatnonzero(inside == mark)
+        at = at[(inside[np.maximum(at - 1, 0)] - ord("0")) <= 9]  # bytes wrap round below "0"
+        fraction[np.searchsorted(offsets, at, side="right") - 1] = True
+    # Values of keys have been weighed; what is left are members of arrays and values that stand alone.
+    before = np.flatnonzero((inside == ord(",")) | (inside == ord("[")))
+    at = np.concatenate([offsets[:-1][offsets[:-1] < len(inside)], np.minimum(before + 1, len(inside) - 1)])
+    at = np.minimum(at + (inside[at] == ord("-")), len(inside) - 1)
+    first = inside[at]
+    null = (first == ord("n")) & (inside[np.minimum(at + 1, len(inside) - 1)] == ord("u"))
+    bad = at[((first == ord("n")) & ~null) | (first == ord("N")) | (first == ord("I")) | (first == ord("i"))]
+    unreal[np.searchsorted(offsets, bad, side="right") - 1] = True
+    return fraction, unreal
+
+
 def first_bytes(texts: Array) -> Bytes:
     """Return the first byte of each text, 0 where it is null or empty."""
     own, present, _, _ = _first_bytes(texts)
@@ -99,8 +126,8 @@ def _keys(block: Bytes) -> tuple[Int64s, Int64s]:
     """Positions of the colons that end a key, and the weight of the value after each."""
     places: list[Int64s] = []
     weights: list[Int64s] = []
-    for start in range(0, len(block), _STEP):
-        colons = np.flatnonzero(block[start : start + _STEP] == _COLON) + start
+    for start in range(0, len(block), CACHE_BYTES):
+        colons = np.flatnonzero(block[start : start + CACHE_BYTES] == _COLON) + start
         before = block[np.maximum(colons - 1, 0)]
         odd = colons[before <= _SPACE]
         if len(odd):  # white space before a colon matters only after a key's closing quote
@@ -117,6 +144,9 @@ def _keys(block: Bytes) -> tuple[Int64s, Int64s]:
         nulls = np.flatnonzero(value == ord("n"))
         if len(nulls):  # DuckDB takes "nan" for a number
             weight[nulls[block[np.minimum(at[nulls] + 1, len(block) - 1)] != ord("u")]] = ODD
+        minus = np.flatnonzero(value == ord("-"))
+        if len(minus):
+            weight[minus[block[np.minimum(at[minus] + 1, len(block) - 1)] > ord("9")]] = ODD
         if len(odd):
             colons = np.concatenate([colons, odd])
             weight = np.concatenate([weight, np.full(len(odd), ODD, np.int64)])
