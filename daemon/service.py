@@ -80,6 +80,8 @@ async def run(
         await service.run(
             reload=reload, on_listening=on_listening, stop=stop or asyncio.Event(), own_log=own_log
         )
+    except BaseExceptionGroup as group:
+        raise _first(group) from group
     finally:
         await asyncio.to_thread(own_log.close)
     return 0
@@ -314,6 +316,14 @@ class Service:
         self._upkeep.options = _upkeep_options(settings)
         self._settings = settings
         _log.info("the settings were read again; keys not marked as live take effect at the next start")
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first error of a group: the one that ended the others."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _upkeep_options(settings: Settings) -> UpkeepOptions:

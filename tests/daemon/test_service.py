@@ -32,8 +32,9 @@ class Process:
         self.archive = folder / "archive"
         self.logs.mkdir(exist_ok=True)
         self.log = folder / "daemon.log"
-        command = [sys.executable, str(ROOT / "watchkeep.py"), "serve", "--port", "0"]
+        command = [sys.executable, str(ROOT / "watchkeep.py"), "serve"]
         command += ["--logs", str(self.logs), "--archive", str(self.archive)]
+        environment = {"WATCHKEEP__WEB__PORT": "0", **environment}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, cwd=folder, env={**os.environ, **environment}
@@ -133,6 +134,19 @@ def test_a_second_daemon_ends_with_a_clear_message(served: Process, tmp_path: Pa
     assert second.returncode not in {0, 1}
     assert "another" in second.stderr
     assert "Traceback" not in second.stderr
+
+
+def test_an_address_in_use_is_said_in_one_line(tmp_path: Path) -> None:
+    """And the archive is free again for the next attempt."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        with serving(tmp_path, WATCHKEEP__WEB__PORT=port) as it:
+            assert it.process.wait(timeout=PATIENCE_SECONDS) not in {0, 1}
+
+    assert "address already in use" in it.log.read_text()
+    assert "Traceback" not in it.log.read_text()
 
 
 def test_systemd_is_told_and_settings_are_read_again(tmp_path: Path) -> None:
