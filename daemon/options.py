@@ -86,4 +86,6 @@ def web_options(settings: Settings, version: str) -> WebOptions:
         page_limit=web.page_limit,
         refresh_seconds=web.refresh_seconds,
         statistics_cache_seconds=web.statistics_cache_seconds,
+        timezone=settings.logs.timezone,
+        redaction=parse_options(settings).redaction,
     )
