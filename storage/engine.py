@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -100,7 +100,7 @@ class Engine:
 
     async def stream(
         self, work: Callable[[duckdb.DuckDBPyConnection], Iterator[bytes]], *, place: str = "export"
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Run ``work(cursor)`` in a thread and yield its pieces, a few ahead of the reader and no more.
 
         There is no deadline: the reader sets the pace. An error of the work rises here, after the pieces before it.
@@ -151,7 +151,7 @@ class Engine:
         def call() -> T:
             try:
                 return work(cursor)
-            except duckdb.Error as error:
+            except (duckdb.Error, OSError) as error:
                 raise _explain(error) from error
             finally:
                 cursor.close()
@@ -205,8 +205,8 @@ async def _finish(cursor: duckdb.DuckDBPyConnection, running: asyncio.Future[T])
         raise asyncio.CancelledError
 
 
-def _explain(error: duckdb.Error) -> QueryError:
-    """Say in our words what DuckDB refused; its own message stays on the chained exception, for the log."""
+def _explain(error: duckdb.Error | OSError) -> QueryError:
+    """Say in our words what was refused; the message itself stays on the chained exception, for the log."""
     if isinstance(error, duckdb.InterruptException):
         return DeadlineError("the query was cancelled")
     if isinstance(error, duckdb.OutOfMemoryException):
@@ -214,7 +214,7 @@ def _explain(error: duckdb.Error) -> QueryError:
             "the query needs more memory than it may use",
             hint="narrow the time range or add a filter, or raise [query] memory_limit_mb",
         )
-    if isinstance(error, duckdb.IOException):
+    if isinstance(error, (duckdb.IOException, OSError)):
         return QueryError(
             "a file of the archive could not be read", hint="run 'watchkeep verify'", retry=True
         )

@@ -71,7 +71,8 @@ class Used:
         """Remember how a part was answered."""
         self.summed.update(path for sums in parts.sums for path in sums.paths)
         self.read.update(path for rows in parts.rows for path in rows.paths())
-        self.parts[part] = ROLL_UP if parts.sums else SCAN
+        read = any(rows.files for rows in parts.rows)
+        self.parts[part] = (MIXED if read else ROLL_UP) if parts.sums or not parts.rows else SCAN
 
     def summary(self) -> dict[str, Any]:
         """Return the answer's ``plan``: what answered in all and by part, and how many files each way."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,7 +110,9 @@ class Queries:
         if not query.count:
             return Page(rows, skip + len(rows), True, following, seq, {})
         total, estimate, plan = await self._total(query, snapshot, seq)
-        return Page(rows, max(total, skip + len(rows)), estimate, following, seq, plan)
+        if estimate and rows:
+            total = max(total, skip + len(rows))
+        return Page(rows, total, estimate, following, seq, plan)
 
     async def _total(
         self, query: ListQuery, snapshot: Snapshot, seq: int
@@ -207,7 +209,7 @@ class Queries:
             "newest": rfc3339(max(part.max_time_us for part in parts)) if parts else None,
         }
 
-    def export(self, query: ExportQuery, form: Format) -> AsyncIterator[bytes]:
+    def export(self, query: ExportQuery, form: Format) -> AsyncGenerator[bytes, None]:
         """Yield the body of an export piece by piece, at flat memory; an error rises in the middle of it."""
         snapshot = self.snapshot()
         return self._engine.stream(lambda cursor: pieces(cursor, snapshot, query, form))
