@@ -185,9 +185,7 @@ def _refused(status: int, body: bytes) -> CommandError:
     """Return the error that a problem document tells of."""
     try:
         problem = orjson.loads(body)
-        said = [
-            f"{'.'.join(map(str, fault['loc'][1:]))}: {fault['msg']}" for fault in problem.get("errors", [])
-        ]
+        said = [_fault(fault) for fault in problem.get("errors", [])]
         what = "; ".join(said) or problem.get("detail") or problem["title"]
     except (ValueError, KeyError, TypeError):
         what = f"the daemon answered with status {status}"
@@ -196,6 +194,11 @@ def _refused(status: int, body: bytes) -> CommandError:
     if status == http.client.UNPROCESSABLE_ENTITY:
         return CommandError(what, Exit.USAGE)
     return CommandError(what, Exit.DEADLINE if status >= http.client.TOO_MANY_REQUESTS else Exit.UNREACHABLE)
+
+
+def _fault(fault: dict[str, Any]) -> str:
+    name = str(fault["loc"][1]).replace("_", "-")
+    return f"--{name}: {fault['msg']}" + (f" ({fault['hint']})" if fault.get("hint") else "")
 
 
 class Files:
@@ -296,10 +299,8 @@ class Files:
         from storage.engine import Engine
         from storage.queries import Queries
 
+        engine = Engine(options.engine_options(self._settings))
         with asyncio.Runner() as runner:
-
-            async def build() -> Engine:
-                return Engine(options.engine_options(self._settings))
 
             async def step(items: AsyncIterator[T]) -> tuple[T] | None:
                 try:
@@ -312,7 +313,6 @@ class Files:
                 if close is not None:
                     await close()
 
-            engine = runner.run(build())
             items = work(Queries(engine, lambda: self._snapshot))
             try:
                 while (item := runner.run(step(items))) is not None:

@@ -1,0 +1,236 @@
+"""`query`, `export`, `stats`, `tail`, `seal`, `cleanup`, `verify`, `doctor`: the same answers with and without a daemon."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from daemon import cli
+from daemon.command import Exit
+from daemon.control import call
+from storage.layout import Layout
+from tests.support import ROOT
+
+START_SECONDS = 40
+LEVELS = ("debug", "info", "warning", "error", "critical")
+
+
+def _event(number: int) -> dict[str, Any]:
+    return {
+        "eventId": f"e{number}",
+        "timestamp": f"2026-11-20T10:{number // 60:02d}:{number % 60:02d}Z",
+        "level": LEVELS[number % 5],
+        "action": "read",
+        "user": {"id": number % 3, "username": f"user{number % 3}"},
+        "description": f"event {number} \u202egnp.exe\x9b31m",
+    }
+
+
+EVENTS = [_event(number) for number in range(60)]
+
+
+def _write(log: Path, events: list[dict[str, Any]]) -> None:
+    with log.open("a") as file:
+        file.writelines(json.dumps(event) + "\n" for event in events)
+
+
+class Done(NamedTuple):
+    """How a command ended and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Place:
+    """An archive and its log folder, and the commands over it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.logs = folder / "logs"
+        self.archive = folder / "archive"
+        self.logs.mkdir()
+        self.log = self.logs / "app-2026-11-20.log"
+        _write(self.log, EVENTS)
+        with self.log.open("a") as file:
+            file.write("not JSON\n")
+        self.environ = {
+            "WATCHKEEP__LOGS__DIRECTORIES": str(self.logs),
+            "WATCHKEEP__ARCHIVE__PATH": str(self.archive),
+            "WATCHKEEP__WEB__PORT": "0",
+        }
+
+    def run(self, *arguments: str) -> Done:
+        """Run a command in this process, which has imported everything already."""
+        out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
+            for name, value in self.environ.items():
+                patch.setenv(name, value)
+            code = cli.main(arguments)
+            out.flush()
+        return Done(code, out.buffer.getvalue().decode(), err.getvalue())
+
+    def rows(self, *arguments: str) -> list[dict[str, Any]]:
+        done = self.run(*arguments)
+        assert done.returncode == Exit.OK, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    @property
+    def socket(self) -> str:
+        return Layout(str(self.archive), "main").control_socket
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """An archive made by `ingest`; no daemon runs."""
+    place = Place(tmp_path_factory.mktemp("files"))
+    assert place.run("ingest", str(place.logs)).returncode == Exit.OK
+    return place
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """The same archive with a daemon that runs."""
+    place = Place(tmp_path_factory.mktemp("daemon"))
+    command = [sys.executable, str(ROOT / "watchkeep.py"), "serve"]
+    process = subprocess.Popen(command, env={**os.environ, **place.environ}, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                call(place.socket, "POST", "/flush", seconds=START_SECONDS)
+                break
+            except (FileNotFoundError, ConnectionError):
+                assert process.poll() is None, "the daemon did not start"
+                assert time.monotonic() < deadline, "the daemon does not answer"
+                time.sleep(0.1)
+        yield place
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(START_SECONDS) == 0
+
+
+@pytest.fixture(params=["files", "daemon"])
+def place(request: pytest.FixtureRequest) -> Place:
+    """Both, one after the other."""
+    found: Place = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.mark.timeout(120)
+def test_events_come_newest_first_with_every_filter_of_the_api(place: Place) -> None:
+    """The default is one page; a limit follows the pages; excluded values stay out."""
+    assert [row["eventId"] for row in place.rows("query")] == [f"e{n}" for n in range(59, 9, -1)]
+    assert len(place.rows("query", "--limit", "1000")) == len(EVENTS)
+    wanted = [f"e{n}" for n in range(59, -1, -1) if n % 5 in {3, 4} and n % 3 != 2]
+    found = place.rows("query", "--level", "error", "--level", "critical", "--user-id", "!2")
+    assert [row["eventId"] for row in found] == wanted
+    since = place.rows("query", "--since", "2026-11-20T10:00:58Z")
+    assert [row["eventId"] for row in since] == ["e59", "e58"]
+
+
+@pytest.mark.timeout(120)
+def test_one_event_and_the_rejects_can_be_asked_for(place: Place) -> None:
+    """An id that is not there is exit code 1; a rejected line says why."""
+    (event,) = place.rows("query", "--id", "e7")
+    assert event["description"] == EVENTS[7]["description"]
+    missing = place.run("query", "--id", "nope")
+    assert (missing.returncode, missing.stdout) == (Exit.FOUND, "")
+    (reject,) = place.rows("query", "--rejects")
+    assert reject["raw"] == "not JSON"
+    assert "JSON" in reject["reason"]
+
+
+@pytest.mark.timeout(120)
+def test_a_value_that_cannot_be_used_is_a_mistake_of_the_command_line(place: Place) -> None:
+    """Exit code 2, and the option's name."""
+    for option, value in (("--level", "loud"), ("--ip", "nowhere"), ("--start-date", "someday")):
+        done = place.run("query", option, value)
+        assert done.returncode == Exit.USAGE, done.stderr
+        assert option in done.stderr
+
+
+@pytest.mark.timeout(120)
+def test_exports_hold_everything_and_appear_when_they_are_whole(place: Place, tmp_path: Path) -> None:
+    """A file has its name only at the end; a pipe gets the same bytes."""
+    target = tmp_path / "all.ndjson"
+    done = place.run("export", "--output", str(target), "--json")
+    assert json.loads(done.stdout)["events"] == len(EVENTS)
+    assert [path.name for path in tmp_path.iterdir()] == ["all.ndjson"]
+    assert len(target.read_text().splitlines()) == len(EVENTS)
+    assert place.run("export").stdout == target.read_text()
+    csv = place.run("export", "--format", "csv", "--limit", "3").stdout
+    assert csv.startswith("eventId,")
+
+
+@pytest.mark.timeout(120)
+def test_figures_add_up(place: Place) -> None:
+    """Counts by level over a range are those of the lines."""
+    (figures,) = place.rows("stats", "--since", "2026-11-20", "--until", "2026-11-20")
+    assert figures["totals"] == {"events": 60, "users": 3}
+    assert figures["byLevel"] == dict.fromkeys(LEVELS, 12)
+
+
+@pytest.mark.timeout(120)
+def test_the_archive_can_be_sealed_cleaned_and_verified(place: Place) -> None:
+    """Beside the daemon its socket is asked, otherwise the lock is taken; listing removes nothing."""
+    assert place.run("seal").returncode == Exit.OK
+    listed = json.loads(place.run("cleanup", "--days", "7", "--json").stdout)
+    assert listed["dry_run"] is True
+    assert place.run("cleanup", "--days", "3").returncode == Exit.USAGE
+    report = json.loads(place.run("verify", "--json").stdout)
+    assert report["ok"], report["findings"]
+    assert len(place.rows("query", "--limit", "1000")) == len(EVENTS)
+
+
+@pytest.mark.timeout(120)
+def test_doctor_finds_nothing_wrong_here(place: Place) -> None:
+    """It reads the same folders and says which profile fits the lines."""
+    report = json.loads(place.run("doctor", "--json").stdout)
+    found = {(check["check"], check["state"]) for check in report["checks"]}
+    assert ("log folder", "ok") in found
+    assert ("archive", "ok") in found
+    (sample,) = report["samples"]
+    assert (sample["profile"], sample["counts"]["events"]) == ("native", len(EVENTS))
+    assert sample["bad"][0]["text"] == "not JSON"
+
+
+@pytest.mark.timeout(120)
+def test_new_events_are_printed_as_they_appear(daemon: Place) -> None:
+    """`tail` begins with the newest and goes on with what comes."""
+    command = [sys.executable, str(ROOT / "watchkeep.py"), "tail", "-n", "1"]
+    environ = {**os.environ, **daemon.environ}
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert json.loads(process.stdout.readline())["eventId"] == "e59"
+            _write(daemon.logs / "other.log", [{**_event(61), "eventId": "late", "level": "critical"}])
+            assert json.loads(process.stdout.readline())["eventId"] == "late"
+        finally:
+            process.send_signal(signal.SIGINT)
+        assert process.wait(START_SECONDS) == Exit.OK
+
+
+def test_without_a_daemon_tail_ends(files: Place) -> None:
+    """Nothing new can come, and it says so."""
+    done = files.run("tail", "--lines", "2")
+    assert [json.loads(line)["eventId"] for line in done.stdout.splitlines()] == ["e58", "e59"]
+    assert "no daemon runs" in done.stderr
+
+
+def test_a_folder_that_is_missing_fails_the_doctor(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 1, and what to do."""
+    file = tmp_path / "config.toml"
+    file.write_text('[logs]\ndirectories = ["absent"]\n[web]\nport = 0\n')
+    assert cli.main(["doctor", "--config", str(file), "--archive", str(tmp_path / "archive")]) == Exit.FOUND
+    assert f"mkdir -p {tmp_path}/absent" in capsys.readouterr().out
