@@ -185,7 +185,7 @@ def sample_events(now_us: int) -> list[dict[str, Any]]:
                 "category": dice.choice(CATEGORIES),
                 "action": dice.choice(["create", "read", "update", "delete", "login"]),
                 "user": {"id": USERS.index(user) + 1, "username": user} if number % 9 else None,
-                "entity": {"type": "order", "id": str(number), "name": f"Order {number}"},
+                "entity": {"type": "order", "id": str(number), "name": f"Lamp {number}"},
                 "request": {
                     "method": "POST",
                     "path": f"/api/orders/{number}",

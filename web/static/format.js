@@ -43,7 +43,7 @@ export function change(value, before) {
   if (before === null || before === undefined) return null;
   if (value === before) return { direction: "same", text: "unchanged" };
   const direction = value > before ? "up" : "down";
-  if (before === 0) return { direction, text: `from ${count(before)}` };
+  if (before === 0) return { direction, text: "" }; // no share of nothing
   const percent = Math.abs((100 * (value - before)) / before);
   const text = percent >= 1000 ? `× ${count(value / before)}` : `${percent.toFixed(percent >= 10 ? 0 : 1)} %`;
   return { direction, text };

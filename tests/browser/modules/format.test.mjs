@@ -37,7 +37,7 @@ test("counts, shares and sizes", () => {
 test("a change says its direction and how much", () => {
   assert.deepEqual(format.change(150, 100), { direction: "up", text: "50 %" });
   assert.deepEqual(format.change(99, 100), { direction: "down", text: "1.0 %" });
-  assert.deepEqual(format.change(5, 0), { direction: "up", text: "from 0" });
+  assert.deepEqual(format.change(5, 0), { direction: "up", text: "" });
   assert.deepEqual(format.change(5, 5), { direction: "same", text: "unchanged" });
   assert.equal(format.change(5, undefined), null);
 });

@@ -16,7 +16,7 @@ const TOP = 10;
 const BOTTOM = 22; // room for the times
 const GAP = 1; // between bars
 const LINES = 2; // divisions of the value axis
-const PIXELS_A_TICK = 66;
+const PIXELS_A_TICK = 52;
 const DRAG_PIXELS = 4; // less is a press
 
 /**

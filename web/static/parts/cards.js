@@ -21,6 +21,7 @@ const CARDS = [
 export function Cards() {
   const now = statistics.body;
   const problem = statistics.problem.value;
+  const nothing = now?.previous?.totals?.events === 0;
   return html`<section class="cards-part" aria-label="Key figures" aria-busy=${statistics.loading.value ? "true" : "false"}>
     ${problem !== null && html`<${Failure} problem=${problem} stale=${now !== null} retry=${() => void refreshNow()} />`}
     <ul class=${statistics.loading.value ? "cards is-old" : "cards"}>
@@ -30,23 +31,32 @@ export function Cards() {
         return html`<li class="card card-${card.name}" key=${card.name}>
           <h2>${card.title}</h2>
           <p class="figure">${value === undefined ? "–" : card.write(value)}</p>
-          <${Compared} value=${value} before=${before} rate=${card.name === "rate"} write=${card.write} />
+          <${Compared} value=${value} before=${before} rate=${card.name === "rate"} nothing=${nothing} write=${card.write} />
         </li>`;
       })}
     </ul>
   </section>`;
 }
 
-/** @param {{ value: number | undefined, before: number | undefined, rate: boolean, write: (value: number) => string }} props */
-function Compared({ value, before, rate, write }) {
-  if (value === undefined) return html`<p class="compared quiet"> </p>`;
-  if (rate && before !== undefined && before !== null) {
-    const points = value - before;
-    const mark = points > 0.04 ? "▲" : points < -0.04 ? "▼" : "";
-    return html`<p class="compared quiet">${mark} ${mark === "" ? "unchanged" : `${Math.abs(points).toFixed(1)} pts`} ${mark !== "" && html`<span>from ${write(before)}</span>`}</p>`;
-  }
-  const difference = change(value, before);
-  if (difference === null || before === undefined) return html`<p class="compared quiet"> </p>`;
-  const mark = { up: "▲", down: "▼", same: "" }[difference.direction];
-  return html`<p class="compared quiet">${mark} ${difference.text} ${mark !== "" && html`<span>from ${write(before)}</span>`}</p>`;
+/**
+ * How a figure stands beside the period before, where there is one.
+ * @param {{ value: number | undefined, before: number | undefined, rate: boolean, nothing: boolean, write: (value: number) => string }} props
+ */
+function Compared({ value, before, rate, nothing, write }) {
+  if (value === undefined || before === undefined) return html`<p class="compared quiet"></p>`;
+  if (nothing) return html`<p class="compared quiet">nothing before</p>`;
+  const difference = rate ? points(value - before) : change(value, before);
+  if (difference === null || difference.direction === "same") return html`<p class="compared quiet">unchanged</p>`;
+  const mark = difference.direction === "up" ? "▲" : "▼";
+  return html`<p class="compared quiet">${mark} ${difference.text} from ${write(before)}</p>`;
+}
+
+/**
+ * A change of a share, in percentage points.
+ * @param {number} difference
+ */
+function points(difference) {
+  const size = Math.abs(difference).toFixed(1);
+  if (size === "0.0") return null;
+  return { direction: difference > 0 ? "up" : "down", text: `${size} pts` };
 }

@@ -96,7 +96,7 @@ function Row({ event }) {
     <td class="at-time">
       <a href=${link({ event: event.eventId, pane: "overview" })} onClick=${(/** @type {MouseEvent} */ click) => follow(click, event.eventId)}>
         <time datetime=${event.timestamp} title=${`${instant(event.timestamp, zone)} ${zone === "utc" ? "UTC" : ""}`}>
-          <span class="clock">${when.time}</span> <span class="second quiet">${when.day}</span>
+          <span class="clock">${when.time.slice(0, -4)}<span class="milliseconds">${when.time.slice(-4)}</span></span> <span class="second quiet">${when.day}</span>
         </time>
       </a>
     </td>
