@@ -50,6 +50,11 @@ class Extracted:
     columns: dict[str, Array]
     sure: Mask
 
+    def has(self, column: str) -> Mask:
+        """Return which rows have a value in the column."""
+        found = self.columns.get(column)
+        return np.zeros(len(self.sure), bool) if found is None else valid(found)
+
 
 def extract(
     shape: Shape, structs: Any, lines: pa.ChunkedArray[Any], weights: Int64s, max_depth: int

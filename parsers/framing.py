@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from parsers.arrow import Array, Bytes, Int64s, Mask, buffer, find
+from parsers.arrow import Array, Bytes, Int64s, Mask, buffer, find, pc, true
 
 BOM = b"\xef\xbb\xbf"
 _BLANK = b" \t\r\n\x0b\x0c"
-_NEWLINE, _RETURN, _OPEN, _CLOSE = 0x0A, 0x0D, 0x7B, 0x7D
+_NEWLINE, _RETURN, _SPACE, _OPEN, _CLOSE = 0x0A, 0x0D, 0x20, 0x7B, 0x7D
 _ASCII = 0x80
 
 
@@ -26,6 +26,7 @@ class Lines:
     """
 
     data: bytes
+    block: Bytes  # what `text` points into: `data`, or a copy with the prefixes of its lines blanked
     text: Array
     starts: Int64s
     ends: Int64s
@@ -40,8 +41,11 @@ class Lines:
         return self.data[self.starts[index] : self.ends[index]].rstrip(b"\r\n")
 
 
-def frame(data: bytes, *, first: bool) -> Lines:
-    """Split a block that ends where a line ends. ``first``: it begins a file, so a byte order mark is skipped."""
+def frame(data: bytes, *, first: bool, prefix: str | None = None) -> Lines:
+    """Split a block that ends where a line ends. ``first``: it begins a file, so a byte order mark is skipped.
+
+    ``prefix`` is a pattern (RE2) of what stands before the object in lines of this profile; white space takes its place.
+    """
     block = np.frombuffer(data, np.uint8)
     ends = find(block, _NEWLINE) + 1
     if len(data) and (not len(ends) or ends[-1] != len(data)):
@@ -53,13 +57,32 @@ def frame(data: bytes, *, first: bool) -> Lines:
     starts = offsets[:-1]
     if not len(starts):
         empty = np.zeros(0, bool)
-        return Lines(data, pa.array([], pa.string()), starts, ends, empty, empty)
-    object_like = (block[np.minimum(starts, len(block) - 1)] == _OPEN) & (_last_bytes(block, ends) == _CLOSE)
+        return Lines(data, block, pa.array([], pa.string()), starts, ends, empty, empty)
+    closed = _last_bytes(block, ends) == _CLOSE
+    object_like = closed & (block[np.minimum(starts, len(block) - 1)] == _OPEN)
     blank = np.zeros(len(starts), bool)
     for index in np.flatnonzero(~object_like).tolist():
         blank[index] = not data[starts[index] : ends[index]].strip(_BLANK)
     unreadable = _unreadable(data, starts, ends)
-    return Lines(data, _view(data, offsets, object_like & ~unreadable), starts, ends, blank, unreadable)
+    if prefix is not None:
+        block, prefixed = _without_prefix(block, offsets, closed & ~blank & ~unreadable, prefix)
+        object_like |= prefixed
+    return Lines(
+        data, block, _view(block, offsets, object_like & ~unreadable), starts, ends, blank, unreadable
+    )
+
+
+def _without_prefix(block: Bytes, offsets: Int64s, possible: Mask, prefix: str) -> tuple[Bytes, Mask]:
+    """A copy of the block with each line's prefix blanked, and which lines had one."""
+    found = true(pc.match_substring_regex(_view(block, offsets, possible), "^" + prefix + r"\{"))
+    at = np.flatnonzero(found)
+    starts = offsets[at]
+    braces = find(block, _OPEN)
+    sizes = braces[np.searchsorted(braces, starts)] - starts if len(at) else starts
+    within = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    blanked = block.copy()
+    blanked[np.repeat(starts, sizes) + within] = _SPACE
+    return blanked, found
 
 
 def _last_bytes(block: Bytes, ends: Int64s) -> Bytes:
@@ -96,8 +119,8 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def _view(data: bytes, offsets: Int64s, valid: Mask) -> Array:
+def _view(block: Bytes, offsets: Int64s, valid: Mask) -> Array:
     bitmap = None if valid.all() else buffer(np.packbits(valid, bitorder="little"))
-    buffers: list[Any] = [bitmap, buffer(offsets.astype(np.int32)), pa.py_buffer(data)]
+    buffers: list[Any] = [bitmap, buffer(offsets.astype(np.int32)), buffer(block)]
     array: Array = pa.Array.from_buffers(pa.string(), len(valid), buffers)
     return array

@@ -81,7 +81,8 @@ def read(line: bytes, max_depth: int = MAX_DEPTH) -> Any:
         try:
             return _DECODER.decode(_TRAILING_COMMA.sub(lambda m: m[1] or "", text.strip(" \t\r\n")))
         except json.JSONDecodeError:
-            raise JsonError(f"is not JSON: {first.msg.lower()} at character {first.pos + 1}") from None
+            what = first.msg.lower().rstrip(": ").removesuffix(" at")
+            raise JsonError(f"is not JSON: {what} at character {first.pos + 1}") from None
 
 
 def depth(line: bytes) -> int:

@@ -25,6 +25,7 @@ SAMPLE_LINES = 200  # enough to tell profiles apart, cheap enough for every new 
 _FASTNEXT = re.compile(
     rb"\s*(?P<time>[^|{]{8,40}?)\s*\|\s*(?P<level>[A-Za-z]{3,12})\s*\|\s*(?P<json>\{.*)", re.DOTALL
 )
+_FASTNEXT_PREFIX = r"[^|{]{8,40} \| [A-Za-z]{3,12} \| "  # as it is nearly always spelled
 # `2025-10-17T09:30:00.123Z [info]: 7, 2025-10-17T09:30:00.123Z, successful, created x, createX, x.ctrl.ts`
 _VERIFYWISE = re.compile(rb"(?P<time>\d{4}-\d\d-\d\d[T ]\S+)\s+\[(?P<level>\w+)\]:\s?(?P<rest>.*)", re.DOTALL)
 _VERIFYWISE_STATES = {"processing": "unknown", "successful": "success", "error": "failure"}
@@ -51,6 +52,9 @@ class Profile:
     names: Mapping[str, str]  # the names that are typical of it, for detection
     read: Callable[[bytes, int], Reading]
     vectorised: bool = False  # whole batches of JSON objects go the fast path
+    prefix: str | None = (
+        None  # what stands before the object in such lines, and says nothing that the object lacks
+    )
 
 
 def _json(line: bytes, max_depth: int) -> Reading:
@@ -149,7 +153,13 @@ PROFILES: Final[dict[str, Profile]] = {
         for name, meaning, example, known in _JSON
     },
     "fastnext": Profile(
-        "fastnext", "a prefix, then JSON", "2025-10-17 09:30:00,123 | INFO | {…}", {}, _fastnext
+        "fastnext",
+        "time and level, then flat JSON",
+        "2025-10-17 09:30:00,123 | INFO | {…}",
+        {},
+        _fastnext,
+        vectorised=True,
+        prefix=_FASTNEXT_PREFIX,
     ),
     "verifywise": Profile(
         "verifywise",

@@ -16,7 +16,6 @@ from zoneinfo import ZoneInfo
 import duckdb
 import numpy as np
 import numpy.typing as npt
-import orjson
 import pyarrow as pa
 
 from parsers.arrow import Array, Int64s, Mask, from_numpy, mask, pc, rows
@@ -138,8 +137,9 @@ class Transformer:
         framed: list[_Framed] = []
         base = 0
         for at, chunk in enumerate(chunks):
-            lines = frame(chunk.data, first=chunk.start == 0)
-            framed.append(_Framed(at, chunk, lines, self._profile(chunk), base))
+            profile = self._profile(chunk)
+            lines = frame(chunk.data, first=chunk.start == 0, prefix=PROFILES[profile].prefix)
+            framed.append(_Framed(at, chunk, lines, profile, base))
             base += len(lines)
         return framed
 
@@ -206,9 +206,13 @@ class Transformer:
         if structs is None:
             return {}, np.zeros(rows, bool)
         found = extract(reader.shape, structs, texts, weights, self._options.max_depth)
-        torn = group[-1].chunk.torn
-        if torn:
-            found.sure[-1] = False  # decided, and flagged, alone
+        for framed, end in zip(group, np.cumsum([len(f.lines) for f in group]).tolist(), strict=True):
+            if framed.chunk.torn and len(framed.lines):
+                found.sure[end - 1] = False  # decided, and flagged, alone
+        if (
+            PROFILES[reader.profile].prefix is not None
+        ):  # the prefix stands in for a time or a level that is missing
+            found.sure &= found.has("timestamp") & found.has("level")
         return found.columns, found.sure
 
     def _sample(self, reader: _Reader, group: list[_Framed]) -> None:
@@ -216,10 +220,10 @@ class Transformer:
             step = max(1, len(framed.lines) * len(group) // SAMPLE_LINES)
             for index in range(0, len(framed.lines), step):
                 try:
-                    value = orjson.loads(framed.lines.line(index))
-                except orjson.JSONDecodeError:
+                    _, value = read_with(framed.profile, framed.lines.line(index), self._options.max_depth)
+                except LineError:
                     continue
-                if isinstance(value, dict):
+                if value is not None:
                     reader.shape.learn(value, at_once=True)
 
     def _structs(self, reader: _Reader, texts: pa.ChunkedArray[Any]) -> pa.StructArray | None:
@@ -297,7 +301,7 @@ class Transformer:
 
 
 def _weights(lines: Lines) -> Int64s:
-    weights = weigh(np.frombuffer(lines.data, np.uint8), lines.starts, lines.ends)
+    weights = weigh(lines.block, lines.starts, lines.ends)
     if b"\\u00" in lines.data:
         weights[lines_with_escaped_quotes(lines.text)] = ODD
     return weights

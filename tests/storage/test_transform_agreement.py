@@ -45,7 +45,9 @@ EVENT = {
 
 
 def chunk(data: bytes) -> Chunk:
-    return Chunk(SOURCE, 0, len(data), data, Mark("", 0, "", 0, "", 0), Place("/log/app.jsonl", 1, 2, None, len(data)))
+    return Chunk(
+        SOURCE, 0, len(data), data, Mark("", 0, "", 0, "", 0), Place("/log/app.jsonl", 1, 2, None, len(data))
+    )
 
 
 def slowly(lines: list[bytes]) -> list[dict[str, Any]]:
@@ -78,12 +80,75 @@ def transformer() -> Iterator[Transformer]:
 
 # --- lines, spelled by hand so that white space, escapes and repeated keys vary -------------------------------------
 
-NUMBERS = ["0", "-0", "7", "200", "404", "1.50", "1e3", "1E400", "200.0", "0.1", "12.345678901234567", "1.7", "-3", "88.5"]
-NUMBERS += ["0.1000000000000000055", "9007199254740993", "18446744073709551616", "1795428000123", "1795428000.25"]
-NOT_JSON = ["NaN", "-Infinity", "nan", "01", "+1", "tru", "'a'", "[1,]", "{,}", "\"\\x\"", '"\t"', '"\\ud800"']
-WORDS = ["info", "WARN", "", "{", "[x", '":', ": x", '": null', '":{', "5", "-1", "10.0.0.1", "::1", "2026-11-20T00:00:00Z"]
-WORDS += ["a b", "Zoë 😀", "a\nb", 'say "x": {1}', "back\\slash", "\x01", "a,}", " : ", "12345678901234567.5", "\x00"]
-OTHER_KEYS = ["shard", "id", "foo", "Level", "a.b", "x:y", "é", "name", "ip", "", "log", "user", "http", "geo", "null"]
+NUMBERS = [
+    "0",
+    "-0",
+    "7",
+    "200",
+    "404",
+    "1.50",
+    "1e3",
+    "1E400",
+    "200.0",
+    "0.1",
+    "12.345678901234567",
+    "1.7",
+    "-3",
+    "88.5",
+]
+NUMBERS += [
+    "0.1000000000000000055",
+    "9007199254740993",
+    "18446744073709551616",
+    "1795428000123",
+    "1795428000.25",
+]
+NOT_JSON = ["NaN", "-Infinity", "nan", "01", "+1", "tru", "'a'", "[1,]", "{,}", '"\\x"', '"\t"', '"\\ud800"']
+WORDS = [
+    "info",
+    "WARN",
+    "",
+    "{",
+    "[x",
+    '":',
+    ": x",
+    '": null',
+    '":{',
+    "5",
+    "-1",
+    "10.0.0.1",
+    "::1",
+    "2026-11-20T00:00:00Z",
+]
+WORDS += [
+    "a b",
+    "Zoë 😀",
+    "a\nb",
+    'say "x": {1}',
+    "back\\slash",
+    "\x01",
+    "a,}",
+    " : ",
+    "12345678901234567.5",
+    "\x00",
+]
+OTHER_KEYS = [
+    "shard",
+    "id",
+    "foo",
+    "Level",
+    "a.b",
+    "x:y",
+    "é",
+    "name",
+    "ip",
+    "",
+    "log",
+    "user",
+    "http",
+    "geo",
+    "null",
+]
 ALL_KEYS = [*NAMES, *sorted(PARENTS), *OTHER_KEYS, *sorted({name.rsplit(".", 1)[-1] for name in NAMES})]
 
 
@@ -137,7 +202,11 @@ class Speller:
             parent[key] = f"@@{at}@@"
             if not isinstance(event["user"], dict) or not isinstance(event["request"], dict):
                 break
-        text = json.dumps(event, separators=self.dice.choice([(",", ":"), (", ", ": ")]), ensure_ascii=self.dice.random() < 0.5)
+        text = json.dumps(
+            event,
+            separators=self.dice.choice([(",", ":"), (", ", ": ")]),
+            ensure_ascii=self.dice.random() < 0.5,
+        )
         for mark, key in marks.items():
             again = f"{self.value()},{json.dumps(key)}:" if self.dice.random() < 0.2 else ""
             text = text.replace(mark, again + self.value())
@@ -168,7 +237,9 @@ def test_both_paths_read_a_line_alike(transformer: Transformer, seed: int) -> No
         assert left == right, {k: (v, right[k]) for k, v in left.items() if v != right[k]}
 
 
-def test_regular_lines_never_go_the_slow_path(transformer: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_regular_lines_never_go_the_slow_path(
+    transformer: Transformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The application's everyday lines are read by the batch: reading one alone would raise here."""
 
     def refuse(*args: object) -> None:
