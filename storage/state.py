@@ -99,6 +99,10 @@ class State:
     def _gap(self, body: dict[str, Any]) -> None:
         self.gaps += 1
         self.gap_bytes += body["end"] - body["start"]
+        source = self.sources.get(body["sid"])
+        if source is not None:
+            # What is lost is told once: nothing beyond the offset is expected of this source any more.
+            self.sources[source.sid] = replace(source, size=source.offset)
 
     def to_json(self) -> dict[str, Any]:
         """Return the body of a snapshot record; ``folds`` is the hash of the last record it stands for."""
