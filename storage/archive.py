@@ -361,6 +361,7 @@ class Archive:
     def collect(self) -> int:
         """Remove superseded and dropped files whose grace time is over; return how many."""
         with self._writing:
+            self._recover_if_broken()  # a seal that was recorded but not placed: readers still use the old files
             return self._books.collect(self.options.grace_seconds)
 
     def publish(self) -> bool:

@@ -36,7 +36,7 @@ class ArchiveMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.promised) < 4)
     @rule()
     def new_source(self) -> None:
-        with suppress(ArchiveError):
+        with suppress(ArchiveError, OSError):
             source = self.archive.register(seen(f"{len(self.promised)}.jsonl"))
             self.promised[source.sid] = self.ends[source.sid] = 0
 
