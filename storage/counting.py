@@ -20,7 +20,7 @@ from storage.query import Filter, Scope, fingerprint
 from storage.scope import inside, view
 from storage.snapshot import File, Snapshot
 
-BATCH_ROWS = 1_000_000  # rows counted in one statement; then what is known is kept
+BATCH_ROWS = 262_144  # rows counted in one statement, some 100 ms for a search; then what is known is kept
 REMEMBERED = 65_536  # counts; a hash, a path and a number each
 
 

@@ -55,7 +55,7 @@ class EngineOptions:
     threads: int = 2
     memory_limit_mb: int = 256
     deadline_seconds: float = 10.0
-    count_seconds: float = 1.0  # a list's total is estimated when counting takes longer
+    count_seconds: float = 0.5  # a list's total is estimated when counting takes longer
     places: MappingProxyType[str, Places] = field(default_factory=lambda: DEFAULT_PLACES)
 
 

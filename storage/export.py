@@ -1,23 +1,27 @@
 """Exports: every matching event as JSON, NDJSON or CSV, newest first, streamed at flat memory.
 
 The order comes first, as narrow (time, seq) keys of half a million rows at a time; whole rows follow in blocks cut
-along those keys. DuckDB renders each block, and its Arrow buffers are sent as they are: Python touches no event.
+along those keys. DuckDB renders each block, Arrow puts its texts in order, and their buffers are sent as they are:
+Python touches no event.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from storage import pages, sql
 from storage.query import ExportQuery
-from storage.render import API_NAMES, CSV_ROW, EVENT_JSON
+from storage.render import API_NAMES
 from storage.scope import View, view
+from storage.shapes import used_by
 from storage.snapshot import Snapshot
+from storage.texts import ALL, csv_row, event_json
 
 Format = Literal["json", "ndjson", "csv"]
 
@@ -25,27 +29,29 @@ KEY_ROWS = 524_288  # keys held at a time: 8 MiB
 BLOCK_ROWS = (
     30_720  # rows rendered at a time, about 40 MB of text; half a row group, so each is read twice at most
 )
-PIECE_ROWS = 2_048  # rows handed over at a time, about 3 MB: one DuckDB vector
+PIECE_ROWS = 1_024  # rows handed over at a time, about 1.4 MB
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How a format writes: what comes before all rows, each row as SQL text with its end, and what comes after.
+    """How a format writes: what comes before all rows, around each row, and after all rows.
 
-    ``trim`` bytes at the front of the first row are left out (a separator that only stands between rows).
+    ``row`` gives the row's SQL text for the columns that are used; ``before`` and ``after`` are SQL as well. ``trim`` bytes at the front of the first row are left out (a separator that only stands between rows).
     """
 
     head: bytes
-    row: str
+    row: Callable[[frozenset[str]], str]
+    before: str
+    after: str
     tail: bytes
     trim: int = 0
 
 
 FORMS: dict[Format, Form] = {
     # The tail closes the array: a body that was cut off is not JSON, so a failed export never looks whole.
-    "json": Form(b"[", f"',' || chr(10) || {EVENT_JSON}", b"\n]\n", trim=1),
-    "ndjson": Form(b"", f"{EVENT_JSON} || chr(10)", b""),
-    "csv": Form(",".join(API_NAMES).encode() + b"\r\n", f"{CSV_ROW} || chr(13) || chr(10)", b""),
+    "json": Form(b"[", event_json, "',' || chr(10) || ", "", b"\n]\n", trim=1),
+    "ndjson": Form(b"", event_json, "", " || chr(10)", b""),
+    "csv": Form(",".join(API_NAMES).encode() + b"\r\n", csv_row, "", " || chr(13) || chr(10)", b""),
 }
 
 
@@ -60,9 +66,15 @@ def pieces(
     if shape.head:
         yield shape.head
     for part, first, last in _blocks(cursor, seen, query):
-        statement = sql.rows_in_order(part, query.filter, query.scope, shape.row, first=first, last=last)
-        for batch in statement.reader(cursor, PIECE_ROWS):
-            text = _bytes(batch.column(0))
+        block = part.between(last[0], first[0])
+        row = shape.row(used_by(block.paths(), block.hot) & ALL)
+        expression = f"{shape.before}{row}{shape.after}"
+        statement = sql.rows_between(part, query.filter, query.scope, expression, first=first, last=last)
+        rows = statement.table(cursor).combine_chunks()
+        order = np.lexsort((rows["seq"].to_numpy(), rows["time_us"].to_numpy()))[::-1]
+        texts: Any = rows["text"].chunk(0)
+        for start in range(0, len(order), PIECE_ROWS):
+            text = _bytes(texts.take(pa.array(order[start : start + PIECE_ROWS])))
             yield text[trim:] if trim else text
             trim = 0
     if shape.tail:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from storage import rolled, sql
@@ -189,9 +190,8 @@ class Planner:
                 family = whole = None
         elif family is not None:
             whole = TOTALS  # fewer rows, and a file inside the range needs no buckets
-        bind = Bind()
-        relation = rolled.cells(self._plan(wanted, scope, whole, family, part), wanted, scope, by, bind)
-        return sql.Statement(f"SELECT * FROM {relation}", bind.values).rows(self._cursor)
+        parts = self._plan(wanted, scope, whole, family, part)
+        return rolled.cells(parts, wanted, scope, by).rows(self._cursor)
 
     def total(self, wanted: Filter, scope: Scope, *, part: str = "total") -> int:
         """Return how many events match."""
@@ -207,8 +207,8 @@ class Planner:
         keyed = RANKINGS[ranking][0]
         bind = Bind()
         parts = self._plan(wanted, scope, family, family, part)
-        relation = rolled.cells(parts, wanted, scope, rolled.key_and_name(keyed)[:1], bind, keyed=keyed)
-        text = f"SELECT count(*) FROM {relation} WHERE events > 0"
+        relation = rolled.union(parts, wanted, scope, rolled.key_and_name(keyed)[:1], bind, keyed=keyed)
+        text = f"SELECT count(DISTINCT key) FROM {relation}"
         return int(sql.Statement(text, bind.values).rows(self._cursor)[0][0])
 
     def ranked(self, ranking: str, wanted: Filter, scope: Scope, top: int) -> tuple[list[Ranked], int | None]:
@@ -236,7 +236,7 @@ class Planner:
         self, keyed: Family, parts: rolled.Parts, wanted: Filter, scope: Scope, top: int
     ) -> tuple[list[Ranked], int]:
         bind = Bind()
-        relation = rolled.cells(parts, wanted, scope, rolled.key_and_name(keyed), bind, keyed=keyed)
+        relation = rolled.union(parts, wanted, scope, rolled.key_and_name(keyed), bind, keyed=keyed)
         # A user may have had several names: the greatest stands for all of them. An entity is its id and type.
         group, name = ("key, name", "name") if keyed.heavy else ("key", "max(name)")
         text = (
@@ -307,26 +307,29 @@ def _first(families: Sequence[Family], names: frozenset[str] | set[str]) -> Fami
 
 
 def _best(known: pa.Table, top: int) -> list[Ranked]:
-    rows = zip(*(known[name].to_pylist() for name in ("key", "name", "events")), strict=True)
-    ordered = sorted((row for row in rows if row[2]), key=lambda row: (-row[2], row[0], row[1] or ""))
-    return [Ranked(*row) for row in ordered[:top]]
+    """Return the keys with most events, ties by key."""
+    events = known["events"].to_numpy()
+    least = max(1, int(np.partition(events, -top)[-top])) if len(events) > top else 1
+    rows = np.flatnonzero(events >= least).tolist()
+    keys, names = known["key"], known["name"]
+    found = [Ranked(keys[row].as_py(), names[row].as_py(), int(events[row])) for row in rows]
+    return sorted(found, key=lambda item: (-item.events, item.key, item.name or ""))[:top]
 
 
 def _doubtful(known: pa.Table, hidden: int, top: int) -> set[tuple[str, str | None]] | None:
-    """Return the keys that may belong to the top but are not fully known; None when nobody can tell.
+    """Return the keys that may belong to the top, if any of them is not fully known; None when nobody can tell.
 
     ``hidden`` bounds the events of a key that no roll-up has.
     """
     events = known["events"].to_numpy()
-    most = events + hidden - known["known"].to_numpy()
     if len(events) < top:
         return None
-    least = int(sorted(events)[-top])
+    most = events + hidden - known["known"].to_numpy()
+    least = int(np.partition(events, -top)[-top])
     if hidden >= least:
         return None
-    chosen = (most >= least).nonzero()[0]
-    doubtful = [int(row) for row in chosen if most[row] != events[row]]
-    if not doubtful:
+    chosen = np.flatnonzero(most >= least)
+    if np.array_equal(most[chosen], events[chosen]):
         return set()
     if len(chosen) > MAX_CANDIDATES:
         return None

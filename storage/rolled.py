@@ -119,7 +119,7 @@ def _from_rows(
     return f"SELECT {chosen}count(*) AS {EVENTS}{more} FROM {from_item} WHERE {condition}{present}{group}"
 
 
-def cells(
+def union(
     parts: Parts,
     wanted: Filter,
     scope: Scope,
@@ -128,9 +128,11 @@ def cells(
     *,
     keyed: Family | None = None,
 ) -> str:
-    """Return a relation of the dimensions and ``events``. ``keyed`` families leave rows without a key out."""
+    """Return a relation of the dimensions and ``events``, several rows for a combination.
+
+    With ``keyed``, rows without a key of that family are left out.
+    """
     key = KEYS[keyed.keys][0] if keyed else None
-    names = "".join(f"{quote(item.name)}, " for item in by)
     texts: list[str] = []
     for sums in parts.sums:
         chosen = "".join(f"{item.rolled} AS {quote(item.name)}, " for item in by)
@@ -139,11 +141,19 @@ def cells(
         texts.append(f"SELECT {chosen}{EVENTS} FROM {files} WHERE {condition}")
     texts += [_from_rows(view, wanted, scope, by, key, bind) for view in parts.rows]
     if not texts:
-        nothing = "".join(f"NULL AS {quote(item.name)}, " for item in by)
+        nothing = "".join(f"CAST(NULL AS VARCHAR) AS {quote(item.name)}, " for item in by)
         texts.append(f"SELECT {nothing}0 AS {EVENTS} WHERE FALSE")
-    total = f"CAST(coalesce(sum({EVENTS}), 0) AS BIGINT) AS {EVENTS}"
+    return f"({' UNION ALL '.join(texts)})"
+
+
+def cells(parts: Parts, wanted: Filter, scope: Scope, by: Sequence[Dimension]) -> Statement:
+    """Return (dimensions…, events) for each combination that occurs; without dimensions one row, the total."""
+    bind = Bind()
+    relation = union(parts, wanted, scope, by, bind)
+    names = "".join(f"{quote(item.name)}, " for item in by)
+    total = f"CAST(coalesce(sum({EVENTS}), 0) AS BIGINT)"
     group = " GROUP BY ALL" if by else ""
-    return f"(SELECT {names}{total} FROM ({' UNION ALL '.join(texts)}){group})"
+    return Statement(f"SELECT {names}{total} FROM {relation}{group}", bind.values)
 
 
 def bounds(sums: Sums) -> Statement:

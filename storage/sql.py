@@ -18,7 +18,7 @@ from parsers.columns import EVENT_SCHEMA
 from storage.filters import Bind, between, conditions, quote, search_condition
 from storage.query import Filter, Scope
 from storage.scope import View
-from storage.shapes import complete
+from storage.shapes import shape
 from storage.snapshot import Hot
 
 HOT = "hot"  # name of the hot rows on a query's cursor
@@ -46,11 +46,6 @@ class Statement:
         table: pa.Table = cursor.sql(self.text, params=self.values).to_arrow_table()
         return table
 
-    def reader(self, cursor: duckdb.DuckDBPyConnection, rows: int) -> pa.RecordBatchReader:
-        """Run it and return a reader of batches of ``rows`` rows; ``sql`` streams where ``execute`` would not."""
-        reader: pa.RecordBatchReader = cursor.sql(self.text, params=self.values).to_arrow_reader(rows)
-        return reader
-
     def rows(self, cursor: duckdb.DuckDBPyConnection) -> list[tuple[Any, ...]]:
         """Run it and return the rows as Python values."""
         return cursor.execute(self.text, self.values).fetchall()
@@ -69,7 +64,7 @@ def source(view: View, bind: Bind) -> str:
     if not view.files:
         return f"(SELECT *, NULL AS {FILE}, NULL AS {ROW} FROM {HOT})"
     paths = view.paths()
-    if all(complete(path) for path in paths):
+    if all(shape(path).complete for path in paths):
         files = f"read_parquet({bind(paths)})"
         if not view.hot:  # the usual case, and a third cheaper to plan
             return files
@@ -87,7 +82,8 @@ def where(view: View, wanted: Filter, scope: Scope, bind: Bind, *, after: Key | 
         parts.append(f"{TIME} >= {bind.time(view.start_us)}")
     if view.end_us is not None:
         parts.append(f"{TIME} <= {bind.time(view.end_us)}")
-    if any(part.max_seq > view.seq for part in view.parts):
+    # The table of hot rows holds every batch, also those that came in after an earlier snapshot.
+    if view.hot or any(file.max_seq > view.seq for file in view.files):
         parts.append(f"{SEQ} <= {bind(view.seq)}")
     parts += scope_conditions(scope, bind)
     parts += conditions(wanted.terms, bind)
@@ -147,16 +143,20 @@ def keys_in_order(
     )
 
 
-def rows_in_order(
+def rows_between(
     view: View, wanted: Filter, scope: Scope, expression: str, *, first: Key, last: Key
 ) -> Statement:
-    """Return an expression for the matching rows from ``first`` down to ``last``, newest first."""
+    """Return (time_us, seq, text) of the matching rows from ``first`` down to ``last``, in no particular order.
+
+    Sorting is left to the caller: DuckDB would carry whole rows through its sort.
+    """
     bind = Bind()
     part = view.between(last[0], first[0])
     from_item = source(part, bind)
     condition = where(part, wanted, scope, bind, after=(first[0], first[1] + 1))
     return Statement(
-        f"SELECT {expression} FROM {from_item} WHERE {condition} AND NOT {older(last, bind)} {NEWEST_FIRST}",
+        f"SELECT epoch_us({TIME}) AS time_us, {SEQ}, {expression} AS text "
+        f"FROM {from_item} WHERE {condition} AND NOT {older(last, bind)}",
         bind.values,
     )
 
@@ -187,16 +187,14 @@ def grouped(view: View, wanted: Filter, scope: Scope, key: str | None, aggregate
 
 
 def by_row(path: str, rows: Sequence[int]) -> Statement:
-    """Return all columns and `ROW` of the rows with these numbers in one file, in no particular order."""
+    """Return `ROW` and every column that is used of the rows with these numbers in one file, in no order."""
     bind = Bind()
     numbers = ", ".join(bind(row) for row in rows)
-    if complete(path):
-        from_item = f"read_parquet({bind([path])})"
-    else:
-        files = f"read_parquet({bind([path])}, union_by_name = true)"
-        from_item = f"(SELECT *, {ROW} FROM {files} UNION ALL BY NAME SELECT * FROM {HOT} WHERE FALSE)"
-    columns = ", ".join(quote(name) for name in EVENT_SCHEMA.names)
-    return Statement(f"SELECT {ROW}, {columns} FROM {from_item} WHERE {ROW} IN ({numbers})", bind.values)
+    used = shape(path).used
+    columns = "".join(f", {quote(name)}" for name in EVENT_SCHEMA.names if name in used)
+    return Statement(
+        f"SELECT {ROW}{columns} FROM read_parquet({bind([path])}) WHERE {ROW} IN ({numbers})", bind.values
+    )
 
 
 def hot_by_seq(seqs: Sequence[int]) -> Statement:

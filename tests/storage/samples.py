@@ -130,7 +130,8 @@ def snapshot(
     pairs = list(files)
     batches = tuple(hot_of(rows) for rows in hot if rows)
     events = tuple(sorted((pair[0] for pair in pairs), key=lambda file: -file.max_time_us))
-    top = max([part.max_seq for part in (*events, *batches)], default=0)
+    seqs = [file.max_seq for file in events] + [batch.max_seq for batch in batches]
+    top = max(seqs, default=0)
     values: dict[str, Any] = {
         "root": str(root),
         "node": "main",

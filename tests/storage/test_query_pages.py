@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,9 +116,7 @@ def layout(root: Path, rows: list[Row], cuts: list[int]) -> Snapshot:
     """Spread rows over files at the cuts; what is behind the last cut is hot."""
     edges = [0, *sorted({cut for cut in cuts if cut < len(rows)})]
     files = [
-        write_events(root, rows[low:high], f"f{low}")
-        for low, high in zip(edges, edges[1:], strict=False)
-        if high > low
+        write_events(root, rows[low:high], f"f{low}") for low, high in itertools.pairwise(edges) if high > low
     ]
     return snapshot(root, files, [rows[edges[-1] :]])
 

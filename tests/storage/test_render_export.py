@@ -21,8 +21,10 @@ from storage.errors import QueryError
 from storage.export import Format, pieces
 from storage.queries import Queries
 from storage.query import ExportQuery, Filter, ListQuery, Scope
-from storage.render import API_NAMES, CSV_ROW, EVENT_JSON, FORMULA_STARTS, event_texts, rfc3339
-from tests.storage.samples import START_US, Row, filled, oracle, snapshot, table_of, write_events
+from storage.render import API_NAMES, event_texts, rfc3339
+from storage.shapes import used_by
+from storage.texts import ALL, FORMULA_STARTS, csv_row, event_json
+from tests.storage.samples import START_US, Row, filled, hot_of, oracle, snapshot, table_of, write_events
 
 texts = st.none() | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=12)
 json_texts = st.none() | st.sampled_from(
@@ -73,9 +75,17 @@ def test_both_renderers_give_the_same_event(cursor: duckdb.DuckDBPyConnection, r
     """A page and an export show the same object, byte for byte where an application's own JSON is embedded."""
     table = table_of(filled(rows))
     cursor.register(sql.HOT, table)
-    exported = [
-        row[0] for row in cursor.execute(f'SELECT {EVENT_JSON} FROM {sql.HOT} ORDER BY "seq"').fetchall()
-    ]
+    used = used_by([], [hot_of(filled(rows))]) & ALL
+    exported, pruned = (
+        [row[0] for row in cursor.execute(f'SELECT {text} FROM {sql.HOT} ORDER BY "seq"').fetchall()]
+        for text in (event_json(), event_json(used))
+    )
+    assert exported == pruned
+    cells, fewer = (
+        [row[0] for row in cursor.execute(f'SELECT {text} FROM {sql.HOT} ORDER BY "seq"').fetchall()]
+        for text in (csv_row(), csv_row(used))
+    )
+    assert cells == fewer
     paged = event_texts(table)
     assert [_loads(text) for text in exported] == [_loads(text) for text in paged]
     for row, text in zip(rows, exported, strict=True):
@@ -147,7 +157,7 @@ ROWS = filled(
             "level": ["info", "error"][n % 2],
             "description": f"=cmd|' /C calc'!A{n}" if n % 3 else 'say "hi", twice\nor not',
             "username": ["@ann", "-ben", "+cid", "\tdot", "\reve", "fay"][n % 6],
-            "metadata": '{"n":%d}' % n,
+            "metadata": f'{{"n":{n}}}',
             "longitude": -3.5,
             "internal": n % 10 == 0,
         }
@@ -210,7 +220,7 @@ async def test_no_cell_of_a_csv_is_a_formula_and_every_cell_survives(queries: Qu
 def test_each_formula_start_is_neutralised(cursor: duckdb.DuckDBPyConnection, start: str) -> None:
     """The table of dangerous first characters drives the SQL."""
     cursor.register(sql.HOT, table_of(filled([{"category": f"{start}x"}])))
-    line = cursor.execute(f"SELECT {CSV_ROW} FROM {sql.HOT}").fetchall()[0][0]
+    line = cursor.execute(f"SELECT {csv_row()} FROM {sql.HOT}").fetchall()[0][0]
     cells = next(csv.reader([line]))
     assert cells[API_NAMES.index("category")] == f"'{start}x"
 
@@ -222,11 +232,15 @@ async def test_a_failed_export_never_looks_whole(
     monkeypatch.setattr(export, "BLOCK_ROWS", 50)
     snap = snapshot(tmp_path, [write_events(tmp_path, ROWS[:150], "a")], [ROWS[300:]])
     queries = Queries(engine, lambda: snap)
-    got = b""
-    with pytest.raises(QueryError, match="could not be read"):
+    got = bytearray()
+
+    async def read() -> None:
         async for piece in queries.export(ExportQuery(), "json"):
-            got += piece
+            got.extend(piece)
             (tmp_path / snap.events[0].path).unlink(missing_ok=True)
+
+    with pytest.raises(QueryError, match="could not be read"):
+        await read()
     assert got.startswith(b"[")
     with pytest.raises(orjson.JSONDecodeError):
         orjson.loads(got)
