@@ -118,7 +118,7 @@ def _ours(path: Path, batches: Sequence[list[bytes]], spent: Spent) -> None:
 def _chunk(source: Source, start: int, batch: list[bytes]) -> Chunk:
     data = b"".join(batch)
     seam = hashlib.blake2b(data[-1024:], digest_size=16).hexdigest()
-    digest = hashlib.blake2b(data, digest_size=32).hexdigest()
+    digest = hashlib.sha256(data).hexdigest()
     mark = Mark(
         head=seam,
         head_length=0,

@@ -49,7 +49,7 @@ def rows() -> pa.Table:
     start = 0
     for begin in range(0, EVENTS, BATCH):
         data = b"".join(stock[begin : begin + BATCH])
-        mark = Mark("", 0, "", 0, hashlib.blake2b(data).hexdigest(), 0)
+        mark = Mark("", 0, "", 0, hashlib.sha256(data).hexdigest(), 0)
         chunk = Chunk(source, start, start + len(data), data, mark, Place("", 0, 0, None, 0))
         parts.append(transformer.parse([chunk]).events)
         start = chunk.end

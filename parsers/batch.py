@@ -34,7 +34,7 @@ class Mark:
     """What identifies a source's content at an offset, so that resuming there can be checked.
 
     ``head``: BLAKE2b-128 of the first ``head_length`` bytes; ``seam``: of the last ``seam_length`` bytes before
-    ``Chunk.end``; ``digest``: BLAKE2b-256 of the bytes from ``digest_from`` to ``Chunk.end``, as read. All hex.
+    ``Chunk.end``; ``digest``: SHA-256 of the bytes from ``digest_from`` to ``Chunk.end``, as read. All hex.
     """
 
     head: str

@@ -22,7 +22,6 @@ from storage.snapshot import File
 from storage.state import State
 
 READ_BYTES = 4 << 20  # read files in 4 MiB steps: large enough for disk speed, small enough for memory
-DIGEST_BYTES = 32  # BLAKE2b-256, as the tailer makes it
 MEMORY_LIMIT_MB = 256  # of the DuckDB that counts distinct positions; it spills beyond
 
 Progress = Callable[[str, int, int], None]  # what is checked, done, total (bytes or files)
@@ -227,7 +226,7 @@ class _Node:
 
 def _compare(path: str, start: int, wanted: dict[int, str]) -> tuple[int, int | None]:
     """Hash a file from ``start``; return bytes read and the first end whose digest differs (None: all fit)."""
-    digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    digest = hashlib.sha256()
     position = start
     with open(path, "rb") as file:
         file.seek(start)

@@ -89,5 +89,5 @@ class Collector:
 
     def digest_holds(self, chunk: Chunk, content: bytes) -> bool:
         """Whether the chunk's digest is that of the file's bytes."""
-        expected = hashlib.blake2b(content[chunk.mark.digest_from : chunk.end], digest_size=32)
+        expected = hashlib.sha256(content[chunk.mark.digest_from : chunk.end])
         return chunk.mark.digest == expected.hexdigest()

@@ -192,5 +192,5 @@ def test_spans_join_to_the_file_for_every_block_size(tmp_path_factory, lines, bl
         mark = span.mark
         assert mark.head == short_hash(content[: mark.head_length])
         assert mark.seam == short_hash(content[at - mark.seam_length : at])
-        assert mark.digest == hashlib.blake2b(content[mark.digest_from : at], digest_size=32).hexdigest()
+        assert mark.digest == hashlib.sha256(content[mark.digest_from : at]).hexdigest()
     assert at == len(content)

@@ -92,7 +92,7 @@ class Station:
             head_length=min(HEAD_BYTES, len(whole)),
             seam=hashlib.blake2b(whole[:end][-HEAD_BYTES:], digest_size=16).hexdigest(),
             seam_length=min(HEAD_BYTES, end),
-            digest=hashlib.blake2b(data, digest_size=32).hexdigest(),
+            digest=hashlib.sha256(data).hexdigest(),
             digest_from=start,
         )
         place = Place(key, facts.st_dev, facts.st_ino, None, facts.st_size)
