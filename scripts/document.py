@@ -9,6 +9,7 @@ A table stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``; TABLES
 import argparse
 import ast
 import inspect
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -21,8 +22,15 @@ sys.path.insert(0, str(ROOT))
 
 from daemon.metrics import METRICS, PREFIX, MetricKind  # noqa: E402 - the path comes first
 from parsers.batch import Counts  # noqa: E402 - the path comes first
+from parsers.cases import EVENTS, REJECTS, Case  # noqa: E402
 from parsers.columns import REJECT_SCHEMA  # noqa: E402
 from parsers.event import describe  # noqa: E402
+from parsers.flags import FLAGS  # noqa: E402
+from parsers.names import FAMILIES  # noqa: E402
+from parsers.profiles import PROFILES  # noqa: E402
+from parsers.redact import DEFAULT_KEYS  # noqa: E402
+from parsers.schema import line_schema  # noqa: E402
+from parsers.vocabulary import LEVEL_WORDS, LEVELS, OUTCOME_WORDS, OUTCOMES  # noqa: E402
 from storage import records, rollups  # noqa: E402
 from storage.records import Header, Range  # noqa: E402
 from storage.snapshot import File  # noqa: E402
@@ -113,7 +121,69 @@ def metrics() -> str:
     return table(("metric", "kind", "labels", "meaning"), rows)
 
 
+def code(text: str) -> str:
+    """Return text as inline code."""
+    return f"`{text}`"
+
+
+def profiles() -> str:
+    """Return every profile of lines."""
+    rows = [(code(p.name), p.meaning, code(p.example)) for p in PROFILES.values()]
+    return table(("profile", "what it reads", "example"), rows)
+
+
+def names() -> str:
+    """Return every name a field may have, by column, in the order in which they count."""
+    spelled: dict[str, list[str]] = {}
+    for family in FAMILIES.values():
+        for name, column in family.items():
+            if name not in spelled.setdefault(column, []):
+                spelled[column].append(name)
+    rows = [(code(column), ", ".join(map(code, found))) for column, found in spelled.items()]
+    return table(("column", "names, the first that a line has counts"), rows)
+
+
+def words(known: dict[str, str], order: Sequence[str]) -> str:
+    """Return the other words for each word of a vocabulary."""
+    rows = [
+        (code(word), ", ".join(code(w) for w, of in known.items() if of == word and w != word))
+        for word in order
+    ]
+    return table(("stored as", "also spelled"), rows)
+
+
+def odd() -> str:
+    """Return every case of a line that is an event, but an odd one."""
+    rows = [
+        (case.what, example(case), case.outcome, ", ".join(map(code, case.columns.get("flags") or ())))
+        for case in EVENTS
+    ]
+    return table(("the line has", "for example", "outcome", "flag"), rows)
+
+
+def bad() -> str:
+    """Return every case of a line that is no event."""
+    return table(("the line is", "for example", "reason"), [(c.what, example(c), c.reason) for c in REJECTS])
+
+
+def example(case: Case) -> str:
+    """Return a line as inline code, bytes that cannot be shown as escapes."""
+    text = case.line.decode("utf-8", "backslashreplace")
+    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return code(shown if len(shown) <= LONGEST_EXAMPLE else f"{shown[:LONGEST_EXAMPLE]}…")
+
+
+LONGEST_EXAMPLE = 72  # characters, so that the table stays readable
+
 TABLES: dict[str, Callable[[], str]] = {
+    "profiles": profiles,
+    "names": names,
+    "levels": lambda: words(LEVEL_WORDS, LEVELS),
+    "outcomes": lambda: words(OUTCOME_WORDS, OUTCOMES),
+    "flags": lambda: table(("flag", "meaning"), [(code(flag), meaning) for flag, meaning in FLAGS.items()]),
+    "odd": odd,
+    "bad": bad,
+    "redacted": lambda: ", ".join(map(code, DEFAULT_KEYS)),
     "columns": columns,
     "rejects": rejects,
     "rollups": rollup,
@@ -122,6 +192,12 @@ TABLES: dict[str, Callable[[], str]] = {
     "file": lambda: members(File),
     "range": lambda: members(Range),
     "metrics": metrics,
+}
+
+
+# Files that are generated whole.
+FILES: dict[str, Callable[[], str]] = {
+    "docs/event.schema.json": lambda: json.dumps(line_schema(), indent=2, ensure_ascii=False) + "\n",
 }
 
 
@@ -141,6 +217,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         fresh = filled(text)
         if fresh != text:
             stale.append(path.relative_to(ROOT).as_posix())
+            if not check:
+                path.write_text(fresh, encoding="utf-8")
+    for name, whole in FILES.items():
+        path, fresh = ROOT / name, whole()
+        if not path.exists() or path.read_text(encoding="utf-8") != fresh:
+            stale.append(name)
             if not check:
                 path.write_text(fresh, encoding="utf-8")
     for name in stale:
