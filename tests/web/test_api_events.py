@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 from aiohttp.test_utils import TestClient
 from yarl import URL
 
@@ -33,13 +32,13 @@ async def get(client: TestClient, path: str, status: int = 200) -> Any:
         return body
 
 
-@pytest.mark.parametrize("prefix", ["", "/api/v1"])
 async def test_a_page_has_the_originals_envelope_under_both_prefixes(
-    station: Station, client: TestClient, prefix: str
+    station: Station, client: TestClient
 ) -> None:
     """Newest first, with total, page and pages, and our cursor and snapshot beside them."""
     seed(station)
-    page = await get(client, f"{prefix}/events?limit=50")
+    page = await get(client, "/events?limit=50")
+    assert (await get(client, "/api/v1/events?limit=50"))["data"] == page["data"]
     assert page["success"] is True
     assert [row["eventId"] for row in page["data"][:2]] == ["e-119", "e-118"]
     assert (page["total"], page["page"], page["pages"], page["total_is_estimate"]) == (120, 1, 3, False)
@@ -75,39 +74,37 @@ async def test_a_snapshot_keeps_pages_from_shifting(station: Station, client: Te
     assert shifted["data"][0]["eventId"] != "e-29"
 
 
-@pytest.mark.parametrize(
-    ("query", "expected"),
-    [
-        ("level=error", 12),
-        ("level=ERROR", 12),
-        ("level=!error", 108),
-        ("user_id=1&user_id=2", 80),
-        ("user_id=!1", 80),
-        ("ip=10.0.0.0/30", 96),
-        ("ip=10.0.0.4", 24),
-        ("status_code=203", 30),
-        ("min_risk=71&max_risk=100", 30),
-        ("risk=high", 30),
-        ("risk=low&risk=high", 80),
-        ("tag=t1", 60),
-        ("path=/p/7", 1),
-        ("start_date=2026-06-01T01:00:00Z", 60),
-        ("start_date=2026-06-01T00:10:00Z&end_date=2026-06-01T00:19:00Z", 10),
-        ("start_date=2026-06-01&end_date=2026-06-01", 120),
-        ("start_date=-11h", 60),
-        ("search_query=AN EVENT", 120),
-        ("search_query=user2", 40),
-        ("category=api&action=read&level=info", 108),
-        ("source=app-2026-06-01.log", 120),
-        ("source=!app-2026-06-01.log", 0),
-    ],
-)
-async def test_every_filter_narrows_the_list(
-    station: Station, client: TestClient, query: str, expected: int
-) -> None:
+FILTERS: list[tuple[str, int]] = [
+    ("level=error", 12),
+    ("level=ERROR", 12),
+    ("level=!error", 108),
+    ("user_id=1&user_id=2", 80),
+    ("user_id=!1", 80),
+    ("ip=10.0.0.0/30", 96),
+    ("ip=10.0.0.4", 24),
+    ("status_code=203", 30),
+    ("min_risk=71&max_risk=100", 30),
+    ("risk=high", 30),
+    ("risk=low&risk=high", 80),
+    ("tag=t1", 60),
+    ("path=/p/7", 1),
+    ("start_date=2026-06-01T01:00:00Z", 60),
+    ("start_date=2026-06-01T00:10:00Z&end_date=2026-06-01T00:19:00Z", 10),
+    ("start_date=2026-06-01&end_date=2026-06-01", 120),
+    ("start_date=-11h", 60),
+    ("search_query=AN EVENT", 120),
+    ("search_query=user2", 40),
+    ("category=api&action=read&level=info", 108),
+    ("source=app-2026-06-01.log", 120),
+    ("source=!app-2026-06-01.log", 0),
+]
+
+
+async def test_every_filter_narrows_the_list(station: Station, client: TestClient) -> None:
     """Repeatable values are alternatives, `!` excludes, both ends of times are inclusive."""
     seed(station)
-    assert (await get(client, f"/events?{query}"))["total"] == expected
+    found = [(query, (await get(client, f"/events?{query}"))["total"]) for query, _ in FILTERS]
+    assert found == FILTERS
 
 
 async def test_a_poll_that_finds_nothing_new_is_answered_without_a_query(
@@ -158,14 +155,12 @@ async def test_one_event_is_found_by_id_with_its_duplicates(station: Station, cl
     assert found["timestamp"] == "2026-06-01T12:00:00Z"
 
 
-@pytest.mark.parametrize(
-    "event_id", ["nothing", "export2", "..%2F..%2Fetc%2Fpasswd", "%00", "' OR 1=1 --", "ü"]
-)
-async def test_an_unknown_id_is_404(station: Station, client: TestClient, event_id: str) -> None:
+async def test_an_unknown_id_is_404(station: Station, client: TestClient) -> None:
     """Whatever the id holds."""
     seed(station, 3)
-    body = await get(client, f"/api/v1/events/{event_id}", status=404)
-    assert body["type"] == "urn:watchkeep:problem:not-found"
+    for event_id in ("nothing", "export2", "..%2F..%2Fetc%2Fpasswd", "%00", "' OR 1=1 --", "ü"):
+        body = await get(client, f"/api/v1/events/{event_id}", status=404)
+        assert body["type"] == "urn:watchkeep:problem:not-found"
 
 
 async def test_an_id_with_a_slash_can_be_asked_for(station: Station, client: TestClient) -> None:

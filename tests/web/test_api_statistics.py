@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 from aiohttp.test_utils import TestClient
 
 from tests.web.station import Station, event, served
@@ -53,25 +52,26 @@ async def test_the_last_day_has_the_originals_members(station: Station, client: 
     assert body["previous"]["totals"]["events"] == 0
 
 
-@pytest.mark.parametrize(
-    ("query", "events"),
-    [
-        ("hours=1", 30),
-        ("hours=2", 60),
-        ("start_date=2026-06-01T10:00:00Z&end_date=2026-06-01T10:29:59Z", 30),
-        ("level=critical", 12),
-        ("start_date=-90m&hours=1", 30),
-        ("end_date=2026-06-01T10:30:00Z&hours=1", 30),
-        ("user_id=1&level=!debug", 12),
-        ("tz=Europe/Berlin", 60),
-    ],
-)
-async def test_hours_ranges_and_filters_narrow_the_figures(
-    station: Station, client: TestClient, query: str, events: int
-) -> None:
+NARROWED: list[tuple[str, int]] = [
+    ("hours=1", 30),
+    ("hours=2", 60),
+    ("start_date=2026-06-01T10:00:00Z&end_date=2026-06-01T10:29:59Z", 30),
+    ("level=critical", 12),
+    ("start_date=-90m&hours=1", 30),
+    ("end_date=2026-06-01T10:30:00Z&hours=1", 30),
+    ("user_id=1&level=!debug", 12),
+    ("tz=Europe/Berlin", 60),
+]
+
+
+async def test_hours_ranges_and_filters_narrow_the_figures(station: Station, client: TestClient) -> None:
     """The same filters as the list."""
     seed(station)
-    assert (await get(client, f"/events/statistics?{query}"))["totals"]["events"] == events
+    found = [
+        (query, (await get(client, f"/events/statistics?{query}"))["totals"]["events"])
+        for query, _ in NARROWED
+    ]
+    assert found == NARROWED
 
 
 async def test_an_unchanged_archive_is_counted_once_for_many_pages(

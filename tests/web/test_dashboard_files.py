@@ -95,24 +95,17 @@ async def test_assets_are_cached_for_ever_under_their_digest(site: TestClient) -
             assert response.status == 404
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "../app.py",
-        "..%2fapp.py",
-        "%2e%2e/%2e%2e/pyproject.toml",
-        "/etc/passwd",
-        "vendor/../app.js%00",
-        "vendor",
-    ],
-)
-async def test_no_path_leads_out_of_the_folder(site: TestClient, name: str) -> None:
+OUTSIDE = ("../app.py", "..%2fapp.py", "%2e%2e/%2e%2e/x.toml", "/etc/passwd", "vendor/../app.js%00", "vendor")
+
+
+async def test_no_path_leads_out_of_the_folder(site: TestClient) -> None:
     """Files are looked up in a dictionary that was filled at start-up."""
     async with site.get("/") as response:
         digest = re.search(r"/assets/([0-9a-f]+)/", await response.text())
     assert digest is not None
-    async with site.get(f"/assets/{digest[1]}/{name}") as response:
-        assert response.status == 404
+    for name in OUTSIDE:
+        async with site.get(f"/assets/{digest[1]}/{name}") as response:
+            assert response.status == 404, name
 
 
 async def test_any_change_of_a_file_changes_every_address(station: Station, static: Path) -> None:
