@@ -35,7 +35,7 @@ EVENTS: Final = (
     Case("NaN or Infinity inside a JSON column", b'{"metadata":{"a":[-Infinity]}}', "kept as text", {"metadata": '{"a":["-Infinity"]}', "flags": ["not_finite"]}),
     Case("a text in place of an object", b'{"user":"bob"}', "kept in `extra`", {"user_id": None, "flags": ["wrong_type"], "extra": {"user": "bob"}}),
     Case("an object in place of a text", b'{"description":{"a":1}}', "kept in `extra`", {"description": None, "flags": ["wrong_type"], "extra": {"description": {"a": 1}}}),
-    Case("a boolean in place of a text or number", b'{"username":true}', "kept in `extra`", {"username": None, "flags": ["wrong_type"], "extra": {"username": True}}),
+    Case("a boolean in place of a text or number", b'{"user":{"username":true}}', "kept in `extra`", {"username": None, "flags": ["wrong_type"], "extra": {"user": {"username": True}}}),
     Case("a number in place of a text", b'{"description":12.50}', "becomes its shortest text", {"description": "12.5", "flags": None}),
     Case("a text in place of a number", b'{"request":{"statusCode":"404"}}', "becomes the number it spells", {"status_code": 404, "outcome": "failure", "flags": None}),
     Case("a fraction in place of a whole number", b'{"request":{"statusCode":404.5}}', "kept in `extra`; `404.0` is whole", {"status_code": None, "flags": ["wrong_type"], "extra": {"request": {"statusCode": 404.5}}}),

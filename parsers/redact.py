@@ -186,10 +186,10 @@ class Redactor:
         if self._json_keys:
             text, count = self._strings.subn(rf'\1"{REDACTED}"', text)
             found[KEY] += count
-            if self._others.search(text):
-                walked = self._walked(text, found) if text.lstrip()[:1] in {"{", "["} else text
-                text, count = self._numbers.subn(rf'\1"{REDACTED}"', walked)
-                found[KEY] += count
+            text, count = self._numbers.subn(rf'\1"{REDACTED}"', text)
+            found[KEY] += count
+            if self._others.search(text) and text.lstrip()[:1] in {"{", "["}:
+                text = self._walked(text, found)
         for name, pattern, replacement in self._compiled:
             text, count = pattern.subn(replacement, text)
             found[name] += count

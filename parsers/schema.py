@@ -10,8 +10,8 @@ from parsers.vocabulary import ACTIONS, CATEGORIES, LEVELS, OUTCOMES
 _TEXT: Final = {"type": "string"}
 _TYPES: Final[dict[str, dict[str, Any]]] = {
     "VARCHAR": _TEXT,
-    "INTEGER": {"type": "integer"},
-    "BIGINT": {"type": "integer"},
+    "INTEGER": {"type": "integer", "minimum": -(2**31), "maximum": 2**31 - 1},
+    "BIGINT": {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
     "DOUBLE": {"type": "number"},
     "VARCHAR[]": {"type": "array", "items": _TEXT},
     "TIMESTAMPTZ": {"type": "string", "format": "date-time"},
