@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import duckdb
+import numpy as np
+import pyarrow as pa
 
 from storage import sql
 from storage.query import Filter, Scope
@@ -130,24 +132,39 @@ def _rows(part: File | Hot) -> int:
 
 
 def fetch(
-    cursor: duckdb.DuckDBPyConnection, positions: Sequence[Position], cache: RowCache | None = None
+    cursor: duckdb.DuckDBPyConnection,
+    positions: Sequence[Position],
+    hot: Sequence[Hot],
+    cache: RowCache | None = None,
 ) -> list[str]:
-    """Return the JSON text of the Event at each position, in order. The cursor must have the hot rows."""
+    """Return the JSON text of the Event at each position, in order; ``hot`` are the snapshot's batches."""
     texts: dict[tuple[str | None, int], str] = {}
-    missing: dict[str | None, list[int]] = {}
+    missing: dict[str, list[int]] = {}
+    warm: list[int] = []
     for position in positions:
         place = position.file, position.number
-        text = cache.get(place) if cache else None
-        if text is None:
-            missing.setdefault(position.file, []).append(position.number)
-        else:
+        if position.file is None:
+            warm.append(position.seq)
+        elif cache and (text := cache.get(place)) is not None:
             texts[place] = text
+        else:
+            missing.setdefault(position.file, []).append(position.number)
+    for seq, text in _hot_texts(hot, warm):
+        texts[None, seq] = text
     for path, numbers in missing.items():
-        statement = sql.hot_by_seq(numbers) if path is None else sql.by_row(path, numbers)
-        table = statement.table(cursor)
+        table = sql.by_row(path, numbers).table(cursor)
         rows: list[int] = table[sql.ROW].to_numpy().tolist()
         for number, text in zip(rows, event_texts(table), strict=True):
             texts[path, number] = text
-            if cache and path is not None:
+            if cache:
                 cache.put((path, number), text)
     return [texts[position.file, position.number] for position in positions]
+
+
+def _hot_texts(hot: Sequence[Hot], seqs: Sequence[int]) -> Iterator[tuple[int, str]]:
+    """Yield seq and text of hot rows. A batch rises in seq, so each row is found by bisection, without a query."""
+    for batch in hot:
+        mine = [seq for seq in seqs if batch.min_seq <= seq <= batch.max_seq]
+        if mine:
+            rows = np.searchsorted(batch.table["seq"].to_numpy(), mine)
+            yield from zip(mine, event_texts(batch.table.take(pa.array(rows))), strict=True)

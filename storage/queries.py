@@ -97,7 +97,7 @@ class Queries:
             found = pages.find(
                 cursor, seen, query.filter, query.scope, limit=query.limit + 1, skip=skip, after=after
             )
-            return found, pages.fetch(cursor, found[: query.limit], self._rows)
+            return found, pages.fetch(cursor, found[: query.limit], snapshot.hot, self._rows)
 
         found, rows = await self._engine.run(find)
         following = None
@@ -142,7 +142,7 @@ class Queries:
             if not found:
                 return None
             first = min(found, key=lambda position: position.seq)
-            return EventAnswer(pages.fetch(cursor, [first], self._rows)[0], len(found) - 1)
+            return EventAnswer(pages.fetch(cursor, [first], snapshot.hot, self._rows)[0], len(found) - 1)
 
         return await self._engine.run(find)
 

@@ -197,14 +197,6 @@ def by_row(path: str, rows: Sequence[int]) -> Statement:
     )
 
 
-def hot_by_seq(seqs: Sequence[int]) -> Statement:
-    """Return seq and all columns of the hot rows with these seqs, in no particular order."""
-    bind = Bind()
-    numbers = ", ".join(bind(seq) for seq in seqs)
-    columns = ", ".join(quote(name) for name in EVENT_SCHEMA.names)
-    return Statement(f"SELECT {SEQ} AS {ROW}, {columns} FROM {HOT} WHERE {SEQ} IN ({numbers})", bind.values)
-
-
 def rows_of(paths: Sequence[str], bind: Bind) -> str:
     """Return a FROM item with all rows of some files and of ``hot``, whatever their schema."""
     if not paths:

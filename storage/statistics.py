@@ -161,7 +161,7 @@ class _Statistics:
         critical = replace(self._filter, terms=(*others, Term("level", CRITICAL)))
         seen = view(self._snapshot, critical, self._scope)
         found = pages.find(self._cursor, seen, critical, self._scope, limit=CRITICAL_EVENTS)
-        texts = pages.fetch(self._cursor, found, self._cache)
+        texts = pages.fetch(self._cursor, found, self._snapshot.hot, self._cache)
         return {"criticalEvents": [orjson.loads(text) for text in texts]}
 
     def _previous(self) -> dict[str, Any]:
