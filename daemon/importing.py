@@ -23,8 +23,8 @@ from storage.archive import Archive
 from storage.records import SourceSeen, SourceState
 from storage.transform import Transformer
 
-# About 30,000 lines: larger batches parse hardly faster and cost five times their size in memory.
-BATCH_BYTES = 24 << 20
+# About 20,000 lines: larger batches parse hardly faster and cost six times their size in memory.
+BATCH_BYTES = 16 << 20
 # Of Parquet in one commit: what roll-ups are made of is held in memory until then.
 COMMIT_BYTES = 32_000_000
 OPEN_FILES = 256  # descriptors kept while the files are told apart
