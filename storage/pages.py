@@ -167,4 +167,4 @@ def _hot_texts(hot: Sequence[Hot], seqs: Sequence[int]) -> Iterator[tuple[int, s
         mine = [seq for seq in seqs if batch.min_seq <= seq <= batch.max_seq]
         if mine:
             rows = np.searchsorted(batch.table["seq"].to_numpy(), mine)
-            yield from zip(mine, event_texts(batch.table.take(pa.array(rows))), strict=True)
+            yield from zip(mine, event_texts(batch.table.take(pa.array(rows, pa.int64()))), strict=True)

@@ -42,7 +42,7 @@ QUARTER_US = (
 )
 HOUR_US = 3_600_000_000
 DAY_US = 86_400_000_000
-HEAVY_KEYS = 1024  # a file with at most so many addresses or entities keeps them all
+HEAVY_KEYS = 4096  # a file with at most so many addresses or entities keeps them all
 HEAVY_SHARE = 128  # otherwise it keeps at most one key per so many rows
 RISK_BANDS = ("low", "medium", "high")
 LOW_RISK_TO = 30  # bands of the original: low 0-30, medium 31-70, high 71-100
