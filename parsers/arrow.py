@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # generic in the stubs alone
 else:
     Array = pa.Array
 
-CACHE_BYTES = 1 << 18  # bytes worked on together: with what is made of them they fit the second-level cache
+CACHE_BYTES = 1 << 20  # bytes worked on together: more fall out of the cache, fewer cost more calls
 
 Bytes = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
@@ -32,7 +32,7 @@ def buffer(values: npt.NDArray[Any]) -> pa.Buffer:
 
 
 def find(block: Bytes, byte: int) -> Int64s:
-    """Return the positions of a byte. Looks at as much at a time as fits the processor's cache: twice as fast."""
+    """Return the positions of a byte. Looks at as much at a time as the processor's cache holds."""
     if len(block) <= CACHE_BYTES:
         return np.flatnonzero(block == byte)
     steps = range(0, len(block), CACHE_BYTES)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from socket import AF_INET, AF_INET6, inet_pton
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -18,6 +16,7 @@ import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
+from parsers.addresses import address_column
 from parsers.arrow import (
     Array,
     Int64s,
@@ -35,16 +34,14 @@ from parsers.arrow import (
 )
 from parsers.batch import Source
 from parsers.clock import iso_times
-from parsers.columns import ADDRESS_BYTES, PARSED_SCHEMA, TIMESTAMP
+from parsers.columns import PARSED_SCHEMA, TIMESTAMP
 from parsers.flags import BIT, names
 from parsers.identifiers import derived_ids
 from parsers.timestamps import EARLIEST_US, latest_for, parse_time
 from parsers.vocabulary import DEFAULT_LEVEL, OTEL_PREFIX, level_of, outcome_of
 
 HIGHEST_SCORE = 100.0
-ADDRESSES_KNOWN = 65_536  # addresses whose bytes are remembered between batches
 FIRST_FAILURE_STATUS = 400  # HTTP: below it a request succeeded
-_BAD_LEVELS = pa.array(["error", "critical"])
 _ACCESS = pa.array(["authentication", "authorization"])
 _OUTCOMES = pa.array(["failure", "success", "unknown"])
 
@@ -87,7 +84,7 @@ def finish(draft: pa.Table, origins: Sequence[Origin], terms: Terms) -> pa.Table
         columns["risk_score"], columns["risk_score_reported"]
     )
     columns["event_id"] = _ids(columns["event_id"], times, chunk, offset, origins, bits)
-    columns["ip_bytes"] = _addresses(columns["ip"])
+    columns["ip_bytes"] = address_column(columns["ip"])
     columns["flags"] = _flags(bits)
     columns["source_offset"] = columns["offset"]
     for name, value in (
@@ -203,10 +200,12 @@ def _outcomes(columns: dict[str, Array]) -> Array:
         return given
     status = numbers(columns["status_code"], 0)
     level = columns["level"]
-    failed = (status >= FIRST_FAILURE_STATUS) | true(pc.is_in(level, _BAD_LEVELS))
-    warned = true(pc.equal(level, "warning"))
-    if warned.any():
-        failed |= warned & true(pc.is_in(columns["category"], _ACCESS))
+    failed = (
+        (status >= FIRST_FAILURE_STATUS) | true(pc.equal(level, "error")) | true(pc.equal(level, "critical"))
+    )
+    refused = true(pc.equal(level, "warning"))
+    if refused.any():
+        failed |= refused & true(pc.is_in(columns["category"], _ACCESS))
     failed |= true(pc.equal(columns["action"], "validation_failed"))
     known = valid(columns["status_code"]) | valid(columns["action"])
     derived = _OUTCOMES.take(
@@ -232,23 +231,3 @@ def _ids(
     at = np.flatnonzero(missing)
     ids = derived_ids([o.source.sid for o in origins], chunk[at], offset[at], times[at])
     return ids if len(at) == len(given) else pc.replace_with_mask(given, mask(missing), ids)
-
-
-def _addresses(text: Array) -> Array:
-    return _per_distinct(text, address_bytes, pa.binary(ADDRESS_BYTES))
-
-
-@lru_cache(maxsize=ADDRESSES_KNOWN)
-def address_bytes(text: str | None) -> bytes | None:
-    """Return an address as 16 bytes that sort, IPv4 mapped into IPv6; None for what is no address."""
-    if text is None:
-        return None
-    address = text.strip().strip("[]")
-    try:
-        return bytes(10) + b"\xff\xff" + inet_pton(AF_INET, address)
-    except (OSError, ValueError):
-        pass
-    try:
-        return inet_pton(AF_INET6, address)
-    except (OSError, ValueError):
-        return None

@@ -170,13 +170,24 @@ class Redactor:
         """Return the table with secrets replaced in its text and JSON columns; counts go to ``hits``."""
         if not self._text_anchor or not events.num_rows:
             return events
-        for name in (*TEXTS, *FEW_TEXTS, *JSON_TEXTS):
-            at = events.schema.get_field_index(name)
-            old = events.column(at)
-            if old.null_count == len(old):
+        names = [
+            n for n in (*TEXTS, *FEW_TEXTS, *JSON_TEXTS) if events.column(n).null_count < events.num_rows
+        ]
+        columns = {name: whole(events.column(name)) for name in names}
+        encoded: dict[str, Any] = {
+            name: columns[name].dictionary_encode() for name in names if name in FEW_TEXTS
+        }
+        searched = [encoded[name].dictionary if name in encoded else columns[name] for name in names]
+        for name, found in zip(names, self._suspects(searched), strict=True):
+            if found is None:
                 continue
-            new = self._column(old, json=name in JSON_TEXTS, few=name in FEW_TEXTS, hits=hits)
-            if new is not None:
+            distinct = name in encoded
+            suspect = found[numbers(encoded[name].indices, 0)] & valid(columns[name]) if distinct else found
+            before = columns[name].take(rows(np.flatnonzero(suspect)))
+            after = self._replaced(before, json=name in JSON_TEXTS, hits=hits)
+            if not after.equals(before):
+                new = pc.replace_with_mask(columns[name], mask(suspect), after)
+                at = events.schema.get_field_index(name)
                 events = events.set_column(at, events.schema.field(at), new)
         return events
 
@@ -200,39 +211,25 @@ class Redactor:
         text = raw.decode("utf-8", "surrogateescape")
         return self.text(text, hits).encode("utf-8", "surrogateescape")
 
-    def _column(
-        self, old: pa.ChunkedArray[Any], *, json: bool, few: bool, hits: Counter[str]
-    ) -> Array | None:
-        """The column with secrets replaced, None when it has none. Only suspect rows are touched."""
-        values = whole(old)
-        if few:
-            encoded: Any = values.dictionary_encode()
-            distinct = self._suspects(encoded.dictionary)
-            if not distinct.any():
-                return None
-            suspect = distinct[numbers(encoded.indices, 0)] & valid(values)
-        else:
-            suspect = self._suspects(values)
-        at = np.flatnonzero(suspect)
-        if not len(at):
-            return None
-        before = values.take(rows(at))
-        after = self._replaced(before, json=json, hits=hits)
-        return None if after.equals(before) else pc.replace_with_mask(values, mask(suspect), after)
+    def _suspects(self, columns: list[Array]) -> list[Mask | None]:
+        """Per column the rows that may hold a secret, None when there are none.
 
-    def _suspects(self, values: Array) -> Mask:
-        """Rows that may hold a secret. Many rows are searched as one text first: a search has its price per text."""
-        found = np.zeros(len(values), bool)
-        offsets, _ = texts(values)
-        edges = np.append(offsets[:-1:_ROWS_TOGETHER], offsets[-1])
-        buffers: list[Any] = [None, buffer(edges), values.buffers()[2]]
-        joined: Array = pa.Array.from_buffers(pa.binary(), len(edges) - 1, buffers)
-        for block in np.flatnonzero(true(pc.match_substring_regex(joined, self._text_anchor))).tolist():
-            rows_of = values.slice(block * _ROWS_TOGETHER, _ROWS_TOGETHER)
-            found[block * _ROWS_TOGETHER :][:_ROWS_TOGETHER] = true(
-                pc.match_substring_regex(rows_of, self._text_anchor)
-            )
-        return found
+        A search has its price per call and per text, so all columns are searched in one call, and many rows of a
+        column as one text; only where something is found is it looked for row by row.
+        """
+        if not columns:
+            return []
+        joined = [_joined(values) for values in columns]
+        found = true(pc.match_substring_regex(pa.concat_arrays(joined), self._text_anchor))
+        ends = np.cumsum([len(texts_of_column) for texts_of_column in joined])
+        masks: list[Mask | None] = []
+        for values, blocks in zip(columns, np.split(found, ends[:-1]), strict=True):
+            suspect = np.zeros(len(values), bool)
+            for block in np.flatnonzero(blocks).tolist():
+                at = slice(block * _ROWS_TOGETHER, (block + 1) * _ROWS_TOGETHER)
+                suspect[at] = true(pc.match_substring_regex(values[at], self._text_anchor))
+            masks.append(suspect if suspect.any() else None)
+        return masks
 
     def _replaced(self, values: Array, *, json: bool, hits: Counter[str]) -> Array:
         if self._json_keys:
@@ -285,6 +282,15 @@ class Redactor:
             return REDACTED
 
         return _CARDS.sub(replace, text)
+
+
+def _joined(values: Array) -> Array:
+    """The column's texts, many at a time as one; a view of the same bytes."""
+    offsets, _ = texts(values)
+    edges = np.append(offsets[:-1:_ROWS_TOGETHER], offsets[-1])
+    buffers: list[Any] = [None, buffer(edges), values.buffers()[2]]
+    joined: Array = pa.Array.from_buffers(pa.binary(), len(edges) - 1, buffers)
+    return joined
 
 
 def _is_bare(text: str, match: re.Match[str]) -> bool:

@@ -302,7 +302,7 @@ class Transformer:
 
 def _weights(lines: Lines) -> Int64s:
     weights = weigh(lines.block, lines.starts, lines.ends)
-    if b"\\u00" in lines.data:
+    if b"\\" in lines.data and b"\\u00" in lines.data:  # the search for one byte is ten times as fast
         weights[lines_with_escaped_quotes(lines.text)] = ODD
     return weights
 
