@@ -43,7 +43,7 @@ def short_hash(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def _digest() -> hashlib._Hash:
+def _digest() -> "Hasher":
     # SHA-256: most processors compute it twice as fast as BLAKE2b, and `sha256sum` can check it.
     return hashlib.sha256()
 
@@ -82,7 +82,7 @@ class Reader:
     head: bytes = b""
     tail: bytes = b""
     digest_from: int = field(init=False)
-    _hash: hashlib._Hash = field(init=False, default_factory=_digest)
+    _hash: Hasher = field(init=False, default_factory=_digest)
     _long: _LongLine | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:

@@ -127,6 +127,8 @@ class Archive:
     def close(self) -> None:
         """Commit what is hot and release the lock. A commit that fails leaves its lines to the next start."""
         try:
+            with self._writing:
+                self._abandon_bulk()  # an import that nobody committed: its lines are read again
             self.commit()
         finally:
             self.abandon()
@@ -206,6 +208,8 @@ class Archive:
         Raises CommitError or OSError if the disk refuses: rows stay hot, and the next call recovers first.
         """
         with self._writing:
+            if self._bulk is not None:
+                raise ValueError("a bulk import is under way: call commit_sealed")
             self._recover_if_broken()
             with self._memory:
                 cut = self._visible.cut()

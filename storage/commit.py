@@ -13,7 +13,7 @@ from parsers.columns import EVENT_SCHEMA, REJECT_SCHEMA
 from storage.fs import Fs
 from storage.hot import concatenated, extent_us, max_seq_of
 from storage.layout import Layout
-from storage.parquet import Written, write_parquet
+from storage.parquet import ROLLUP, STANDARD, Written, write_parquet
 from storage.records import Range, file_to_json
 from storage.snapshot import File, Hot, Kind
 
@@ -66,7 +66,8 @@ def stage_table(
     fs: Fs, layout: Layout, path: str, kind: Kind, table: pa.Table, *, like: File | None = None
 ) -> File:
     """Write one table into `staging` under ``path``'s name; ``like`` gives the extent of the rows a roll-up covers."""
-    written = write_parquet(fs, layout.staged(path), table, node=layout.node)
+    encoding = ROLLUP if kind == "rollup" else STANDARD
+    written = write_parquet(fs, layout.staged(path), table, node=layout.node, encoding=encoding)
     if like is not None:
         return covering(like, path, written)
     low, high = extent_us(table.column("ingested_at" if kind == "rejects" else "timestamp"))

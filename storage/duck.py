@@ -29,7 +29,7 @@ def connect(*, threads: int, memory_limit_mb: int) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(
         ":memory:", config={**LOCKED_DOWN, "threads": threads, "memory_limit": f"{memory_limit_mb}MB"}
     )
-    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")
     return connection
 
 

@@ -64,6 +64,8 @@ class Encoding:
 
 
 STANDARD = Encoding()
+# The families of a roll-up are asked for one by one, and small groups let a reader skip the others.
+ROLLUP = Encoding(row_group_rows=16_384)
 
 
 @dataclass(frozen=True, slots=True)

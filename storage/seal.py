@@ -14,7 +14,7 @@ from storage.fs import Fs
 from storage.hot import extent_us
 from storage.layout import Layout
 from storage.merge import Inputs
-from storage.parquet import ROW_GROUP_ROWS, ParquetFile, write_parquet
+from storage.parquet import ROLLUP, ROW_GROUP_ROWS, ParquetFile, write_parquet
 from storage.snapshot import File, Kind
 
 _TIME = {"events": "timestamp", "rejects": "ingested_at"}
@@ -131,7 +131,11 @@ class Stager:
         if counted:
             rows_of_rollup = self._delta(pa.concat_tables(counted))
             rollup = write_parquet(
-                self._fs, self._layout.staged(rollup_path), rows_of_rollup, node=self._layout.node
+                self._fs,
+                self._layout.staged(rollup_path),
+                rows_of_rollup,
+                node=self._layout.node,
+                encoding=ROLLUP,
             )
             self.files.append(covering(entry, rollup_path, rollup))
 
@@ -222,7 +226,11 @@ class SealedWriter:
         rollup_path = self._layout.sealed_file("rollup", day, sealing.first_seq, retention_class)
         rows_of_rollup = self._delta(pa.concat_tables(sealing.counted))
         rollup = write_parquet(
-            self._fs, self._layout.staged(rollup_path), rows_of_rollup, node=self._layout.node
+            self._fs,
+            self._layout.staged(rollup_path),
+            rows_of_rollup,
+            node=self._layout.node,
+            encoding=ROLLUP,
         )
         self.files.append(covering(entry, rollup_path, rollup))
 

@@ -211,6 +211,22 @@ def test_a_bulk_import_out_of_order_still_writes_sorted_files(archive: Archive) 
     archive.close()
 
 
+def test_an_import_that_was_not_committed_leaves_nothing(archive: Archive) -> None:
+    """Its ranges are not committed without its rows: the lines are read again."""
+    source = archive.register(seen("a"))
+    parsed, chunk = lines(source, 0, 50)
+    archive.append_sealed(parsed, [chunk])
+    with pytest.raises(ValueError, match="commit_sealed"):
+        archive.commit()
+    archive.close()
+
+    again = Archive.open(archive.options)
+
+    assert again.sources[source.sid].offset == 0
+    assert again.snapshot.events == ()
+    again.close()
+
+
 def test_dropped_days_stay_dropped_after_a_restart(archive: Archive) -> None:
     """The ledger outlives the data: a source that is still on disk does not bring its rows back."""
     source = archive.register(seen("a"))
