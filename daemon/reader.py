@@ -43,7 +43,7 @@ def short_hash(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
-def _digest() -> "Hasher":
+def _digest() -> Hasher:
     # SHA-256: most processors compute it twice as fast as BLAKE2b, and `sha256sum` can check it.
     return hashlib.sha256()
 
