@@ -184,7 +184,7 @@ class Reader:
             head_length=len(self.head),
             seam=short_hash(self.tail),
             seam_length=len(self.tail),
-            digest=self._hash.copy().hexdigest(),
+            digest=self._hash.hexdigest(),
             digest_from=self.digest_from,
         )
 

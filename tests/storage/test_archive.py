@@ -58,7 +58,7 @@ def test_rows_are_visible_before_they_are_durable(archive: Archive) -> None:
     source = archive.register(seen("a"))
     add(archive, source, 0, 5)
     assert sum(hot.table.num_rows for hot in archive.snapshot.hot) == 5
-    assert archive.snapshot.events == ()
+    assert not archive.snapshot.events
     assert archive.uncommitted() == {source.sid: 50}
 
     archive.commit()

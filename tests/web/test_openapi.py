@@ -28,7 +28,7 @@ positive_data_acceptance.expected-statuses = ["2xx", "404", "414", "422"]
 negative_data_rejection.expected-statuses = ["400", "404", "405", "414", "422"]
 """
 SHORT = ("--phases", "fuzzing", "--max-examples", "3", "--max-time", "12")
-LONG = ("--max-examples", "60", "--max-time", "900")
+LONG = ("--max-examples", "30", "--max-time", "240")
 
 
 def test_the_document_is_valid_openapi() -> None:
