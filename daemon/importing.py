@@ -1,6 +1,7 @@
 """One-shot import: files at rest, read once, straight into sealed files. The sources are those a daemon would see.
 
-Three steps overlap, one batch each: this thread reads, one parses, one writes. At most three batches are in memory.
+One thread reads, parses and writes in turn. Overlapping the three was measured: an eighth less wall time, for an
+eighth more CPU (batches then pass between the processors' caches) and 100 MiB more memory.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -23,8 +23,8 @@ from storage.archive import Archive
 from storage.records import SourceSeen, SourceState
 from storage.transform import Transformer
 
-# About 20,000 lines: larger batches parse hardly faster and cost six times their size in memory.
-BATCH_BYTES = 16 << 20
+# About 30,000 lines: larger batches parse hardly faster and cost six times their size in memory.
+BATCH_BYTES = 24 << 20
 # Of Parquet in one commit: what roll-ups are made of is held in memory until then.
 COMMIT_BYTES = 32_000_000
 OPEN_FILES = 256  # descriptors kept while the files are told apart
@@ -266,34 +266,12 @@ class Importer:
     # Parsing and writing
 
     def _archive_all(self, batches: Iterator[list[Chunk]], tell: Tell) -> None:
-        """Send batches through the parsing and the writing thread."""
-        parsing: tuple[Future[Parsed], list[Chunk]] | None = None
-        writing: Future[None] | None = None
-        with ThreadPoolExecutor(1, "parse") as parser, ThreadPoolExecutor(1, "write") as writer:
-            try:
-                for batch in batches:
-                    if parsing is not None:
-                        writing = self._hand_over(parsing, writing, writer, tell)
-                    parsing = parser.submit(self._transformer.parse, batch), batch
-            except KeyboardInterrupt:
-                self._report.interrupted = True
-            if parsing is not None:
-                writing = self._hand_over(parsing, writing, writer, tell)
-            if writing is not None:
-                writing.result()
-
-    def _hand_over(
-        self,
-        parsing: tuple[Future[Parsed], list[Chunk]],
-        writing: Future[None] | None,
-        writer: ThreadPoolExecutor,
-        tell: Tell,
-    ) -> Future[None]:
-        future, batch = parsing
-        parsed = future.result()
-        if writing is not None:
-            writing.result()
-        return writer.submit(self._write, parsed, batch, tell)
+        """Parse and write batch by batch; Ctrl-C ends after the batch at hand."""
+        try:
+            for batch in batches:
+                self._write(self._transformer.parse(batch), batch, tell)
+        except KeyboardInterrupt:
+            self._report.interrupted = True
 
     def _write(self, parsed: Parsed, batch: list[Chunk], tell: Tell) -> None:
         self._archive.append_sealed(parsed, batch)

@@ -38,6 +38,8 @@ from parsers.weigh import (
 _QUOTE, _OBJECT, _ARRAY, _BACKSLASH = 0x22, 0x7B, 0x5B, 0x5C
 # What may be a number with more digits than a double has.
 _LONG_NUMBER: Final = r"[0-9][0-9.eE+-]{15,}"
+# A number with a fraction or an exponent that stands where a value stands.
+_FRACTION: Final = r"(?:^|[:,\[])\s*-?[0-9]+[.eE]"
 _LONG_NUMBERS = re.compile(r"-?[0-9][0-9.eE+-]{15,}")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _ESCAPED_QUOTE: Final = r"\\u00[23]"  # the escapes of quote and colon begin so
@@ -151,6 +153,9 @@ class _Reading:
         if ".".join(leaf.path) in PARENTS:  # an object here would hold names of columns
             sure &= first_bytes(values) != _OBJECT
         fraction, unreal = unsure_numbers(values)
+        suspects = np.flatnonzero(fraction)
+        if len(suspects):  # a hash or a version in a string looks like a fraction, until one looks at what is before it
+            fraction[suspects] = true(pc.match_substring_regex(values.take(rows(suspects)), _FRACTION))
         self.sure &= (sure & ~unreal)[at]
         self.inexact |= fraction[at]
 

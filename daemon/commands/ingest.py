@@ -34,14 +34,12 @@ def run(context: Context) -> int:
 
 def _import(context: Context, files: list[Found]) -> ImportReport:
     from daemon import options
-    from daemon.allocation import keep_freed_memory
     from daemon.importing import COMMIT_BYTES, Importer, ImportOptions
     from storage.archive import Archive
     from storage.errors import LockedError
     from storage.transform import Transformer
 
     settings = context.settings
-    keep_freed_memory()
     try:
         archive = Archive.open(options.archive_options(settings))
     except LockedError as error:
