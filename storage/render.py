@@ -26,6 +26,9 @@ ID_AS_TEXT = "user_id_text"  # flag of a line whose numeric user id was a string
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECOND_US = 1_000_000
+EXACT_BELOW = (
+    10**15
+)  # whole numbers of a DOUBLE column are shown as written, 150 and not 150.0, while that is exact
 _GREATEST_NUMBER = 2**127 - 1  # DuckDB's HUGEINT: larger ids stay text in both renderers
 _GREATEST_DIGITS = 39
 
@@ -113,6 +116,8 @@ def _leaf(key: str, column: Column) -> Callable[[_Values, int], Any]:
             return orjson.Fragment(value)
         if column.sql == "TIMESTAMPTZ":
             return rfc3339(value)
+        if column.sql == "DOUBLE" and value.is_integer() and abs(value) < EXACT_BELOW:
+            return int(value)
         if name == "user_id":
             as_number = _is_number(value) and ID_AS_TEXT not in (values["flags"][row] or ())
             return orjson.Fragment(value) if as_number else value

@@ -11,7 +11,17 @@ from functools import lru_cache
 
 from parsers.columns import Column
 from storage.filters import quote
-from storage.render import DEFAULTS, ID_AS_TEXT, NULL, NULL_WHEN_EMPTY, RENDERED, TREE, Tree, columns_of
+from storage.render import (
+    DEFAULTS,
+    EXACT_BELOW,
+    ID_AS_TEXT,
+    NULL,
+    NULL_WHEN_EMPTY,
+    RENDERED,
+    TREE,
+    Tree,
+    columns_of,
+)
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would run a cell that begins so
 ALL = frozenset(RENDERED)
@@ -91,7 +101,11 @@ def _text(column: Column, used: AbstractSet[str]) -> str:
         case "BIGINT" | "INTEGER" | "BOOLEAN":
             return f"CAST({name} AS VARCHAR)"
         case "DOUBLE":  # JSON has no word for infinity or not-a-number
-            return f"CASE WHEN isfinite({name}) THEN CAST(to_json({name}) AS VARCHAR) END"
+            whole = f"{name} = trunc({name}) AND abs({name}) < {EXACT_BELOW}"
+            return (
+                f"CASE WHEN {whole} THEN CAST(CAST({name} AS BIGINT) AS VARCHAR) "
+                f"WHEN isfinite({name}) THEN CAST(to_json({name}) AS VARCHAR) END"
+            )
         case _:
             return f"CAST(to_json({name}) AS VARCHAR)"
 
