@@ -154,7 +154,8 @@ class _Reading:
             sure &= first_bytes(values) != _OBJECT
         fraction, unreal = unsure_numbers(values)
         suspects = np.flatnonzero(fraction)
-        if len(suspects):  # a hash or a version in a string looks like a fraction, until one looks at what is before it
+        if len(suspects):
+            # A hash or a version in a string looks like a fraction, until one looks at what is before it.
             fraction[suspects] = true(pc.match_substring_regex(values.take(rows(suspects)), _FRACTION))
         self.sure &= (sure & ~unreal)[at]
         self.inexact |= fraction[at]
