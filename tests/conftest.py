@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -23,6 +24,9 @@ settings.register_profile(
     "ci", settings.get_profile("laptop"), derandomize=True, database=None, print_blob=True
 )
 settings.load_profile("ci" if CI else "laptop")
+
+# A shell starts background jobs with Ctrl-C ignored, and children inherit that: tests that press Ctrl-C would wait for ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # CPU seconds one callback may burn on the loop's thread. CPU and not wall time: a busy machine is no failure.
 CALLBACK_CPU_SECONDS = 0.5
