@@ -439,17 +439,19 @@ def _first_state(seen: SourceSeen) -> SourceState:
         generation=seen.generation,
         head=seen.head,
         head_length=seen.head_length,
-        seam="",
-        seam_length=0,
-        offset=0,
+        seam=seen.seam,
+        seam_length=seen.seam_length,
+        offset=seen.base,
         digest="",
-        digest_from=0,
+        digest_from=seen.base,
         first_seen_us=seen.first_seen_us,
         file_date_us=seen.file_date_us,
         profile=seen.profile,
         internal=seen.internal,
         size=0,
         counts=Counts(),
+        base=seen.base,
+        continues=seen.continues,
     )
 
 

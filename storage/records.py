@@ -69,11 +69,32 @@ class SourceSeen:
     profile: str
     file_date_us: int | None
     first_seen_us: int
+    # A fork: a file that still holds the beginning of what was read of another source goes on as a source of its own.
+    base: int = 0  # byte at which this source begins
+    continues: str = ""  # sid of the source that the bytes before it are archived under
+    seam: str = ""  # of the bytes before ``base``
+    seam_length: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """Bytes ``[start, end)`` of a source by their SHA-256, hex: what a file can be compared with block by block.
+
+    ``seq`` was the highest committed number then: rows of this source beyond ``end`` have higher ones, earlier rows none.
+    """
+
+    start: int
+    end: int
+    digest: str
+    seq: int
 
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
-    """What the ledger knows of a source: where it was, what its content looked like, how far it is committed."""
+    """What the ledger knows of a source: where it was, what its content looked like, how far it is committed.
+
+    Its ranges begin at ``base``, which is 0 unless it is a fork of ``continues``. ``rungs`` are thinned: see `climbed`.
+    """
 
     sid: str
     file: str
@@ -94,6 +115,9 @@ class SourceState:
     internal: bool
     size: int
     counts: Counts
+    base: int = 0
+    continues: str = ""
+    rungs: tuple[Rung, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the value for a record's body."""
@@ -101,9 +125,11 @@ class SourceState:
 
     @classmethod
     def from_json(cls, body: dict[str, Any]) -> SourceState:
-        """Read it back; unknown keys of a newer release are ignored."""
-        known = {f.name: body[f.name] for f in fields(cls) if f.name != "counts"}
-        return cls(**known, counts=Counts(**body["counts"]))
+        """Read it back; unknown keys of a newer release are ignored, what an older one did not write is as it was."""
+        parts = {"counts", "rungs"}
+        known = {f.name: body[f.name] for f in fields(cls) if f.name in body and f.name not in parts}
+        rungs = tuple(Rung(**rung) for rung in body.get("rungs", ()))
+        return cls(**known, counts=Counts(**body["counts"]), rungs=rungs)
 
 
 @dataclass(frozen=True, slots=True)

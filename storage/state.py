@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from storage.errors import LedgerError
-from storage.records import Range, Record, SourceState, file_from_json, file_to_json
+from storage.lineage import climbed, ground
+from storage.records import Range, Record, Rung, SourceState, file_from_json, file_to_json
 from storage.snapshot import File
 
 
@@ -42,7 +43,7 @@ class State:
                 self.reserved_to = max(self.reserved_to, body["seq_reserved_to"])
             case "source":
                 source = SourceState.from_json(body)
-                self.sources[source.sid] = source
+                self.sources[source.sid] = replace(source, rungs=(ground(source, self.max_seq),))
             case "commit":
                 self._commit(record)
             case "fold" | "seal":
@@ -71,7 +72,7 @@ class State:
                     where=f"record {record.header.n}",
                     hint="run 'watchkeep verify'",
                 )
-            self.sources[extent.sid] = advanced(source, extent)
+            self.sources[extent.sid] = advanced(source, extent, body["max_seq"])
         for entry in body["files"]:
             file = file_from_json(entry)
             self.files[file.path] = file
@@ -137,8 +138,8 @@ _SCALARS = (
 )
 
 
-def advanced(source: SourceState, extent: Range) -> SourceState:
-    """Return the source as it is once ``extent`` is committed."""
+def advanced(source: SourceState, extent: Range, max_seq: int) -> SourceState:
+    """Return the source as it is once ``extent`` is committed, with rows up to ``max_seq``."""
     return replace(
         source,
         file=extent.file,
@@ -155,6 +156,7 @@ def advanced(source: SourceState, extent: Range) -> SourceState:
         digest_from=extent.digest_from,
         size=extent.size,
         counts=source.counts + extent.counts,
+        rungs=climbed(source.rungs, Rung(extent.digest_from, extent.end, extent.digest, max_seq)),
     )
 
 

@@ -16,6 +16,7 @@ from storage.errors import LedgerError
 from storage.fs import Disk, Fs
 from storage.layout import Layout
 from storage.ledger import GENESIS, Ledger
+from storage.lineage import lineage
 from storage.reader import nodes
 from storage.records import Range, Record
 from storage.snapshot import File
@@ -174,14 +175,16 @@ class _Node:
         paths = [self._layout.absolute(file.path) for file in events]
         with connect(threads=1, memory_limit_mb=MEMORY_LIMIT_MB) as connection:
             rows = connection.execute(
-                "SELECT source, count(*), count(DISTINCT source_offset), max(source_offset) "
+                "SELECT source, count(*), count(DISTINCT source_offset), min(source_offset), max(source_offset) "
                 "FROM read_parquet($1, union_by_name = true) GROUP BY source",
                 [paths],
             ).fetchall()
-        for sid, count, distinct, last in rows:
-            self._source_rows(state, sid, count, distinct, last)
+        for sid, count, distinct, first, last in rows:
+            self._source_rows(state, sid, count, distinct, (first, last))
 
-    def _source_rows(self, state: State, sid: str, count: int, distinct: int, last: int) -> None:
+    def _source_rows(
+        self, state: State, sid: str, count: int, distinct: int, extent: tuple[int, int]
+    ) -> None:
         source = state.sources.get(sid)
         where = f"source {sid}"
         if source is None:
@@ -189,10 +192,13 @@ class _Node:
             return
         if distinct != count:
             self._found("DUPLICATE", where, f"{count} rows at {distinct} positions")
+        first, last = extent
         if last >= source.offset:
             self._found(
                 "COUNTS", where, f"a row at byte {last}, but only {source.offset} bytes are committed"
             )
+        if first < source.base:
+            self._found("COUNTS", where, f"a row at byte {first}, but the source begins at {source.base}")
         if count > source.counts.events or (count < source.counts.events and not state.drops):
             self._found("COUNTS", where, f"{count} rows, the ledger says {source.counts.events}")
 
@@ -204,10 +210,18 @@ class _Node:
                 for entry in record.body["ranges"]:
                     extent = Range.from_json(entry)
                     marks.setdefault(extent.sid, []).append((extent.digest_from, extent.end, extent.digest))
-        for sid, source in state.sources.items():
-            self._report.sources += 1
-            if sid in marks and os.path.isfile(source.path):
-                self._source(source.path, source.inode, marks[sid])
+        self._report.sources += len(state.sources)
+        # A file that lost its end, or all it held, goes on as a source of its own: the last one says what it holds now.
+        newest = {(source.path, source.inode): sid for sid, source in state.sources.items()}
+        for (path, inode), sid in newest.items():
+            held = [
+                mark
+                for segment in lineage(state.sources, sid)
+                for mark in marks.get(segment.source.sid, ())
+                if mark[1] <= segment.end
+            ]
+            if held and os.path.isfile(path):
+                self._source(path, inode, held)
 
     def _source(self, path: str, inode: int, marks: list[tuple[int, int, str]]) -> None:
         if os.stat(path).st_ino != inode:
