@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 
 from parsers.batch import Chunk, Counts, Parsed, Source
@@ -27,8 +28,9 @@ from storage.fs import Disk, Fs
 from storage.hot import hot_rejects
 from storage.layout import Layout, valid_node
 from storage.observer import Observer, Silent
+from storage.provenance import Footer, Maker, Origin, coalesced, covered_by, newest_sources
 from storage.publish import Publisher
-from storage.records import SourceSeen, SourceState
+from storage.records import Range, SourceSeen, SourceState
 from storage.recovery import Problem
 from storage.retention import DropReport, plan_drop
 from storage.seal import SealedWriter, Stager
@@ -217,7 +219,13 @@ class Archive:
                 return self.snapshot
             started = time.monotonic()
             try:
-                stage(self._fs, self.layout, cut, rollups.delta)
+                stage(
+                    self._fs,
+                    self.layout,
+                    cut,
+                    rollups.delta,
+                    self._commit_origin("commit", cut.ranges, cut.max_seq),
+                )
                 if sync_sources is not None:
                     sync_sources(sorted(cut.ranges))
                 self._record_commit(cut)
@@ -242,6 +250,24 @@ class Archive:
             self._visible.failed(cut)
         unstage(self._fs, self.layout, cut.files)
 
+    def _commit_origin(self, made_by: Maker, ranges: Mapping[str, Range], max_seq: int) -> Origin:
+        state = self._books.state
+        covered = covered_by(ranges, state, max_seq)
+        known = newest_sources(state, covered) if made_by == "bulk" else ()
+        return self._books.origin(made_by, covered, known=known)
+
+    def _merge_origin(
+        self, made_by: Maker, replaced: Sequence[File], footers: Sequence[Footer | None]
+    ) -> Origin:
+        state = self._books.state
+        covered = coalesced(footers, state)
+        known = newest_sources(state, covered) if made_by == "seal" else ()
+        return self._books.origin(made_by, covered, replaces=replaced, known=known)
+
+    def _bulk_origin(self) -> Origin:
+        with self._memory:
+            return self._commit_origin("bulk", self._visible.pending, self._visible.next_seq - 1)
+
     def _record_commit(self, cut: Cut, *, sealed_seq: int = 0) -> None:
         with self._memory:
             reserved = max(self._books.state.reserved_to, self._visible.next_seq + SEQ_RESERVE)
@@ -258,7 +284,7 @@ class Archive:
             if self._bulk is None:
                 self.commit()
                 self.seal()
-                self._bulk = Bulk(SealedWriter(self._fs, self.layout, rollups.delta))
+                self._bulk = Bulk(SealedWriter(self._fs, self.layout, rollups.delta, self._bulk_origin))
             bulk = self._bulk
             with self._memory:
                 touched = self._visible.continued(parsed, chunks, self._books.state.sources)
@@ -287,8 +313,9 @@ class Archive:
                 cut = self._visible.cut_ranges(bulk.rejects)
             try:
                 bulk.flush()
-                stage(self._fs, self.layout, cut, rollups.delta)  # rejects only: there are no hot events
-                cut.files.extend(bulk.writer.finish())
+                origin = self._commit_origin("bulk", cut.ranges, cut.max_seq)
+                stage(self._fs, self.layout, cut, rollups.delta, origin)  # rejects only: no events are hot
+                cut.files.extend(bulk.writer.finish(origin))
                 cut.max_seq_internal = self._visible.max_seq_internal
                 cut.max_seq_external = self._visible.max_seq_external
                 self._record_commit(cut, sealed_seq=0 if cut.rejects else cut.max_seq)
@@ -324,8 +351,9 @@ class Archive:
                 return False
             chosen = _cheapest_run(live, max(2, self.options.fold_files // 2))
             generation = self._books.state.n
-            added = self._staged(lambda stager: stager.fold(chosen, generation))
-            self._books.exchange("fold", added, self._books.with_rollups(chosen))
+            removed = self._books.with_rollups(chosen)
+            added = self._staged("fold", removed, lambda stager: stager.fold(chosen, generation))
+            self._books.exchange("fold", added, removed)
             self._files_changed()
             return True
 
@@ -336,8 +364,8 @@ class Archive:
             if not events and not rejects:
                 return 0
             started = time.monotonic()
-            added = self._staged(lambda stager: stager.seal(events, rejects))
             removed = [*self._books.with_rollups(events), *rejects]
+            added = self._staged("seal", removed, lambda stager: stager.seal(events, rejects))
             self._books.exchange("seal", added, removed, sealed_seq=self._books.state.max_seq)
             self._files_changed()
             self._observer.seconds("seal_seconds", time.monotonic() - started)
@@ -382,9 +410,11 @@ class Archive:
                 self._swap()
             return written
 
-    def _staged(self, work: Callable[[Stager], list[File]]) -> list[File]:
+    def _staged(
+        self, made_by: Maker, replaced: Sequence[File], work: Callable[[Stager], list[File]]
+    ) -> list[File]:
         self._recover_if_broken()
-        stager = Stager(self._fs, self.layout, rollups.delta)
+        stager = Stager(self._fs, self.layout, rollups.delta, partial(self._merge_origin, made_by, replaced))
         try:
             return work(stager)
         except BaseException:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from storage.commit import unstage
@@ -16,7 +16,8 @@ from storage.errors import CommitError
 from storage.fs import Fs, Lock
 from storage.layout import Layout
 from storage.ledger import Ledger
-from storage.records import file_to_json
+from storage.provenance import Covered, Maker, Origin
+from storage.records import SourceState, file_to_json
 from storage.recovery import Problem, prepare, roll_forward, settle
 from storage.snapshot import File
 from storage.state import State, fold
@@ -72,6 +73,26 @@ class Books:
             state.apply(record)
         self.state = state
         return state
+
+    def origin(
+        self,
+        made_by: Maker,
+        covered: Mapping[str, Covered],
+        *,
+        replaces: Sequence[File] = (),
+        known: Sequence[SourceState] = (),
+    ) -> Origin:
+        """Return what the footers of the next record's files say."""
+        return Origin(
+            made_by=made_by,
+            record=self.state.n + 1,
+            epoch=self._ledger.epoch,
+            writer=WRITER_VERSION,
+            seq_reserved_to=self.state.reserved_to,
+            covered=covered,
+            replaces=tuple(file.path for file in replaces),
+            known=known,
+        )
 
     def record(self, records: Sequence[tuple[str, dict[str, Any]]]) -> None:
         """Append (kind, body) records durably and fold them into the state. CommitError if the disk refuses."""

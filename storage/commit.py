@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ from parsers.columns import EVENT_SCHEMA, REJECT_SCHEMA
 from storage.fs import Fs
 from storage.hot import concatenated, extent_us, max_seq_of
 from storage.layout import Layout
-from storage.parquet import ROLLUP, STANDARD, Written, write_parquet
+from storage.parquet import ROLLUP, Written, write_parquet
+from storage.provenance import Origin
 from storage.records import Range, file_to_json
 from storage.snapshot import File, Hot, Kind
 
@@ -34,8 +35,11 @@ class Cut:
     max_seq_external: int = 0
 
 
-def stage(fs: Fs, layout: Layout, cut: Cut, delta: Delta) -> None:
-    """Write the cut's files into `staging`, durably, and note them in ``cut.files``. OSError leaves none behind."""
+def stage(fs: Fs, layout: Layout, cut: Cut, delta: Delta, origin: Origin) -> None:
+    """Write the cut's files into `staging`, durably, and note them in ``cut.files``. OSError leaves none behind.
+
+    ``origin`` is what their footers say of the record that will name them.
+    """
     try:
         events = in_time_order(concatenated(cut.events, EVENT_SCHEMA))
         if events.num_rows:
@@ -43,17 +47,23 @@ def stage(fs: Fs, layout: Layout, cut: Cut, delta: Delta) -> None:
             cut.max_seq_external = max_seq_of(events, internal=False)
             first = cut.events[0].min_seq
             path = layout.live_file("events", first)
-            cut.files.append(stage_table(fs, layout, path, "events", events))
+            cut.files.append(stage_table(fs, layout, path, "events", events, origin))
             rollup = delta(events)
             cut.files.append(
                 stage_table(
-                    fs, layout, layout.live_file("rollup", first), "rollup", rollup, like=cut.files[-1]
+                    fs,
+                    layout,
+                    layout.live_file("rollup", first),
+                    "rollup",
+                    rollup,
+                    origin,
+                    like=cut.files[-1],
                 )
             )
         rejects = concatenated(cut.rejects, REJECT_SCHEMA)
         if rejects.num_rows:
             path = layout.live_file("rejects", cut.rejects[0].min_seq)
-            cut.files.append(stage_table(fs, layout, path, "rejects", rejects))
+            cut.files.append(stage_table(fs, layout, path, "rejects", rejects, origin))
         if cut.files:
             fs.sync_dir(layout.staging)
     except BaseException:
@@ -63,35 +73,64 @@ def stage(fs: Fs, layout: Layout, cut: Cut, delta: Delta) -> None:
 
 
 def stage_table(
-    fs: Fs, layout: Layout, path: str, kind: Kind, table: pa.Table, *, like: File | None = None
+    fs: Fs,
+    layout: Layout,
+    path: str,
+    kind: Kind,
+    table: pa.Table,
+    origin: Origin,
+    *,
+    like: File | None = None,
 ) -> File:
-    """Write one table into `staging` under ``path``'s name; ``like`` gives the extent of the rows a roll-up covers."""
-    encoding = ROLLUP if kind == "rollup" else STANDARD
-    written = write_parquet(fs, layout.staged(path), table, node=layout.node, encoding=encoding)
+    """Write one table into `staging` under ``path``'s name; ``like`` is the events file that a roll-up covers."""
     if like is not None:
-        return covering(like, path, written)
+        return stage_rollup(fs, layout, like, path, table, origin)
     low, high = extent_us(table.column("ingested_at" if kind == "rejects" else "timestamp"))
-    first, last = seq_extent(table)
-    return described(path, kind, layout.node, written, (low, high), (first, last), table)
+    entry = described(path, kind, layout.node, (low, high), seq_extent(table), table)
+    written = write_parquet(
+        fs,
+        layout.staged(path),
+        table,
+        node=layout.node,
+        # Whichever of the two comes first tells of all sources, so that nobody has to wait for the other.
+        footer=lambda rows: origin.footer(entry, rows, last=True),
+    )
+    return finished(entry, written)
+
+
+def stage_rollup(fs: Fs, layout: Layout, events: File, path: str, table: pa.Table, origin: Origin) -> File:
+    """Write the roll-up of ``events`` into `staging` under ``path``'s name and return its entry."""
+    entry = covering(events, path, table.num_rows)
+    written = write_parquet(
+        fs,
+        layout.staged(path),
+        table,
+        node=layout.node,
+        encoding=ROLLUP,
+        footer=lambda rows: origin.footer(entry, rows),
+    )
+    return finished(entry, written)
 
 
 def described(
     path: str,
     kind: Kind,
     node: str,
-    written: Written,
     times: tuple[int, int],
     seqs: tuple[int, int],
     table: pa.Table | None = None,
 ) -> File:
-    """Return a file's entry. With ``table``, ``internal`` and ``retention_class`` are set where they are the same in all rows."""
+    """Return the entry of a file that is still to be written (`finished` completes it).
+
+    With ``table``, ``internal`` and ``retention_class`` are set where they are the same in all rows.
+    """
     return File(
         path=path,
         kind=kind,
         node=node,
-        rows=written.rows,
-        bytes=written.bytes,
-        sha256=written.sha256,
+        rows=table.num_rows if table is not None else 0,
+        bytes=0,
+        sha256="",
         min_time_us=times[0],
         max_time_us=times[1],
         min_seq=seqs[0],
@@ -101,24 +140,14 @@ def described(
     )
 
 
-def covering(events: File, path: str, written: Written) -> File:
-    """Return the entry of the roll-up of ``events``: same extent, its own bytes."""
-    return File(
-        path=path,
-        kind="rollup",
-        node=events.node,
-        rows=written.rows,
-        bytes=written.bytes,
-        sha256=written.sha256,
-        min_time_us=events.min_time_us,
-        max_time_us=events.max_time_us,
-        min_seq=events.min_seq,
-        max_seq=events.max_seq,
-        day=events.day,
-        retention_class=events.retention_class,
-        internal=events.internal,
-        covers=events.path,
-    )
+def finished(entry: File, written: Written) -> File:
+    """Return the entry of a file with what is known once it is written."""
+    return replace(entry, rows=written.rows, bytes=written.bytes, sha256=written.sha256)
+
+
+def covering(events: File, path: str, rows: int) -> File:
+    """Return the entry of the roll-up of ``events``: the same extent; its bytes are still to be written."""
+    return replace(events, path=path, kind="rollup", rows=rows, bytes=0, sha256="", covers=events.path)
 
 
 def seq_extent(table: pa.Table) -> tuple[int, int]:

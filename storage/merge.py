@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from storage.fs import Fs
 from storage.layout import Layout
 from storage.parquet import ROW_GROUP_ROWS
+from storage.provenance import Footer, parse_footer
 from storage.snapshot import File
 
 # Row groups kept decoded while slices are cut: inputs overlap little in time, so two are nearly always enough.
@@ -46,6 +47,7 @@ class Inputs:
         self._time = time
         self._groups: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
         self._open: OrderedDict[int, pq.ParquetFile] = OrderedDict()
+        self.footers: list[Footer | None] = []
         narrow = [self._narrow(index) for index in range(len(files))]
         self.times = np.concatenate([part.times for part in narrow])
         self.seqs = np.concatenate([part.seqs for part in narrow])
@@ -96,6 +98,7 @@ class Inputs:
 
     def _narrow(self, index: int) -> _Narrow:
         file = self._file(index)
+        self.footers.append(parse_footer(file.metadata.metadata))
         has_class = "retention_class" in file.schema_arrow.names
         wanted = [self._time, "seq", "internal", *(["retention_class"] if has_class else [])]
         parts = []

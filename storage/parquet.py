@@ -8,14 +8,20 @@ differences are stored; long texts are left to zstd; everything else repeats and
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from storage.fs import Fs, Handle
 from storage.layout import FORMAT_VERSION, SCHEMA_VERSION
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 # Half of what DuckDB scans as one task: a lookup by id decompresses half as much, for 1 % more bytes.
 ROW_GROUP_ROWS = 61_440
@@ -150,6 +156,7 @@ class ParquetFile:
         self._schema = schema
         self._encoding = encoding
         self.rows = 0
+        self.rows_of: Counter[str] = Counter()  # by source, if there is such a column
 
     @property
     def bytes(self) -> int:
@@ -163,10 +170,15 @@ class ParquetFile:
                 table.select(self._schema.names), row_group_size=self._encoding.row_group_rows
             )
             self.rows += table.num_rows
+            if "source" in self._schema.names:
+                found = pc.value_counts(table.column("source"))
+                for sid, rows in zip(found.field("values"), found.field("counts"), strict=True):
+                    self.rows_of[str(sid)] += int(rows.as_py())
 
-    def finish(self) -> Written:
-        """Write the footer, make the file durable and read-only."""
+    def finish(self, footer: Mapping[str, str] = _NOTHING) -> Written:
+        """Write the footer (``footer``: more keys for it), make the file durable and read-only."""
         try:
+            self._writer.add_key_value_metadata(dict(footer))
             self._writer.close()
             self._handle.sync()
         finally:
@@ -180,13 +192,24 @@ class ParquetFile:
         self._fs.unlink(self.path)
 
 
-def write_parquet(fs: Fs, path: str, table: pa.Table, *, node: str, encoding: Encoding = STANDARD) -> Written:
-    """Write ``table`` as one durable file; OSError if the disk refuses (then no file is left)."""
+def write_parquet(
+    fs: Fs,
+    path: str,
+    table: pa.Table,
+    *,
+    node: str,
+    encoding: Encoding = STANDARD,
+    footer: Callable[[Mapping[str, int]], Mapping[str, str]] | None = None,
+) -> Written:
+    """Write ``table`` as one durable file; OSError if the disk refuses (then no file is left).
+
+    ``footer`` is given the number of rows by source and returns more keys for the file's footer.
+    """
     rows = min(table.num_rows, encoding.row_group_rows)
     file = ParquetFile(fs, path, table.schema, node=node, bloom_rows=rows, encoding=encoding)
     try:
         file.write(table)
-        return file.finish()
+        return file.finish(footer(file.rows_of) if footer else _NOTHING)
     except BaseException:
         file.abandon()
         raise

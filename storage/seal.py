@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 
 from parsers.columns import EVENT_SCHEMA, REJECT_SCHEMA
-from storage.commit import Delta, covering, described, unstage
+from storage.commit import Delta, described, finished, stage_rollup, unstage
 from storage.fs import Fs
 from storage.hot import extent_us
 from storage.layout import Layout
 from storage.merge import Inputs
-from storage.parquet import ROLLUP, ROW_GROUP_ROWS, ParquetFile, write_parquet
+from storage.parquet import ROW_GROUP_ROWS, ParquetFile
+from storage.provenance import Footer, Origin
 from storage.snapshot import File, Kind
 
 _TIME = {"events": "timestamp", "rejects": "ingested_at"}
 _SCHEMA = {"events": EVENT_SCHEMA, "rejects": REJECT_SCHEMA}
+
+# What the footers of merged files say, made of what those of the files they were merged from say.
+OriginOf = Callable[[Sequence[Footer | None]], Origin]
 
 # What `storage.rollups.delta` reads of a row. A roll-up must be made of all rows of its file at once (which keys are
 # heavy depends on all of them), so these columns are kept until the file is finished.
@@ -43,15 +47,16 @@ COUNTED = (
 class Stager:
     """Writes merged files into `staging` and keeps their entries; on failure everything it wrote is removed."""
 
-    def __init__(self, fs: Fs, layout: Layout, delta: Delta) -> None:
+    def __init__(self, fs: Fs, layout: Layout, delta: Delta, origin_of: OriginOf) -> None:
         self._fs = fs
         self._layout = layout
         self._delta = delta
+        self._origin_of = origin_of
         self.files: list[File] = []
 
     def fold(self, live: Sequence[File], generation: int) -> list[File]:
         """Merge live events files (and their roll-ups) into one of each; return the new entries."""
-        inputs = Inputs(self._fs, self._layout, live, time="timestamp")
+        inputs = self._inputs("events", live)
         first = min(file.min_seq for file in live)
         self._write(
             "events",
@@ -59,17 +64,19 @@ class Stager:
             self._layout.live_file("rollup", first, generation),
             inputs,
             inputs.in_order(),
+            self._origin_of(inputs.footers),
+            last=True,
         )
         return self._done()
 
     def seal(self, events: Sequence[File], rejects: Sequence[File]) -> list[File]:
         """Merge live files into sealed ones, one per (UTC day, retention class, internal); return the new entries."""
         kinds: tuple[tuple[Kind, Sequence[File]], ...] = (("events", events), ("rejects", rejects))
-        for kind, live in kinds:
-            if not live:
-                continue
-            inputs = Inputs(self._fs, self._layout, live, time=_TIME[kind])
-            for key, positions in inputs.by_key():
+        merged = [(kind, self._inputs(kind, live)) for kind, live in kinds if live]
+        origin = self._origin_of([footer for _, inputs in merged for footer in inputs.footers])
+        for kind, inputs in merged:
+            keys = list(inputs.by_key())
+            for key, positions in keys:
                 first = int(inputs.seqs[positions].min())
                 self._write(
                     kind,
@@ -77,11 +84,16 @@ class Stager:
                     self._layout.sealed_file("rollup", key.day, first, key.retention_class),
                     inputs,
                     positions,
+                    origin,
                     day=key.day,
                     retention_class=key.retention_class,
                     internal=key.internal,
+                    last=key is keys[-1][0],  # the latest day: the one that retention leaves longest
                 )
         return self._done()
+
+    def _inputs(self, kind: Kind, live: Sequence[File]) -> Inputs:
+        return Inputs(self._fs, self._layout, live, time=_TIME[kind])
 
     def abandon(self) -> None:
         """Remove what was staged."""
@@ -98,14 +110,27 @@ class Stager:
         rollup_path: str,
         inputs: Inputs,
         positions: np.ndarray[tuple[int], np.dtype[np.int64]],
+        origin: Origin,
         *,
         day: str | None = None,
         retention_class: str | None = None,
         internal: bool | None = None,
+        last: bool,
     ) -> None:
         rows = min(len(positions), ROW_GROUP_ROWS)
         file = ParquetFile(
             self._fs, self._layout.staged(path), _SCHEMA[kind], node=self._layout.node, bloom_rows=rows
+        )
+        times, seqs = inputs.times[positions], inputs.seqs[positions]
+        entry = described(
+            path,
+            kind,
+            self._layout.node,
+            (int(times.min()), int(times.max())),
+            (int(seqs.min()), int(seqs.max())),
+        )
+        entry = placed(
+            entry, rows=len(positions), day=day, retention_class=retention_class, internal=internal
         )
         counted: list[pa.Table] = []
         try:
@@ -113,31 +138,14 @@ class Stager:
                 file.write(table)
                 if kind == "events":
                     counted.append(table.select(COUNTED))
-            written = file.finish()
+            written = file.finish(origin.footer(entry, file.rows_of, last=last))
         except BaseException:
             file.abandon()
             raise
-        times, seqs = inputs.times[positions], inputs.seqs[positions]
-        entry = described(
-            path,
-            kind,
-            self._layout.node,
-            written,
-            (int(times.min()), int(times.max())),
-            (int(seqs.min()), int(seqs.max())),
-        )
-        entry = placed(entry, day=day, retention_class=retention_class, internal=internal)
-        self.files.append(entry)
+        self.files.append(finished(entry, written))
         if counted:
-            rows_of_rollup = self._delta(pa.concat_tables(counted))
-            rollup = write_parquet(
-                self._fs,
-                self._layout.staged(rollup_path),
-                rows_of_rollup,
-                node=self._layout.node,
-                encoding=ROLLUP,
-            )
-            self.files.append(covering(entry, rollup_path, rollup))
+            rollup = self._delta(pa.concat_tables(counted))
+            self.files.append(stage_rollup(self._fs, self._layout, entry, rollup_path, rollup, origin))
 
 
 class SealedWriter:
@@ -147,10 +155,11 @@ class SealedWriter:
     begun, so that each file is sorted.
     """
 
-    def __init__(self, fs: Fs, layout: Layout, delta: Delta) -> None:
+    def __init__(self, fs: Fs, layout: Layout, delta: Delta, origin_now: Callable[[], Origin]) -> None:
         self._fs = fs
         self._layout = layout
         self._delta = delta
+        self._origin_now = origin_now
         self._open: dict[tuple[str, str, bool], _Sealing] = {}
         self.files: list[File] = []
 
@@ -165,7 +174,7 @@ class SealedWriter:
             low, high = extent_us(table.column("timestamp"))
             sealing = self._open.get(key)
             if sealing is not None and low < sealing.max_time_us:
-                self._close(key)
+                self._close(key, self._origin_now())
                 sealing = None
             if sealing is None:
                 sealing = self._begin(key, table, low)
@@ -176,10 +185,11 @@ class SealedWriter:
             sealing.min_seq = min(sealing.min_seq, int(seqs.min()))
             sealing.max_seq = max(sealing.max_seq, int(seqs.max()))
 
-    def finish(self) -> list[File]:
-        """Close every file, durably, and return their entries."""
-        for key in list(self._open):
-            self._close(key)
+    def finish(self, origin: Origin) -> list[File]:
+        """Close every file, durably, and return their entries; ``origin`` covers the whole import by now."""
+        days = sorted(self._open)
+        for key in days:
+            self._close(key, origin, last=key is days[-1])
         if self.files:
             self._fs.sync_dir(self._layout.staging)
         return self.files
@@ -205,34 +215,32 @@ class SealedWriter:
         self._open[key] = sealing
         return sealing
 
-    def _close(self, key: tuple[str, str, bool]) -> None:
+    def _close(self, key: tuple[str, str, bool], origin: Origin, *, last: bool = False) -> None:
         sealing = self._open.pop(key)
-        try:
-            written = sealing.file.finish()
-        except BaseException:
-            sealing.file.abandon()
-            raise
         day, retention_class, internal = key
         entry = described(
             sealing.path,
             "events",
             self._layout.node,
-            written,
             (sealing.min_time_us, sealing.max_time_us),
             (sealing.min_seq, sealing.max_seq),
         )
-        entry = placed(entry, day=day, retention_class=retention_class, internal=internal)
-        self.files.append(entry)
-        rollup_path = self._layout.sealed_file("rollup", day, sealing.first_seq, retention_class)
-        rows_of_rollup = self._delta(pa.concat_tables(sealing.counted))
-        rollup = write_parquet(
-            self._fs,
-            self._layout.staged(rollup_path),
-            rows_of_rollup,
-            node=self._layout.node,
-            encoding=ROLLUP,
+        entry = placed(
+            entry,
+            rows=sealing.file.rows,
+            day=day,
+            retention_class=retention_class,
+            internal=internal,
         )
-        self.files.append(covering(entry, rollup_path, rollup))
+        try:
+            written = sealing.file.finish(origin.footer(entry, sealing.file.rows_of, last=last))
+        except BaseException:
+            sealing.file.abandon()
+            raise
+        self.files.append(finished(entry, written))
+        path = self._layout.sealed_file("rollup", day, sealing.first_seq, retention_class)
+        rollup = self._delta(pa.concat_tables(sealing.counted))
+        self.files.append(stage_rollup(self._fs, self._layout, entry, path, rollup, origin))
 
 
 class _Sealing:
@@ -251,6 +259,8 @@ class _Sealing:
         self.counted: list[pa.Table] = []
 
 
-def placed(file: File, *, day: str | None, retention_class: str | None, internal: bool | None) -> File:
+def placed(
+    file: File, *, rows: int, day: str | None, retention_class: str | None, internal: bool | None
+) -> File:
     """Return the entry with what all its rows share."""
-    return replace(file, day=day, retention_class=retention_class, internal=internal)
+    return replace(file, rows=rows, day=day, retention_class=retention_class, internal=internal)

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from parsers.batch import Counts
 from storage.errors import LedgerError
 from storage.lineage import climbed, ground
 from storage.records import Range, Record, Rung, SourceState, file_from_json, file_to_json
 from storage.snapshot import File
+
+
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """Bytes ``[start, end)`` of a source that were committed without any file: nothing but blank lines and the like."""
+
+    start: int
+    end: int
+    counts: Counts
 
 
 @dataclass(slots=True)
@@ -19,6 +29,7 @@ class State:
     sources: dict[str, SourceState] = field(default_factory=dict)
     files: dict[str, File] = field(default_factory=dict)  # by relative path
     retired: dict[str, int] = field(default_factory=dict)  # superseded or dropped path → when, µs
+    bare: dict[str, Bare] = field(default_factory=dict)  # by sid; the next file's footer tells of them
     reserved_to: int = 0  # no seq above this may be visible
     before_open: int = 0  # the reservation that the last process had: its numbers may have been shown
     max_seq: int = 0  # highest committed seq
@@ -73,6 +84,11 @@ class State:
                     hint="run 'watchkeep verify'",
                 )
             self.sources[extent.sid] = advanced(source, extent, body["max_seq"])
+            if not body["files"]:
+                before = self.bare.get(extent.sid, Bare(extent.start, extent.start, Counts()))
+                self.bare[extent.sid] = Bare(before.start, extent.end, before.counts + extent.counts)
+        if body["files"]:
+            self.bare.clear()
         for entry in body["files"]:
             file = file_from_json(entry)
             self.files[file.path] = file
@@ -111,6 +127,7 @@ class State:
             "sources": [source.to_json() for source in self.sources.values()],
             "files": [file_to_json(file) for file in self.files.values()],
             "retired": self.retired,
+            "bare": {sid: asdict(bare) for sid, bare in self.bare.items()},
             "folds": self.head,
             **{name: getattr(self, name) for name in _SCALARS},
         }
@@ -119,6 +136,10 @@ class State:
         self.sources = {entry["sid"]: SourceState.from_json(entry) for entry in body["sources"]}
         self.files = {entry["path"]: file_from_json(entry) for entry in body["files"]}
         self.retired = dict(body["retired"])
+        self.bare = {
+            sid: Bare(bare["start"], bare["end"], Counts(**bare["counts"]))
+            for sid, bare in body.get("bare", {}).items()
+        }
         for name in _SCALARS:
             setattr(self, name, body[name])
         self.commits_since_snapshot = 0

@@ -45,6 +45,11 @@ class Visible:
         """Per source with uncommitted bytes, the offset where they end."""
         return {sid: extent.end for sid, extent in self._pending.items()}
 
+    @property
+    def pending(self) -> Mapping[str, Range]:
+        """The ranges of what no commit has taken yet."""
+        return self._pending
+
     def number(self, parsed: Parsed, when_us: int, reserved_to: int) -> tuple[pa.Table, pa.Table]:
         """Give rows their seq: events first, then rejects; one number is one row, of either kind.
 
