@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections import defaultdict
 from collections.abc import Iterable
 
 from daemon.discovery import Found
+from daemon.files import open_regular
 from daemon.following import Followed
 from daemon.sources import Candidate
 
 HEAD_KEY_BYTES = 32  # files that agree in so many first bytes are compared
-_OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
 class Alike:
@@ -37,7 +35,7 @@ class Alike:
 
 
 class Opened:
-    """A found file, open while it is being looked at; closed at the end unless somebody took the descriptor."""
+    """A found file, open while it is being looked at; closed at the end unless somebody took it over."""
 
     def __init__(self, found: Found) -> None:
         self._found = found
@@ -45,16 +43,17 @@ class Opened:
 
     def __enter__(self) -> Candidate | None:
         try:
-            fd = os.open(self._found.path, _OPEN_FLAGS)
+            file = open_regular(self._found.path)
         except OSError:
             return None  # gone, or not ours to read now: the next listing tries again
+        if file is None:
+            return None
         try:
-            info = os.fstat(fd)
-            if stat.S_ISREG(info.st_mode) and (info.st_dev, info.st_ino) == self._found.key:
-                self._candidate = Candidate.of(fd, internal=self._found.root.internal)
+            if file.identity.key == self._found.key:
+                self._candidate = Candidate.of(file, internal=self._found.root.internal)
         finally:
             if self._candidate is None:
-                os.close(fd)
+                file.close()
         return self._candidate
 
     def __exit__(self, *_: object) -> None:

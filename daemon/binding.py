@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
+from daemon import files
 from daemon.alike import HEAD_KEY_BYTES, Alike, Opened
 from daemon.discovery import Found, Scan
 from daemon.following import Fate, Followed
@@ -119,7 +120,7 @@ class Binder:
                 self._renamed(followed, entry)
             elif scan.covers(followed.path):
                 look(followed, now)
-                if followed.key in self.files and followed.reader.fd < 0:
+                if followed.key in self.files and followed.reader.file.closed:
                     self.forget(followed)  # closed because it was read and committed: its content is known
         for key in [key for key in self.held if key not in found]:
             del self.held[key]
@@ -159,10 +160,10 @@ class Binder:
 
     def look_away(self, followed: Followed) -> os.stat_result | None:
         """Decide what became of a file whose name leads elsewhere; returns what its descriptor says, if it is open."""
-        if followed.reader.fd < 0:
+        if followed.reader.file.closed:
             self.forget(followed)
             return None
-        info = os.fstat(followed.reader.fd)
+        info = followed.reader.file.info()
         fate = Fate.UNLINKED if info.st_nlink == 0 else Fate.MOVED
         if fate is Fate.UNLINKED and followed.fate is not fate:
             self._note("unlinked", followed)
@@ -229,7 +230,7 @@ class Binder:
         recheck: Look,
     ) -> Followed | None:
         """Apply rules 2 to 5 to a file whose inode does not tell who it is."""
-        originals = alike.to(os.pread(candidate.fd, HEAD_KEY_BYTES, 0))
+        originals = alike.to(candidate.file.pread(HEAD_KEY_BYTES, 0))
         for original in originals:
             recheck(
                 original, now
@@ -251,7 +252,7 @@ class Binder:
         """Return whether the candidate so far holds nothing but the beginning of a followed file."""
         if original.root.internal != candidate.internal or candidate.size > original.size:
             return False
-        return self.reopen(original) and same_bytes(candidate.fd, original.reader.fd, candidate.size)
+        return self.reopen(original) and same_bytes(candidate.file, original.reader.file, candidate.size)
 
     def _hold(self, found: Found, original: Followed, now: float) -> bool:
         """Hold a file back; returns False when it has been held long enough and is to be read."""
@@ -344,12 +345,12 @@ class Binder:
 
     def reopen(self, followed: Followed) -> bool:
         """Open the file again if it was closed; returns False if its name leads elsewhere by now."""
-        if followed.reader.fd >= 0:
+        if not followed.reader.file.closed:
             return True
         with Opened(Found(followed.path, followed.file, *followed.key, 0, 0, followed.root)) as opened:
-            if opened is None:
+            if opened is None or opened.file.identity.generation != followed.generation:
                 return False
-            followed.reader.fd = opened.release()
+            followed.reader.file = opened.release()
             self._open += 1
         self._shrink(followed)
         return True
@@ -357,9 +358,8 @@ class Binder:
     def close(self, followed: Followed) -> None:
         """Close the descriptor; the file is opened again when it is needed."""
         with self._lock:
-            if followed.reader.fd >= 0:
-                os.close(followed.reader.fd)
-                followed.reader.fd = -1
+            if not followed.reader.file.closed:
+                followed.reader.file.close()
                 self._open -= 1
 
     def _shrink(self, keep: Followed) -> None:
@@ -369,7 +369,7 @@ class Binder:
         idle = [
             f
             for f in self.files.values()
-            if f.reader.fd >= 0 and f is not keep and f.fate in {Fate.PRESENT, Fate.SUPERSEDED, Fate.RENAMED}
+            if not f.reader.file.closed and f is not keep and f.fate in {Fate.PRESENT, Fate.SUPERSEDED, Fate.RENAMED}
             and not f.unread and self.committed(f)
         ]  # fmt: skip
         idle.sort(key=lambda followed: followed.changed_at)
@@ -383,6 +383,6 @@ class Binder:
 
 def _is(path: bytes, key: tuple[int, int]) -> bool:
     with suppress(OSError):
-        info = os.stat(path)
+        info = files.stat(path)
         return (info.st_dev, info.st_ino) == key
     return False

@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "demo": "see it at work: the daemon and a small application that logs to it",
 }
 
+FAILPOINTS_VARIABLE = "WATCHKEEP_FAILPOINTS"  # a test aid: see daemon.failpoints
 _HEAD = "Watchkeep: an event log that a small team can trust."
 
 
@@ -75,6 +76,10 @@ def _run(argv: list[str]) -> int:
         if not getattr(arguments, name):
             setattr(arguments, name, getattr(given, name))
     output = Output(as_json=arguments.json)
+    if plan := os.environ.get(FAILPOINTS_VARIABLE):
+        from daemon.failpoints import plant
+
+        plant(plan)
     try:
         return command.run(Context(arguments, os.environ, output))
     finally:

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
+from daemon import files
+
 INCLUDE = ("*.jsonl", "*.ndjson", "*.json", "*.log", "*.log.[0-9]*", "*.jsonl.[0-9]*")
 EXCLUDE = ("*.gz", "*.zst", "*.bz2", "*.xz", "*.tmp", "*.swp", ".*")
 
@@ -90,7 +92,7 @@ class Discovery:
         present: list[tuple[bytes, int, int]] = []
         for root in self.roots:
             try:
-                info = os.stat(root.path)
+                info = files.stat(root.path)
             except FileNotFoundError:
                 progress.problems.append(Problem(root.path, "the directory does not exist yet"))
                 continue
@@ -196,7 +198,7 @@ def _expression(pattern: str) -> str:
 
 
 def _entries(folder: bytes) -> Iterator[os.DirEntry[bytes]]:
-    with os.scandir(folder) as entries:
+    with files.scandir(folder) as entries:
         yield from entries
 
 

@@ -1,4 +1,4 @@
-"""One file that is being followed: its descriptor, how far it was read, and what became of its name."""
+"""One file that is being followed: its content, how far it was read, and what became of its name."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from daemon.discovery import Found, Root, file_date_us
+from daemon.files import Content
 from daemon.reader import Reader
-from daemon.sources import Known, generation_of
+from daemon.sources import Known
 from parsers.batch import Place
 
 UNLINKED_IDLE_SECONDS = 5.0  # a deleted file nobody wrote to for so long gets no more bytes
@@ -56,29 +57,31 @@ class Followed:
     trouble: str = ""  # why it cannot be read now
 
     @classmethod
-    def of(cls, found: Found, fd: int, known: Known | None, *, max_line_bytes: int, now: float) -> Followed:
+    def of(
+        cls, found: Found, file: Content, known: Known | None, *, max_line_bytes: int, now: float
+    ) -> Followed:
         """Follow an open file from where its source was read to, or from its beginning."""
         if known is None:
-            reader = Reader(fd, max_line_bytes)
+            reader = Reader(file, max_line_bytes)
         else:
             reader = Reader(
-                fd,
+                file,
                 max_line_bytes,
                 known.offset,
-                os.pread(fd, min(known.head_length, known.offset), 0),
-                os.pread(fd, known.seam_length, known.offset - known.seam_length),
+                file.pread(min(known.head_length, known.offset), 0),
+                file.pread(known.seam_length, known.offset - known.seam_length),
             )
-        info = os.fstat(fd)
+        info = file.info()
         return cls(
             path=found.path,
             file=found.file,
             root=found.root,
             device=found.device,
             inode=found.inode,
-            generation=generation_of(fd),
+            generation=file.identity.generation,
             reader=reader,
             known=known,
-            size=info.st_size,
+            size=file.size(),
             written_ns=info.st_mtime_ns,
             changed_at=now,
         )
@@ -105,9 +108,9 @@ class Followed:
 
     def first_bytes(self, length: int) -> bytes:
         """Return the first bytes that were read, perhaps fewer; of a file not read yet, what it begins with now."""
-        if self.reader.head or self.reader.fd < 0:
+        if self.reader.head or self.reader.file.closed:
             return self.reader.head[:length]
-        return os.pread(self.reader.fd, length, 0)
+        return self.reader.file.pread(length, 0)
 
     def place(self) -> Place:
         """Return where the file is now."""
@@ -126,4 +129,4 @@ class Followed:
     def start_over(self) -> None:
         """Read from the beginning, as a source yet to be registered."""
         self.known = None
-        self.reader = Reader(self.reader.fd, self.reader.max_line_bytes)
+        self.reader = Reader(self.reader.file, self.reader.max_line_bytes)

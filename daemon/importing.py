@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from daemon import files
 from daemon.binding import SMALL_COPY_WAIT_SECONDS, Binder
 from daemon.discovery import Discovery, Found, Root, Scan
 from daemon.following import Followed
@@ -79,7 +80,7 @@ def gather(
     for path in paths:
         absolute = os.fsencode(os.path.realpath(path))
         try:
-            info = os.stat(absolute)
+            info = files.stat(absolute)
         except OSError as error:
             left_out.append(LeftOut(path, error.strerror or "cannot be read", trouble=True))
             continue
@@ -151,29 +152,32 @@ class Importer:
         """Return whether a file is to be read; if not, say why."""
         path = os.fsdecode(found.path)
         try:
-            fd = os.open(found.path, os.O_RDONLY | os.O_CLOEXEC)
+            file = files.open_regular(found.path)
         except OSError as error:
             self._leave(path, error.strerror or "cannot be read", trouble=True)
             return False
+        if file is None:
+            self._leave(path, "is no regular file", trouble=True)
+            return False
         try:
-            if os.pread(fd, 6, 0).startswith(_COMPRESSED):
+            if file.pread(6, 0).startswith(_COMPRESSED):
                 self._leave(path, "is compressed: decompress it first", trouble=True)
                 return False
-            original = self._original(fd, found)
+            original = self._original(file, found)
         finally:
-            os.close(fd)
+            file.close()
         if original is not None:
             self._leave(path, f"repeats {original}, which is in the archive", trouble=False)
         return original is None
 
-    def _original(self, fd: int, found: Found) -> str | None:
+    def _original(self, file: files.Content, found: Found) -> str | None:
         """Return the archived file of which this one only repeats the beginning."""
-        candidate = Candidate.of(fd, internal=False)
+        candidate = Candidate.of(file, internal=False)
         for state in self._archive.sources.values():
             shorter = state.head_length <= candidate.size < state.offset
             if not shorter or not state.head_length or found.key == (state.device, state.inode):
                 continue
-            if candidate.head(state.head_length) == state.head and _still_there(state, fd, candidate.size):
+            if candidate.head(state.head_length) == state.head and _still_there(state, file, candidate.size):
                 return state.path
         return None
 
@@ -290,17 +294,17 @@ def _leave_alone(_followed: Followed, _now: float) -> None:
     """Files at rest are not looked at again."""
 
 
-def _still_there(state: SourceState, fd: int, size: int) -> bool:
-    """Return whether a source's file still exists and begins with the first ``size`` bytes of ``fd``."""
+def _still_there(state: SourceState, file: files.Content, size: int) -> bool:
+    """Return whether a source's file still exists and begins with the first ``size`` bytes of ``file``."""
     with suppress(OSError):
-        original = os.open(_path_now(state), os.O_RDONLY | os.O_CLOEXEC)
+        original = files.open_regular(_path_now(state))
+        if original is None:
+            return False
         try:
-            info = os.fstat(original)
-            return (info.st_dev, info.st_ino) == (state.device, state.inode) and same_bytes(
-                fd, original, size
-            )
+            same = original.identity.may_be(state.device, state.inode, state.generation)
+            return same and same_bytes(file, original, size)
         finally:
-            os.close(original)
+            original.close()
     return False
 
 
@@ -308,6 +312,6 @@ def _path_now(state: SourceState) -> bytes:
     """Return where a source's file is: at its last known path, or under another name beside it (rotation)."""
     path = os.fsencode(state.path)
     folder = os.path.dirname(path)
-    with os.scandir(folder) as entries:
+    with files.scandir(folder) as entries:
         beside = next((entry.path for entry in entries if entry.inode() == state.inode), None)
     return beside or path

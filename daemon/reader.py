@@ -7,10 +7,10 @@ one read to the next: an unfinished line stays in its file and is read again whe
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from daemon.files import Content
 from parsers.batch import Mark, Oversize
 from parsers.columns import REJECT_RAW_BYTES
 
@@ -70,13 +70,13 @@ class _LongLine:
 
 @dataclass(slots=True)
 class Reader:
-    """Reads one open descriptor. Blocking, for one thread.
+    """Reads one open file. Blocking, for one thread.
 
     ``offset`` is where the next line begins; ``tail`` holds the bytes just before it, ``head`` the first bytes of
     the file as far as they are consumed (both at most MARK_BYTES); ``max_line_bytes`` does not count the newline.
     """
 
-    fd: int
+    file: Content
     max_line_bytes: int
     offset: int = 0
     head: bytes = b""
@@ -105,9 +105,9 @@ class Reader:
         limit = (
             self.max_line_bytes + 1
         )  # with its newline; a block of this size can hold no longer line unseen
-        data = os.pread(self.fd, min(BLOCK_BYTES, limit, room), self.offset)
+        data = self.file.pread(min(BLOCK_BYTES, limit, room), self.offset)
         if _NEWLINE not in data and len(data) == BLOCK_BYTES < min(limit, room):
-            data = os.pread(self.fd, min(limit, room), self.offset)
+            data = self.file.pread(min(limit, room), self.offset)
         span = self._cut(data, size, finish=finish)
         self._verify_after(span)
         return self._advance(span, data) if span is not None else self._skip(size, finish=finish)
@@ -119,13 +119,13 @@ class Reader:
 
     def verify(self) -> None:
         """Raise RewrittenError unless the bytes before the offset are still those that were read."""
-        if self.tail and os.pread(self.fd, len(self.tail), self.offset - len(self.tail)) != self.tail:
+        if self.tail and self.file.pread(len(self.tail), self.offset - len(self.tail)) != self.tail:
             raise RewrittenError
 
     def _verify_after(self, span: Span | None) -> None:
         # Bytes read while somebody truncated and rewrote the file may mix old and new: look once more, afterwards.
         self.verify()
-        if span is not None and os.fstat(self.fd).st_size < span.end:
+        if span is not None and self.file.size() < span.end:
             raise RewrittenError
 
     def _cut(self, data: bytes, size: int, *, finish: bool) -> Span | None:
@@ -148,7 +148,7 @@ class Reader:
 
     def _hole(self, length: int, size: int, *, whole: bool, finish: bool) -> Span | None:
         # NULs up to the end may be room that a writer reserved and still fills: wait until something follows.
-        if whole and not finish and os.pread(self.fd, 1, size - 1) in {b"\0", b""}:
+        if whole and not finish and self.file.pread(1, size - 1) in {b"\0", b""}:
             return None
         return Span(self.offset, self.offset + length, b"", _UNMARKED, nul_bytes=length)
 
@@ -193,7 +193,7 @@ class Reader:
         long = self._long
         if long is None:
             return None
-        data = os.pread(self.fd, min(BLOCK_BYTES, size - long.position), long.position)
+        data = self.file.pread(min(BLOCK_BYTES, size - long.position), long.position)
         found = data.find(_NEWLINE)
         part = data if found < 0 else data[: found + 1]
         long.position += len(part)
@@ -210,7 +210,7 @@ class Reader:
         self._long = None
         span = Span(self.offset, self.offset + length + ended, b"", _UNMARKED, oversize=(entry,))
         start = max(self.offset, span.end - MARK_BYTES)
-        end_bytes = os.pread(self.fd, span.end - start, start)
+        end_bytes = self.file.pread(span.end - start, start)
         head = long.head if self.offset < MARK_BYTES else b""
         return self._moved_over(span, head, end_bytes)
 

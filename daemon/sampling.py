@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 
 from daemon.discovery import file_date_us
+from daemon.files import open_regular
 from daemon.reader import Reader
 from parsers.batch import Chunk, Counts, Place, Source
 from parsers.profiles import detect
@@ -41,12 +43,14 @@ class Sample:
 def take(path: str, parse: ParseOptions, *, max_line_bytes: int, profile: str = "auto") -> Sample:
     """Read the first block of a file as the daemon would. Raises OSError if it cannot be read."""
     sample = Sample(path)
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    file = open_regular(path)
+    if file is None:
+        raise OSError(errno.EINVAL, "is not a regular file", path)
     try:
-        info = os.fstat(fd)
-        span = Reader(fd, max_line_bytes).read(info.st_size, finish=True)
+        info = file.info()
+        span = Reader(file, max_line_bytes).read(info.st_size, finish=True)
     finally:
-        os.close(fd)
+        file.close()
     if span is None:
         return sample
     now_us = time.time_ns() // 1000

@@ -11,20 +11,15 @@ No name, age or modification time decides.
 
 from __future__ import annotations
 
-import array
-import fcntl
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from daemon.files import Content
 from daemon.reader import MARK_BYTES, short_hash
 from parsers.batch import Mark, Place, Source
 from storage.records import SourceSeen, SourceState
-
-_GET_VERSION = 0x80087601  # FS_IOC_GETVERSION: the inode's generation, so that a reused inode number shows
-_GENERATION_MASK = 0xFFFF_FFFF
 
 
 class Sink(Protocol):
@@ -158,31 +153,31 @@ class Catalogue:
 class Candidate:
     """An open file whose source is being looked for. Hashes of its beginning are computed once for each length."""
 
-    fd: int
+    file: Content
     size: int
     internal: bool
-    _heads: dict[int, str]
+    _heads: dict[int, str] = field(default_factory=dict)
+    _released: bool = False
 
     @classmethod
-    def of(cls, fd: int, *, internal: bool) -> Candidate:
-        """Look at an open descriptor."""
-        return cls(fd, os.fstat(fd).st_size, internal, {})
+    def of(cls, file: Content, *, internal: bool) -> Candidate:
+        """Look at an open file."""
+        return cls(file, file.size(), internal)
 
-    def release(self) -> int:
-        """Hand the descriptor over: `close` leaves it open then."""
-        fd, self.fd = self.fd, -1
-        return fd
+    def release(self) -> Content:
+        """Hand the file over: `close` leaves it open then."""
+        self._released = True
+        return self.file
 
     def close(self) -> None:
-        """Close the descriptor unless it was handed over."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        """Close the file unless it was handed over."""
+        if not self._released:
+            self.file.close()
 
     def head(self, length: int) -> str:
         """Return the short hash of the first ``length`` bytes."""
         if length not in self._heads:
-            self._heads[length] = short_hash(os.pread(self.fd, length, 0))
+            self._heads[length] = short_hash(self.file.pread(length, 0))
         return self._heads[length]
 
     def holds(self, known: Known) -> bool:
@@ -191,30 +186,20 @@ class Candidate:
             return False
         if not known.head_length or self.head(known.head_length) != known.head:
             return False
-        return seam_is(self.fd, known)
+        return seam_is(self.file, known)
 
 
-def seam_is(fd: int, known: Known) -> bool:
+def seam_is(file: Content, known: Known) -> bool:
     """Return whether the bytes before a source's offset are those that were read."""
     if not known.seam_length:
         return True  # nothing was committed yet
-    seam = os.pread(fd, known.seam_length, known.offset - known.seam_length)
+    seam = file.pread(known.seam_length, known.offset - known.seam_length)
     return len(seam) == known.seam_length and short_hash(seam) == known.seam
 
 
-def same_bytes(left: int, right: int, size: int) -> bool:
+def same_bytes(left: Content, right: Content, size: int) -> bool:
     """Return whether two files agree in the first and last MARK_BYTES of their first ``size`` bytes."""
     start = max(0, size - MARK_BYTES)
-    return os.pread(left, MARK_BYTES, 0)[:size] == os.pread(right, MARK_BYTES, 0)[:size] and os.pread(
-        left, size - start, start
-    ) == os.pread(right, size - start, start)
-
-
-def generation_of(fd: int) -> int | None:
-    """Return the inode's generation; None where the file system has none."""
-    value = array.array("l", [0])
-    try:
-        fcntl.ioctl(fd, _GET_VERSION, value, True)
-    except OSError:
-        return None
-    return value[0] & _GENERATION_MASK
+    return left.pread(MARK_BYTES, 0)[:size] == right.pread(MARK_BYTES, 0)[:size] and left.pread(
+        size - start, start
+    ) == right.pread(size - start, start)

@@ -7,7 +7,6 @@ up: hot files four times a second, recently active ones every two seconds, the o
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 import time
@@ -16,6 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from daemon import files
 from daemon.binding import Binder
 from daemon.discovery import Discovery, Root
 from daemon.following import Fate, Followed
@@ -33,7 +33,6 @@ SCAN_COST_FACTOR = 10  # listings take at most a tenth of the reader's time
 QUANTUM_BYTES = BLOCK_BYTES  # one file's share of a turn
 TURN_BYTES = 4 * BLOCK_BYTES  # a turn ends after so much, so that live files are looked at often
 _MICROSECONDS = 1_000_000
-_UNSYNCABLE = {errno.EINVAL, errno.EROFS, errno.ENOTSUP, errno.EBADF}
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +158,7 @@ class Tailer:
             self._active.pop(followed, None)
             return
         try:
-            info = os.stat(followed.path)
+            info = files.stat(followed.path)
             here = (info.st_dev, info.st_ino) == followed.key
         except FileNotFoundError:
             here, info = False, None
@@ -183,7 +182,7 @@ class Tailer:
             return
         try:
             if self._binder.reopen(followed):
-                written_ns = os.fstat(followed.reader.fd).st_mtime_ns
+                written_ns = followed.reader.file.info().st_mtime_ns
                 followed.reader.verify()
                 followed.verified_ns = written_ns
         except RewrittenError:
@@ -277,7 +276,7 @@ class Tailer:
         except RewrittenError:
             self._settle(turn)  # what was read before belongs to the old source
             self._rewritten(followed)
-            followed.size = os.fstat(followed.reader.fd).st_size
+            followed.size = followed.reader.file.size()
             return used, False
         except OSError as error:
             # Nothing is skipped: the same bytes are asked for again when the file is looked at next.
@@ -328,40 +327,32 @@ class Tailer:
             old = max(followed.written_ns // 1000, followed.date_us or 0) < before_us
             if not old or followed.root.internal or followed.unread or not self._committed(followed):
                 continue
-            info = os.stat(followed.path)
+            info = files.stat(followed.path)
             if (info.st_dev, info.st_ino, info.st_size) == (*followed.key, followed.reader.offset):
-                os.unlink(followed.path)
+                files.unlink(followed.path)
                 self._binder.forget(followed)
                 removed.append(os.fsdecode(followed.path))
         return removed
 
     def sync(self, sids: Sequence[str]) -> None:
         """Make the bytes of some sources durable, in parallel; any thread. Raises OSError if one cannot be."""
-        fds: list[int] = []
-        with self._lock:
-            for sid in sids:
-                followed = self._binder.by_sid.get(sid)
-                if followed is not None and followed.reader.fd >= 0:
-                    fds.append(os.dup(followed.reader.fd))
+        opened: list[files.Content] = []
         try:
-            if len(fds) == 1:
-                _sync(fds[0])
-            elif fds:
-                with ThreadPoolExecutor(min(8, len(fds)), "sync") as pool:
-                    list(pool.map(_sync, fds))
+            with self._lock:
+                for sid in sids:
+                    followed = self._binder.by_sid.get(sid)
+                    if followed is not None and not followed.reader.file.closed:
+                        opened.append(followed.reader.file.duplicate())
+            if len(opened) == 1:
+                opened[0].sync()
+            elif opened:
+                with ThreadPoolExecutor(min(8, len(opened)), "sync") as pool:
+                    list(pool.map(lambda file: file.sync(), opened))
         finally:
-            for fd in fds:
-                os.close(fd)
+            for file in opened:
+                file.close()
 
     def close(self) -> None:
         """Close every descriptor."""
         for followed in list(self.files):
             self._binder.close(followed)
-
-
-def _sync(fd: int) -> None:
-    try:
-        os.fdatasync(fd)
-    except OSError as error:
-        if error.errno not in _UNSYNCABLE:  # a read-only or special file system has nothing to lose
-            raise

@@ -14,12 +14,14 @@ from collections.abc import Callable, Sequence
 import watchfiles
 from aiofiles.base import wrap
 
+from daemon import files
+
 STEP_MS = 10  # how often the kernel's notices are collected
 DEBOUNCE_MS = 50  # the longest they are collected while more keep coming
 RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)  # pauses after one failure, two, …
 
 _log = logging.getLogger(__name__)
-_identity = wrap(lambda path: (os.stat(path).st_dev, os.stat(path).st_ino))
+_identity = wrap(lambda path: (files.stat(path).st_dev, files.stat(path).st_ino))
 
 
 class Watcher:

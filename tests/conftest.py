@@ -17,6 +17,8 @@ import pytest
 from blockbuster import BlockBuster, BlockBusterFunction
 from hypothesis import HealthCheck, settings
 
+from daemon import files
+from daemon.failpoints import OPERATIONS
 from tests.support import CI, ROOT
 
 settings.register_profile("laptop", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -48,6 +50,7 @@ _ALSO_BLOCKING: list[tuple[Any, str]] = [
     (pyarrow.parquet.ParquetWriter, "write_batch"),
     (os, "fsync"),
     (os, "fdatasync"),
+    *((files, name) for name in OPERATIONS),
 ]
 
 

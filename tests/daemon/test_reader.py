@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon import reader
+from daemon.files import Plain
 from daemon.reader import Reader, RewrittenError, Span, short_hash
 
 
@@ -20,16 +21,16 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def open_reader(path: Path) -> Iterator[Callable[..., Reader]]:
-    made: list[int] = []
+    made: list[Plain] = []
 
     def make(content: bytes, *, max_line_bytes: int = 1 << 20) -> Reader:
         path.write_bytes(content)
-        made.append(os.open(path, os.O_RDONLY))
+        made.append(Plain(os.open(path, os.O_RDONLY)))
         return Reader(made[-1], max_line_bytes)
 
     yield make
-    for fd in made:
-        os.close(fd)
+    for file in made:
+        file.close()
 
 
 def spans(it: Reader, size: int, *, finish: bool = False) -> list[Span]:
@@ -171,17 +172,17 @@ def test_spans_join_to_the_file_for_every_block_size(tmp_path_factory, lines, bl
     content = b"".join(line + b"\n" for line in lines)
     path = tmp_path_factory.mktemp("spans") / "a"
     path.write_bytes(content)
-    fd = os.open(path, os.O_RDONLY)
+    file = Plain(os.open(path, os.O_RDONLY))
     before, reader.BLOCK_BYTES = reader.BLOCK_BYTES, block
     try:
-        it = Reader(fd, 1000)
+        it = Reader(file, 1000)
         found = []
         for size in [*(min(stop, len(content)) for stop in sorted(stops)), len(content)]:
             if size >= it.position:
                 found += spans(it, size)
     finally:
         reader.BLOCK_BYTES = before
-        os.close(fd)
+        file.close()
 
     at = 0
     for span in found:

@@ -9,6 +9,7 @@ import pytest
 
 from daemon.binding import Note
 from daemon.discovery import Root
+from daemon.failpoints import planted
 from daemon.following import Fate
 from daemon.tailer import Tailer, TailOptions
 from tests.daemon.collector import Collector
@@ -262,19 +263,11 @@ def test_a_folder_that_is_away_for_a_while_costs_nothing(it):
     assert it.lines == [b"one", b"two"]
 
 
-def test_a_file_that_cannot_be_opened_now_is_read_later(it, monkeypatch):
+def test_a_file_that_cannot_be_opened_now_is_read_later(it):
     """Permissions come and go; other files are not disturbed."""
-    opened = os.open
-
-    def refuse(path, *rest, **named):
-        if os.fsencode(path).endswith(b"a.log"):
-            raise PermissionError(13, "Permission denied")
-        return opened(path, *rest, **named)
-
     append(it.folder / "a.log", b"one\n")
     append(it.folder / "b.log", b"two\n")
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "open", refuse)
+    with planted("open_file EACCES */a.log"):
         it.settle()
     assert it.lines == [b"two"]
 
@@ -295,7 +288,7 @@ def test_more_files_than_descriptors_are_all_read_and_read_on(tmp_path):
         append(tmp_path / f"{number}.log", b"two %d\n" % number)
     it.settle(seconds=20)
     it.collector.commit()
-    opened = sum(followed.reader.fd >= 0 for followed in it.tailer.files)
+    opened = sum(not followed.reader.file.closed for followed in it.tailer.files)
     it.tailer.close()
 
     assert len(it.lines) == 80
