@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
@@ -16,7 +16,8 @@ from typing import Literal
 from daemon import files
 from daemon.alike import HEAD_KEY_BYTES, Alike, Opened
 from daemon.discovery import Found, Scan
-from daemon.following import Fate, Followed
+from daemon.following import Climb, Fate, Followed, Origin
+from daemon.ladder import Reached
 from daemon.reader import MARK_BYTES
 from daemon.sources import Candidate, Catalogue, Known, Sink, same_bytes
 
@@ -30,7 +31,7 @@ LOST_WAIT_SECONDS = (
     15.0  # a copy made before a truncation is found by then: longer than the time between listings
 )
 
-NoteKind = Literal["gap", "rewritten", "copy", "renamed", "unlinked"]
+NoteKind = Literal["gap", "rewritten", "shortened", "copy", "renamed", "unlinked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ class Binder:
         self.problems: tuple[str, ...] = ()
         self.held: dict[tuple[int, int], _Held] = {}
         self.away: set[Followed] = set()  # followed files that no name we look at leads to
+        self.climbing: set[Followed] = set()  # files that do not hold any more what was read from them
         self._sink = sink
         self._max_line_bytes = max_line_bytes
         self._max_open = max_open_files
@@ -155,6 +157,8 @@ class Binder:
         self._note("renamed", followed, detail=os.fsdecode(entry.path))
         self._unname(followed)
         followed.path, followed.file, followed.fate = entry.path, entry.file, Fate.RENAMED
+        if followed.known is not None:
+            followed.known.path = os.fsdecode(entry.path)
         self.away.discard(followed)
         self.by_path[followed.path] = followed
 
@@ -167,6 +171,8 @@ class Binder:
         fate = Fate.UNLINKED if info.st_nlink == 0 else Fate.MOVED
         if fate is Fate.UNLINKED and followed.fate is not fate:
             self._note("unlinked", followed)
+            if followed.known is not None:
+                followed.known.gone = True
         followed.fate = fate
         self.away.add(followed)
         self._unname(followed)
@@ -230,6 +236,8 @@ class Binder:
         recheck: Look,
     ) -> Followed | None:
         """Apply rules 2 to 5 to a file whose inode does not tell who it is."""
+        if self._waits_for_replaced(found, candidate):
+            return None
         originals = alike.to(candidate.file.pread(HEAD_KEY_BYTES, 0))
         for original in originals:
             recheck(
@@ -243,10 +251,47 @@ class Binder:
                 if not self._hold(found, original, now):
                     break
                 return None
-        for known in by_inode.get(found.key, ()):
-            if known.source.sid in self._catalogue.orphans:
-                self._notes.append(Note("rewritten", os.fsdecode(found.path), known.source.sid))
-        return self._follow(found, candidate, None, now)
+        former = self._former(candidate, by_inode.get(found.key, ()))
+        former = former or self._catalogue.replaced(candidate, os.fsdecode(found.path))
+        begun = self._catalogue.begun(candidate) if found.size >= MARK_BYTES else None
+        followed = self._follow(found, candidate, None, now)
+        known = former or begun
+        if known is not None:
+            followed.hold(Climb(known, known.offset, copy=former is None))
+            self.climbing.add(followed)
+        return followed
+
+    def _waits_for_replaced(self, found: Found, candidate: Candidate) -> bool:
+        """Let go of a deleted file that another one has taken the place of; return whether it must be read first."""
+        replaced = next((f for f in self.away if f.path == found.path and f.fate is Fate.UNLINKED), None)
+        if replaced is None or replaced.known is None or replaced.climb is not None:
+            return False
+        known = replaced.known
+        if candidate.size < known.head_length or candidate.head(known.head_length) != known.head:
+            return False
+        whole = candidate.size >= replaced.size and same_bytes(
+            candidate.file, replaced.reader.file, replaced.size
+        )
+        if replaced.unread and not whole:
+            return True
+        if whole or known.head_length >= MARK_BYTES:
+            known.gone = False  # its content goes on
+            self.forget(replaced)
+        return False
+
+    def _former(self, candidate: Candidate, bound: Sequence[Known]) -> Known | None:
+        """Return the source that was last read from this very file, if it can be another one's no more (rule 4)."""
+        here = candidate.file.identity
+        own = [
+            known
+            for known in bound
+            if here.may_be(known.device, known.inode, known.generation)
+            and known.source.sid in self._catalogue.orphans
+            and known.offset
+            and not known.gone
+            and known.source.internal == candidate.internal
+        ]
+        return max(own, key=lambda known: known.source.first_seen_us, default=None)
 
     def _repeats(self, candidate: Candidate, original: Followed) -> bool:
         """Return whether the candidate so far holds nothing but the beginning of a followed file."""
@@ -289,14 +334,47 @@ class Binder:
     # Losing
 
     def rewritten(self, followed: Followed) -> None:
-        """The file no longer holds what was read from it: it becomes a new source, its old one waits for an heir."""
-        self._note("rewritten", followed)
+        """The file no longer holds what was read from it: it is held, and its source waits for an heir."""
         known = followed.known
+        climb = followed.origin.former
         if known is not None:
+            climb = Climb(known, followed.reader.offset)
             self._disown(followed)
             path = os.fsdecode(followed.path)
             self._lose(known, path, self._clock(), "the file was truncated or overwritten before it was read")
-        followed.start_over()
+        if climb is None:
+            self._note("rewritten", followed)
+            followed.start_over()
+        else:
+            followed.hold(Climb(climb.known, climb.limit, climb.copy))
+            self.climbing.add(followed)
+
+    def free_to(self, climb: Climb) -> bool:
+        """Return whether a file that holds a source whole may go on: a copy only if no other file has the source."""
+        return not climb.copy or climb.known.source.sid in self._catalogue.orphans
+
+    def told_copy(self, followed: Followed) -> None:
+        """Say that a file only repeats what is archived."""
+        detail = "repeats what was archived from another file; it is not read unless it differs"
+        self._notes.append(Note("copy", os.fsdecode(followed.path), end=followed.size, detail=detail))
+
+    def resolved(self, followed: Followed, climb: Climb, reached: Reached) -> None:
+        """A comparison has found where to go on: with the same source, or with a new one behind what is archived."""
+        self.climbing.discard(followed)
+        sid = climb.known.source.sid
+        if not reached.differs and sid in self._catalogue.orphans:
+            followed.resume(climb, reached)
+            self.adopted(followed)
+            return
+        former = Climb(climb.known, climb.limit, climb.copy)
+        if climb.copy:
+            followed.begin(Origin(former=former))
+            return
+        continues = reached.sid if reached.offset else ""
+        followed.begin(Origin(reached.offset, continues, reached.head, reached.tail, former))
+        kind: NoteKind = "shortened" if reached.offset else "rewritten"
+        detail = f"held {reached.offset} of the {climb.limit} bytes that were read"
+        self._notes.append(Note(kind, os.fsdecode(followed.path), sid, reached.offset, climb.limit, detail))
 
     def _lose(self, known: Known, path: str, now: float, reason: str) -> None:
         if known.size > known.offset:
@@ -328,6 +406,8 @@ class Binder:
         self.close(followed)
         self._unname(followed)
         self.away.discard(followed)
+        self.climbing.discard(followed)
+        followed.climb = None
         self.files.pop(followed.key, None)
         self._disown(followed)
 

@@ -22,6 +22,7 @@ fstat = os.fstat
 pread = os.pread
 readlink = os.readlink
 scandir = os.scandir
+seek = os.lseek
 stat = os.stat
 unlink = os.unlink
 
@@ -71,6 +72,10 @@ class Content(Protocol):
         """Return how many bytes it has now."""
         ...
 
+    def data_from(self, offset: int) -> int:
+        """Return the first position from ``offset`` on where bytes were ever written; ``offset`` if nobody can tell."""
+        ...
+
     def info(self) -> os.stat_result:
         """Return what the file system says of the file on disk."""
         ...
@@ -115,6 +120,17 @@ class Plain:
     def size(self) -> int:
         """Return the file's size now."""
         return fstat(self.fd).st_size
+
+    def data_from(self, offset: int) -> int:
+        """Return where the hole at ``offset`` ends, in a sparse file; the size if nothing comes after it."""
+        try:
+            return seek(self.fd, offset, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return self.size()
+            if error.errno in _UNSYNCABLE:
+                return offset
+            raise
 
     def info(self) -> os.stat_result:
         """Return what the file system says."""

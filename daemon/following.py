@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from daemon.discovery import Found, Root, file_date_us
 from daemon.files import Content
+from daemon.ladder import Reached
 from daemon.reader import Reader
 from daemon.sources import Known
 from parsers.batch import Place
@@ -37,9 +39,43 @@ _IDLE_SECONDS: dict[Fate, float | None] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a file's next source begins: at ``base``, behind bytes that are archived under the source ``continues``.
+
+    ``head`` and ``tail`` are the first of these bytes and the last. ``former`` is what was read of the file before.
+    """
+
+    base: int = 0
+    continues: str = ""
+    head: bytes = b""
+    tail: bytes = b""
+    former: Climb | None = None
+
+
+@dataclass(slots=True)
+class Climb:
+    """A source whose first ``limit`` bytes were read from a file that does not hold them all any more.
+
+    ``reached`` is what the last comparison with the archive found, ``compared`` the file's size and time then.
+    """
+
+    known: Known
+    limit: int
+    copy: bool = False  # another file, which may repeat the source: if it differs, all of it is read
+    reached: Reached | None = None
+    compared: tuple[int, int] | None = None
+    running: Future[Reached] | None = None
+    asked: bool = False  # a commit was asked for
+    not_before: float = 0.0  # monotonic
+
+
 @dataclass(slots=True, eq=False)
 class Followed:
-    """A file under its present name. ``known`` is None until its first complete line makes it a source."""
+    """A file under its present name. ``known`` is None until its first complete line makes it a source.
+
+    While there is a ``climb``, nothing is read from it.
+    """
 
     path: bytes
     file: str
@@ -55,6 +91,8 @@ class Followed:
     verified_ns: int = 0  # time of the last write before what was read was last found to be still there
     fate: Fate = Fate.PRESENT
     trouble: str = ""  # why it cannot be read now
+    origin: Origin = field(default_factory=Origin)
+    climb: Climb | None = None
 
     @classmethod
     def of(
@@ -126,7 +164,23 @@ class Followed:
         idle = _IDLE_SECONDS[self.fate]
         return idle is not None and now - self.changed_at >= idle
 
+    def begin(self, origin: Origin) -> None:
+        """Read from where a source yet to be registered begins."""
+        self.known = self.climb = None
+        self.origin = origin
+        file, limit = self.reader.file, self.reader.max_line_bytes
+        self.reader = Reader(file, limit, origin.base, origin.head, origin.tail)
+
     def start_over(self) -> None:
-        """Read from the beginning, as a source yet to be registered."""
-        self.known = None
-        self.reader = Reader(self.reader.file, self.reader.max_line_bytes)
+        """Read again what was read of a source that could not be registered."""
+        self.begin(self.origin)
+
+    def hold(self, climb: Climb) -> None:
+        """Read nothing until a comparison has found where to go on."""
+        self.begin(Origin())
+        self.climb = climb
+
+    def resume(self, climb: Climb, reached: Reached) -> None:
+        """Go on with a source that the file holds whole after all."""
+        self.begin(Origin(reached.offset, "", reached.head, reached.tail))
+        self.known = climb.known

@@ -15,9 +15,11 @@ from dataclasses import dataclass, field
 
 from daemon import files
 from daemon.binding import SMALL_COPY_WAIT_SECONDS, Binder
+from daemon.climbing import Climbs
 from daemon.discovery import Discovery, Found, Root, Scan
 from daemon.following import Followed
-from daemon.reader import RewrittenError, Span
+from daemon.ladder import Ladder
+from daemon.reader import RewrittenError, Span, short_hash
 from daemon.sources import Candidate, Known, same_bytes
 from parsers.batch import Chunk, Counts, Parsed
 from storage.archive import Archive
@@ -124,8 +126,18 @@ def _named(entry: Found, root: Root) -> Found:
 class Importer:
     """Reads files into an open archive. The archive and the transformer stay the caller's."""
 
-    def __init__(self, archive: Archive, transformer: Transformer, options: ImportOptions) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        transformer: Transformer,
+        options: ImportOptions,
+        *,
+        ladder: Ladder | None = None,
+    ) -> None:
         self._archive = archive
+        self._ladder = (
+            ladder  # finds what is left of a file that was rewritten; without it such a file is read anew
+        )
         self._transformer = transformer
         self._options = options
         self._report = ImportReport()
@@ -190,10 +202,30 @@ class Importer:
         binder.reconcile(scan, now + SMALL_COPY_WAIT_SECONDS, _leave_alone, _leave_alone)
         for held in binder.held.values():
             self._leave(os.fsdecode(held.found.path), f"repeats {held.original}", trouble=False)
+        self._climb(binder)
         followed = list(binder.files.values())
         self._report.files = len(followed)
         self._report.known_bytes = sum(entry.reader.offset for entry in followed)
         return sorted(followed, key=lambda entry: (entry.date_us or 0, entry.path))
+
+    def _climb(self, binder: Binder) -> None:
+        """Find out where to go on in files that do not hold any more what was read from them."""
+        climbs = Climbs(binder, self._archive, self._ladder, None, time.monotonic)
+        for followed in list(binder.climbing):
+            path = os.fsdecode(followed.path)
+            try:
+                if binder.reopen(followed):
+                    climbs.at_once(followed)
+            except (OSError, RewrittenError) as error:
+                reason = (
+                    "was rewritten while it was read" if isinstance(error, RewrittenError) else str(error)
+                )
+                self._leave(path, reason, trouble=True)
+            else:
+                if followed.climb is not None:
+                    self._leave(path, "holds nothing but what is in the archive", trouble=False)
+            if followed.climb is not None:
+                binder.forget(followed)
 
     def _leave(self, path: str, reason: str, *, trouble: bool) -> None:
         self._report.left_out.append(LeftOut(path, reason, trouble))
@@ -251,8 +283,12 @@ class Importer:
                 profile=followed.root.profile,
                 file_date_us=followed.date_us,
                 first_seen_us=now_us,
+                base=followed.origin.base,
+                continues=followed.origin.continues,
+                seam=short_hash(followed.origin.tail) if followed.origin.tail else "",
+                seam_length=len(followed.origin.tail),
             )
-            followed.known = Known.new(self._archive.register(seen), place, span.mark)
+            followed.known = Known.new(self._archive.register(seen), place, span.mark, followed.origin.base)
         followed.known.advance(span.mark, span.end, place)
         return Chunk(
             source=followed.known.source,

@@ -92,7 +92,7 @@ class LiveDaemon:
         visible = self._pipeline.visible.get(sid)
         durable = committed.offset if committed else 0
         counts = self._before.get(sid, NO_COUNTS) + (visible.counts if visible else NO_COUNTS)
-        read = max(visible.end if visible else 0, durable)
+        read = max(visible.end if visible else followed.origin.base, durable)
         return SourceStatus(
             sid=sid,
             path=os.fsdecode(followed.path),
@@ -107,7 +107,9 @@ class LiveDaemon:
             state=_state(followed, followed.size - read, now),
             profile=followed.root.profile,
             internal=followed.root.internal,
-            note=followed.trouble or ("" if followed.fate is Fate.PRESENT else str(followed.fate)),
+            note=followed.trouble or _note(followed),
+            base=committed.base if committed else followed.origin.base,
+            continues=committed.continues if committed else followed.origin.continues,
         )
 
     def log_files(self) -> Sequence[LogFile]:
@@ -199,9 +201,17 @@ class LiveDaemon:
         return self._archive.snapshot.seq
 
 
+def _note(followed: Followed) -> str:
+    if followed.climb is not None:
+        return "does not hold all that was read from it; it is compared with the archive"
+    return "" if followed.fate is Fate.PRESENT else str(followed.fate)
+
+
 def _state(followed: Followed, lag: int, now: float) -> str:
     if followed.trouble:
         return "failed"
+    if followed.climb is not None:
+        return "copy" if followed.climb.copy else "comparing"
     if followed.fate in {Fate.UNLINKED, Fate.MOVED}:
         return "gone"
     if lag > 0 and followed.reader.position < followed.size and now - followed.changed_at > 1.0:

@@ -52,6 +52,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("gap_bytes", "count", "Bytes lost before they could be archived"),
     Metric("copies", "count", "Files that only repeat another one and are not read"),
     Metric("rewrites", "count", "Files that were truncated or overwritten"),
+    Metric("forks", "count", "Files that lost their end and were read on from the first line that differs"),
     Metric("rotations", "count", "Files that were renamed or removed while they were followed"),
     # The way in
     Metric("visible_seconds", "seconds", "From the last write to a file until its lines answer queries"),

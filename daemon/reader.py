@@ -16,6 +16,9 @@ from parsers.columns import REJECT_RAW_BYTES
 
 BLOCK_BYTES = 1 << 20  # the cheapest block to read, per byte
 MARK_BYTES = 1024  # how much of the beginning and before the offset identifies content
+HASHED_HOLE_BYTES = (
+    64 << 20
+)  # a longer hole is not hashed (a second for each GB): the digest begins anew behind it
 NUL_RUN_BYTES = 16  # this many NULs where a line should begin are a hole, fewer are part of a line
 _NEWLINE = b"\n"
 _HOLE = _NEWLINE + bytes(NUL_RUN_BYTES)
@@ -109,7 +112,7 @@ class Reader:
         if _NEWLINE not in data and len(data) == BLOCK_BYTES < min(limit, room):
             data = self.file.pread(min(limit, room), self.offset)
         span = self._cut(data, size, finish=finish)
-        self._verify_after(span)
+        self._verify_after(span, data)
         return self._advance(span, data) if span is not None else self._skip(size, finish=finish)
 
     @property
@@ -122,11 +125,15 @@ class Reader:
         if self.tail and self.file.pread(len(self.tail), self.offset - len(self.tail)) != self.tail:
             raise RewrittenError
 
-    def _verify_after(self, span: Span | None) -> None:
+    def _verify_after(self, span: Span | None, data: bytes) -> None:
         # Bytes read while somebody truncated and rewrote the file may mix old and new: look once more, afterwards.
         self.verify()
-        if span is not None and self.file.size() < span.end:
+        if span is None:
+            return
+        if self.file.size() < span.end:
             raise RewrittenError
+        if not self.tail and self.file.pread(MARK_BYTES, self.offset)[: len(data)] != data[:MARK_BYTES]:
+            raise RewrittenError  # nothing was read before: then these bytes are their own witness
 
     def _cut(self, data: bytes, size: int, *, finish: bool) -> Span | None:
         """Return what the bytes at the offset are: a hole, lines, or an unterminated end; None for neither."""
@@ -147,19 +154,35 @@ class Reader:
         return None
 
     def _hole(self, length: int, size: int, *, whole: bool, finish: bool) -> Span | None:
+        end = self.offset + length
+        if whole and end < size:
+            end = min(size, self.file.data_from(end))  # a hole of gigabytes takes no time
         # NULs up to the end may be room that a writer reserved and still fills: wait until something follows.
-        if whole and not finish and self.file.pread(1, size - 1) in {b"\0", b""}:
+        followed = self.offset + length < end < size
+        if whole and not finish and not followed and self.file.pread(1, size - 1) in {b"\0", b""}:
             return None
-        return Span(self.offset, self.offset + length, b"", _UNMARKED, nul_bytes=length)
+        return Span(self.offset, end, b"", _UNMARKED, nul_bytes=end - self.offset)
 
     def _span(self, data: bytes, *, torn: bool = False) -> Span:
         return Span(self.offset, self.offset + len(data), data, _UNMARKED, torn=torn)
 
     def _advance(self, span: Span, read: bytes) -> Span:
         """Move past a span and return it with its marks."""
+        if span.nul_bytes > len(read):
+            return self._over_hole(span)
         raw = read[: span.end - span.start]
         self._hash.update(raw)
         return self._moved(span, raw)
+
+    def _over_hole(self, span: Span) -> Span:
+        """Move past bytes that nobody wrote, without reading them."""
+        if span.nul_bytes > HASHED_HOLE_BYTES:
+            self._hash, self.digest_from = _digest(), span.end
+        else:
+            zeros = bytes(min(span.nul_bytes, BLOCK_BYTES))
+            for start in range(0, span.nul_bytes, BLOCK_BYTES):
+                self._hash.update(zeros[: span.nul_bytes - start])
+        return self._moved(span, bytes(MARK_BYTES))
 
     def _moved(self, span: Span, raw: bytes) -> Span:
         """Move past a span that ends with the bytes ``raw``, which are hashed already."""

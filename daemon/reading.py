@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from daemon.binding import Note
 from daemon.following import Followed
-from daemon.reader import Span
+from daemon.reader import Span, short_hash
 from parsers.batch import Chunk, Place
 from storage.records import SourceSeen
 
@@ -69,7 +69,7 @@ class Spanned:
 
 def seen(spanned: Spanned) -> SourceSeen:
     """Return what the archive is told of a new source: it begins with its first span."""
-    followed, mark = spanned.followed, spanned.span.mark
+    followed, mark, origin = spanned.followed, spanned.span.mark, spanned.followed.origin
     return SourceSeen(
         path=spanned.place.path,
         file=followed.file,
@@ -82,4 +82,8 @@ def seen(spanned: Spanned) -> SourceSeen:
         profile=followed.root.profile,
         file_date_us=followed.date_us,
         first_seen_us=spanned.read_at_us,
+        base=origin.base,
+        continues=origin.continues,
+        seam=short_hash(origin.tail) if origin.tail else "",
+        seam_length=len(origin.tail),
     )

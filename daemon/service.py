@@ -18,6 +18,7 @@ from daemon import options
 from daemon.binding import Note
 from daemon.control import ControlSocket
 from daemon.live import LiveDaemon
+from daemon.ladder import ArchiveLadder
 from daemon.metrics import Metrics
 from daemon.notify import Notifier
 from daemon.ownlog import OwnLog
@@ -103,7 +104,8 @@ class Service:
             max_line_bytes=settings.logs.max_line_bytes,
             scan_seconds=settings.logs.scan_seconds,
         )
-        self._tailer = Tailer(tail, archive)
+        ladder = ArchiveLadder(archive, options.parse_options(settings), settings.logs.max_line_bytes)
+        self._tailer = Tailer(tail, archive, ladder=ladder)
         self._watcher = Watcher(
             [root.path for root in tail.roots],
             self._noticed,
@@ -268,6 +270,8 @@ class Service:
                     await self._say(text, "warning", {"path": note.path, "bytes": note.end})
                 case "rewritten":
                     self._metrics.count("rewrites")
+                case "shortened":
+                    self._metrics.count("forks")
                 case "renamed" | "unlinked":
                     self._metrics.count("rotations")
 

@@ -3,8 +3,11 @@
 The rules, for a file that was found:
 1. The inode of a known source, and its content matches: the same source, read on.
 2. Content of a source that no file holds any more: renamed across file systems, restored, copied before truncation.
-3. The beginning of a file that is being followed: a copy. It is held back until it differs or takes over.
-4. The inode of a known source with other content: rewritten. A new source, from the beginning.
+3. The beginning of a file that is being followed: a copy. It is held back until it differs or takes over. The
+   beginning of what a file held that has lost it since: the same, once the archive says so (`daemon.climbing`).
+4. The inode of a known source with other content, or a file put in the place of one that was deleted: rewritten. What
+   it still holds of the source is not read again: a new source from the first line that differs, which is the first
+   one of all if nothing is left.
 5. Otherwise: a new source.
 No name, age or modification time decides.
 """
@@ -49,6 +52,8 @@ class Known:
     seam: str
     seam_length: int
     size: int  # the greatest size seen, bytes
+    path: str  # where it was last
+    gone: bool = False  # its file was deleted while it was open: a later one of that inode is another
 
     @classmethod
     def of(cls, state: SourceState) -> Known:
@@ -71,22 +76,24 @@ class Known:
             seam=state.seam,
             seam_length=state.seam_length,
             size=state.size,
+            path=state.path,
         )
 
     @classmethod
-    def new(cls, source: Source, place: Place, mark: Mark) -> Known:
-        """Return a source of which nothing was read yet; ``mark`` is that of its first span."""
+    def new(cls, source: Source, place: Place, mark: Mark, base: int) -> Known:
+        """Return a source that begins at ``base``, of which nothing was read yet; ``mark`` is that of its first span."""
         return cls(
             source=source,
             device=place.device,
             inode=place.inode,
             generation=place.generation,
-            offset=0,
+            offset=base,
             head=mark.head,
             head_length=mark.head_length,
             seam="",
             seam_length=0,
             size=place.size,
+            path=place.path,
         )
 
     def advance(self, mark: Mark, offset: int, place: Place) -> None:
@@ -95,6 +102,7 @@ class Known:
         self.head, self.head_length = mark.head, mark.head_length
         self.seam, self.seam_length = mark.seam, mark.seam_length
         self.offset = offset
+        self.path = place.path
         self.size = max(self.size, place.size)
 
     @property
@@ -125,14 +133,27 @@ class Catalogue:
 
     def heir(self, file: Candidate) -> Known | None:
         """Return the orphan whose content the file holds, the one read furthest if there are several (rule 2)."""
+        return next((known for known in self._alike(file) if file.holds(known)), None)
+
+    def begun(self, file: Candidate) -> Known | None:
+        """Return the orphan of which the file may hold the beginning, and no more (rule 3)."""
+        longer = (known for known in self._alike(file) if known.offset > file.size)
+        return next((known for known in longer if known.source.internal == file.internal), None)
+
+    def replaced(self, file: Candidate, path: str) -> Known | None:
+        """Return the orphan that was last at ``path``, if the file begins as it did: by more than chance (rule 4)."""
+        there = [k for k in self._alike(file) if k.path == path and k.head_length >= MARK_BYTES]
+        return max(there, key=lambda known: known.source.first_seen_us, default=None)
+
+    def _alike(self, file: Candidate) -> list[Known]:
+        """Return the orphans whose first bytes the file has, the one read furthest first."""
         similar = [
             self.orphans[sid]
             for length, heads in self._by_head.items()
             if length <= file.size
             for sid in heads.get(file.head(length), ())
         ]
-        similar.sort(key=lambda known: -known.offset)
-        return next((known for known in similar if file.holds(known)), None)
+        return sorted(similar, key=lambda known: -known.offset)
 
     def adopt(self, known: Known) -> None:
         """Note that an open file holds this source."""

@@ -12,13 +12,15 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from daemon import files
 from daemon.binding import Binder
+from daemon.climbing import Climbs
 from daemon.discovery import Discovery, Root
 from daemon.following import Fate, Followed
+from daemon.ladder import Ladder
 from daemon.reader import BLOCK_BYTES, RewrittenError
 from daemon.reading import Spanned, Turn, seen
 from daemon.sources import Known, Sink
@@ -49,14 +51,22 @@ class Tailer:
     """All followed files of one daemon."""
 
     def __init__(
-        self, options: TailOptions, sink: Sink, *, clock: Callable[[], float] = time.monotonic
+        self,
+        options: TailOptions,
+        sink: Sink,
+        *,
+        ladder: Ladder | None = None,
+        executor: Executor | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``ladder`` compares files that were rewritten with the archive, in ``executor``: a thread, if none is given."""
         self._options = options
         self._sink = sink
         self._clock = clock
         self._discovery = Discovery(options.roots)
         self._lock = threading.Lock()  # held while a descriptor is closed or duplicated
         self._binder = Binder(sink, options.max_line_bytes, options.max_open_files, self._lock, clock)
+        self._climbs = Climbs(self._binder, sink, ladder, executor, clock)
         self._hot: OrderedDict[Followed, None] = OrderedDict()
         self._active: OrderedDict[Followed, None] = OrderedDict()
         self._live: deque[Followed] = deque()  # little to read: served first
@@ -109,12 +119,15 @@ class Tailer:
         self._look_at_due(now)
         if self._scan_due <= now or (self._scan_wanted and self._scan_not_before <= now):
             self._scan()
+        for followed in self._climbs.step():
+            self._enqueue(followed)
         if closing:
             self._only_unlinked()
         self._read_fairly(turn, min(room, TURN_BYTES), closing=closing)
         self._release()
         turn.notes = self._binder.take_notes()
-        turn.urgent, self._urgent = self._urgent, False
+        turn.urgent, self._urgent = self._urgent or self._climbs.urgent, False
+        self._climbs.urgent = False
         turn.more = bool(self._live or self._behind)
         turn.wait = self._wait(turn)
         return turn
@@ -131,6 +144,8 @@ class Tailer:
         due = min(self._hot_due if self._hot else self._scan_due, self._active_due, self._scan_due)
         if self._scan_wanted:
             due = min(due, self._scan_not_before)
+        if self._binder.climbing:
+            due = min(due, self._clock() + self._climbs.wait)
         return max(0.0, due - self._clock())
 
     # Looking.
@@ -178,7 +193,7 @@ class Tailer:
     def _recheck(self, followed: Followed, now: float) -> None:
         """Look at a file, and whether it still holds what was read from it."""
         self._look(followed, now)
-        if followed.key not in self._binder.files:
+        if followed.key not in self._binder.files or followed.climb is not None:
             return
         try:
             if self._binder.reopen(followed):
@@ -205,7 +220,7 @@ class Tailer:
         self._enqueue(followed)
 
     def _rewritten(self, followed: Followed) -> None:
-        """Follow the file as a new source; a copy of the old content may be found by the next listing."""
+        """Hold the file until it is known where to go on; a copy of the old content may be found by the next listing."""
         self._binder.rewritten(followed)
         self._scan_wanted = True
         self._scan_not_before = 0.0
@@ -257,6 +272,8 @@ class Tailer:
         """Read one file's quantum. Returns the bytes read and whether there is more."""
         used = 0
         again = False
+        if followed.climb is not None:
+            return 0, False
         try:
             if followed.key not in self._binder.files or not self._binder.reopen(followed):
                 return 0, False
@@ -301,7 +318,9 @@ class Tailer:
                     self._enqueue(spanned.followed)
             else:
                 for spanned, source in zip(new, sources, strict=True):
-                    spanned.followed.known = Known.new(source, spanned.place, spanned.span.mark)
+                    spanned.followed.known = Known.new(
+                        source, spanned.place, spanned.span.mark, spanned.followed.origin.base
+                    )
                     self._binder.adopted(spanned.followed)
         turn.readings.extend(spanned.reading() for spanned in spans if spanned.followed.known is not None)
 
@@ -354,5 +373,6 @@ class Tailer:
 
     def close(self) -> None:
         """Close every descriptor."""
+        self._climbs.close()
         for followed in list(self.files):
             self._binder.close(followed)

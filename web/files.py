@@ -32,6 +32,8 @@ def source_row(source: SourceStatus) -> dict[str, Any]:
         "source": source.sid,
         "path": source.file,
         "size": source.size,
+        "base": source.base,
+        "continues": source.continues or None,
         "offset_read": source.read,
         "offset_committed": source.committed,
         "lag_bytes": source.lag_bytes,

@@ -185,6 +185,8 @@ class SourceRow(Shape):
     source: str
     path: str
     size: int
+    base: int
+    continues: str | None
     offset_read: int
     offset_committed: int
     lag_bytes: int

@@ -30,7 +30,7 @@ MEASUREMENTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 class SourceStatus:
     """One source as the daemon sees it now. Offsets and sizes are bytes, times microseconds since 1970, UTC.
 
-    ``state`` is one word: ``live``, ``catching-up``, ``idle``, ``gone`` (unlinked), ``failed`` …; ``note`` says more.
+    ``state`` is one word: ``live``, ``catching-up``, ``idle``, ``gone`` (unlinked), ``comparing``, ``failed`` …; ``note`` says more.
     """
 
     sid: str
@@ -47,6 +47,8 @@ class SourceStatus:
     profile: str = "auto"
     internal: bool = False
     note: str = ""
+    base: int = 0  # byte at which the source begins: not 0 when it continues another one
+    continues: str = ""  # sid of the source that holds what is before it
 
     @property
     def lag_bytes(self) -> int:

@@ -35,6 +35,7 @@ def run(context: Context) -> int:
 def _import(context: Context, files: list[Found]) -> ImportReport:
     from daemon import options
     from daemon.importing import COMMIT_BYTES, Importer, ImportOptions
+    from daemon.ladder import ArchiveLadder
     from storage.archive import Archive
     from storage.errors import LockedError
     from storage.transform import Transformer
@@ -46,8 +47,10 @@ def _import(context: Context, files: list[Found]) -> ImportReport:
         hint = "it reads whatever lies in its folders; to import other files, stop it for that time"
         raise CommandError(f"{error.what} ({error.where})", Exit.ARCHIVE, hint=hint) from None
     try:
-        transformer = Transformer(options.parse_options(settings))
+        parse = options.parse_options(settings)
+        transformer = Transformer(parse)
         try:
+            ladder = ArchiveLadder(archive, parse, settings.logs.max_line_bytes)
             importer = Importer(
                 archive,
                 transformer,
@@ -56,6 +59,7 @@ def _import(context: Context, files: list[Found]) -> ImportReport:
                     commit_bytes=min(COMMIT_BYTES, settings.archive.seal_bytes),
                     final=context.arguments.final,
                 ),
+                ladder=ladder,
             )
             bar = Progress("ingest", sum(file.size for file in files), stream=context.output.err)
 

@@ -1,11 +1,17 @@
 """A sink that records what the tailer hands over, by the archive's own rules: for tests of the tailer alone."""
 
 import hashlib
+import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import replace
 
+from daemon.files import Content
+from daemon.ladder import Reached
+from daemon.reader import MARK_BYTES
 from parsers.batch import Chunk, Counts, Source
+from storage.lineage import lineage
 from storage.records import SourceSeen, SourceState
 
 
@@ -30,17 +36,19 @@ class Collector:
                 generation=item.generation,
                 head=item.head,
                 head_length=item.head_length,
-                seam="",
-                seam_length=0,
-                offset=0,
+                seam=item.seam,
+                seam_length=item.seam_length,
+                offset=item.base,
                 digest="",
-                digest_from=0,
+                digest_from=item.base,
                 first_seen_us=item.first_seen_us,
                 file_date_us=item.file_date_us,
                 profile=item.profile,
                 internal=item.internal,
                 size=0,
                 counts=Counts(),
+                base=item.base,
+                continues=item.continues,
             )
             made.append(
                 Source(sid, item.file, item.first_seen_us, item.file_date_us, item.profile, item.internal)
@@ -51,7 +59,8 @@ class Collector:
         for chunk in chunks:
             sid = chunk.source.sid
             before = self.pending.get(sid) or self.committed.get(sid)
-            assert chunk.start == (before[-1].end if before else 0), "ranges of a source are contiguous"
+            end = before[-1].end if before else self.sources[sid].base
+            assert chunk.start == end, "ranges of a source are contiguous"
             assert chunk.end > chunk.start
             assert not chunk.data or chunk.torn or chunk.data.endswith(b"\n")
             assert chunk.oversize or chunk.nul_bytes or chunk.end - chunk.start == len(chunk.data)
@@ -91,3 +100,45 @@ class Collector:
         """Whether the chunk's digest is that of the file's bytes."""
         expected = hashlib.sha256(content[chunk.mark.digest_from : chunk.end])
         return chunk.mark.digest == expected.hexdigest()
+
+    def bytes_of(self, sid: str) -> bytes:
+        """What is committed of a source, from its base on; where a line was too long to be kept, question marks."""
+        return b"".join(
+            chunk.data or (b"\0" if chunk.nul_bytes else b"?") * (chunk.end - chunk.start)
+            for chunk in self.committed.get(sid, [])
+        )
+
+
+class CollectorLadder:
+    """Compares files with what a collector committed, byte by byte: what `ArchiveLadder` finds out from rows."""
+
+    def __init__(self, collector: Collector) -> None:
+        self.collector = collector
+
+    def climb(
+        self, sid: str, limit: int, content: Content, *, since: Reached | None, wanted: Callable[[], bool]
+    ) -> Reached:
+        segments = lineage(self.collector.sources, sid)
+        archived = b"".join(self.collector.bytes_of(s.source.sid)[: s.end - s.start] for s in segments)[
+            :limit
+        ]
+        assert len(archived) == limit, "everything that was read is committed before it is compared"
+        present = content.pread(limit + (1 << 20), 0)
+        same = len(os.path.commonprefix([archived, present]))
+        offset = limit if same == limit else archived.rfind(b"\n", 0, same) + 1
+        differs = offset < limit and (b"\n" in present[offset:] or len(present) < content.size())
+        holder = next((s for s in segments if offset <= s.end), segments[-1])
+        head, tail = present[: min(offset, MARK_BYTES)], present[max(0, offset - MARK_BYTES) : offset]
+        return Reached(offset, holder.source.sid, differs, head, tail)
+
+
+class AtOnce(Executor):
+    """Runs what it is given before it returns: comparisons then need no waiting."""
+
+    def submit(self, fn, /, *args, **named):  # type: ignore[no-untyped-def]
+        done = Future()
+        try:
+            done.set_result(fn(*args, **named))
+        except Exception as error:  # noqa: BLE001 - belongs to who asks for the result
+            done.set_exception(error)
+        return done

@@ -130,6 +130,66 @@ def test_a_hole_of_nuls_is_counted_and_skipped(open_reader, path):
     assert [span.start for span in found] == [0, 5000, 5004, 5104]
 
 
+def test_a_hole_of_gigabytes_is_skipped_without_being_read(open_reader, path):
+    """T32. A writer that does not append goes on at its old position after a truncation."""
+    it = open_reader(b"one\n")
+    spans(it, 4)
+    with path.open("r+b") as file:
+        file.seek(8 << 30)
+        file.write(b"two\nthree\n")
+    size = size_of(path)
+
+    found = spans(it, size)
+
+    assert len(found) <= 3  # the hole, what of it lies in the block of the lines, the lines
+    assert sum(span.nul_bytes for span in found) == (8 << 30) - 4
+    assert found[-1].data == b"two\nthree\n"
+    assert (found[0].start, found[-1].end) == (4, size)
+    mark = found[-1].mark
+    content = bytes((8 << 30) - mark.digest_from) if mark.digest_from < 8 << 30 else b""
+    assert mark.digest == hashlib.sha256(content + b"two\nthree\n").hexdigest()
+    with path.open("ab") as file:
+        file.write(b"four\n")
+    (rest,) = spans(it, size_of(path))
+    assert rest.data == b"four\n"
+
+
+def test_a_short_hole_belongs_to_the_digest(open_reader, path):
+    """Its bytes are zeros, read or not."""
+    it = open_reader(b"one\n")
+    with path.open("r+b") as file:
+        file.seek(5 << 20)
+        file.write(b"two\n")
+    size = size_of(path)
+
+    last = spans(it, size)[-1]
+
+    assert last.mark.digest_from == 0
+    assert last.mark.digest == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_the_first_bytes_are_read_twice_when_nothing_was_read_before(open_reader, path, monkeypatch):
+    """H11. Truncated and written anew between two preads: old and new bytes are never mixed."""
+    old = b"".join(b"old %06d\n" % n for n in range(1000))
+    it = open_reader(old)
+    real = it.file.pread
+    reads = []
+
+    def rewritten_after_the_first(length, offset):
+        data = real(length, offset)
+        if not reads:
+            path.write_bytes(old.replace(b"old", b"new") + b"more\n")
+        reads.append(offset)
+        return data
+
+    monkeypatch.setattr(
+        Plain, "pread", lambda _self, length, offset: rewritten_after_the_first(length, offset)
+    )
+
+    with pytest.raises(RewrittenError):
+        it.read(len(old))
+
+
 def test_nuls_at_the_end_may_be_reserved_room_and_wait(open_reader, path):
     """A writer that reserves room fills it later."""
     it = open_reader(b"one\n" + bytes(4096))

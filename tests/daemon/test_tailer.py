@@ -12,7 +12,7 @@ from daemon.discovery import Root
 from daemon.failpoints import planted
 from daemon.following import Fate
 from daemon.tailer import Tailer, TailOptions
-from tests.daemon.collector import Collector
+from tests.daemon.collector import AtOnce, Collector, CollectorLadder
 
 
 class Followed:
@@ -24,7 +24,11 @@ class Followed:
         self.now = 1000.0
         self.notes: list[Note] = []
         self.options = TailOptions((Root(os.fsencode(folder)),), **options)
-        self.tailer = Tailer(self.options, self.collector, clock=lambda: self.now)
+        self.tailer = self._started()
+
+    def _started(self) -> Tailer:
+        ladder = CollectorLadder(self.collector)
+        return Tailer(self.options, self.collector, ladder=ladder, executor=AtOnce(), clock=lambda: self.now)
 
     def settle(self, *, seconds: float = 0.0, closing: bool = False) -> None:
         """Take turns until nothing more comes, after some time has passed."""
@@ -43,7 +47,7 @@ class Followed:
     def restart(self, *, crash: bool = False) -> None:
         self.collector.crash() if crash else self.collector.commit()
         self.tailer.close()
-        self.tailer = Tailer(self.options, self.collector, clock=lambda: self.now)
+        self.tailer = self._started()
 
     @property
     def lines(self) -> list[bytes]:

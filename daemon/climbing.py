@@ -1,0 +1,157 @@
+"""Files that no longer hold what was read from them, while it is found out where reading goes on.
+
+Such a file is held: nothing is read from it until everything that was read before is committed, and a comparison with
+the archive (`daemon.ladder`, in a thread of its own) has found a line that differs. As long as there is none, the file
+may still become what it was: an editor writes it anew, or its last lines are lost and no new one has come yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+
+from daemon.binding import Binder
+from daemon.following import Climb, Followed, Origin
+from daemon.ladder import GivenUpError, Ladder, Reached
+from daemon.reader import RewrittenError
+from daemon.sources import Sink
+
+LOOK_SECONDS = 0.05  # how often it is asked whether a comparison has ended
+RETRY_SECONDS = 2.0  # after one that failed, because the file or the archive could not be read
+_NOTHING = Reached(0, "", differs=True, head=b"", tail=b"")
+
+
+class Climbs:
+    """All comparisons of one tailer; belongs to its thread. Without a ladder every such file is read anew."""
+
+    def __init__(
+        self,
+        binder: Binder,
+        sink: Sink,
+        ladder: Ladder | None,
+        executor: Executor | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self.urgent = False  # something must be committed before a comparison can begin
+        self._binder = binder
+        self._sink = sink
+        self._ladder = ladder
+        self._executor = executor
+        self._clock = clock
+        self._closed = False
+
+    @property
+    def wait(self) -> float:
+        """Return after how many seconds to look again."""
+        running = any(f.climb is not None and f.climb.running is not None for f in self._binder.climbing)
+        return LOOK_SECONDS if running else RETRY_SECONDS
+
+    def step(self) -> list[Followed]:
+        """Begin and end comparisons; returns the files that may be read now."""
+        ready: list[Followed] = []
+        for followed in list(self._binder.climbing):
+            self._begin(followed)
+            if self._ended(followed) or self._sealed(followed):
+                ready.append(followed)
+        return ready
+
+    def at_once(self, followed: Followed) -> None:
+        """Compare a file here and now; everything read of it is committed. Raises OSError and RewrittenError."""
+        climb = followed.climb
+        assert climb is not None
+        reached = _NOTHING
+        if self._ladder is not None:
+            sid = climb.known.source.sid
+            reached = self._ladder.climb(
+                sid, climb.limit, followed.reader.file, since=None, wanted=lambda: True
+            )
+        self._go_on(followed, climb, reached)
+
+    def close(self) -> None:
+        """Let running comparisons end early; the next start makes them again."""
+        self._closed = True
+        if self._executor is not None:
+            self._executor.shutdown(wait=True)
+
+    def _begin(self, followed: Followed) -> None:
+        climb = followed.climb
+        assert climb is not None
+        state = (followed.size, followed.written_ns)
+        if climb.running is not None or climb.compared == state or self._clock() < climb.not_before:
+            return
+        if self._ladder is None:
+            climb.running = Future()
+            climb.running.set_result(_NOTHING)
+        elif self._committed(climb):
+            if not self._binder.reopen(followed):
+                return
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(1, thread_name_prefix="ladder")
+            climb.compared = state
+            climb.running = self._executor.submit(self._compare, self._ladder, followed, climb)
+
+    def _committed(self, climb: Climb) -> bool:
+        """Return whether all that was read is durable: hot rows will be committed, so they count, but later."""
+        committed = self._sink.sources[climb.known.source.sid].offset >= climb.limit
+        if not committed and not climb.asked:
+            climb.asked = self.urgent = True
+        return committed
+
+    def _compare(self, ladder: Ladder, followed: Followed, climb: Climb) -> Reached:
+        content = followed.reader.file.duplicate()
+        try:
+            return ladder.climb(
+                climb.known.source.sid,
+                climb.limit,
+                content,
+                since=climb.reached,
+                wanted=lambda: followed.climb is climb and not self._closed,
+            )
+        finally:
+            content.close()
+
+    def _ended(self, followed: Followed) -> bool:
+        """Take in the result of a comparison, if there is one; return whether the file may be read."""
+        climb = followed.climb
+        if climb is None or climb.running is None or not climb.running.done():
+            return False
+        running, climb.running = climb.running, None
+        try:
+            reached = running.result()
+        except RewrittenError:
+            climb.reached = climb.compared = None  # it changed meanwhile
+            return False
+        except GivenUpError:
+            return False
+        except Exception as error:  # noqa: BLE001 - whatever it is, the file waits, and nothing of it is lost
+            followed.trouble = f"cannot be compared with the archive: {error}"
+            climb.compared = None
+            climb.not_before = self._clock() + RETRY_SECONDS
+            return False
+        followed.trouble = ""
+        return self._go_on(followed, climb, reached)
+
+    def _go_on(self, followed: Followed, climb: Climb, reached: Reached) -> bool:
+        if not reached.differs and (reached.offset < climb.limit or not self._binder.free_to(climb)):
+            if climb.copy and climb.reached is None:
+                self._binder.told_copy(followed)
+            climb.reached = reached
+            return False
+        self._binder.resolved(followed, climb, reached)
+        return True
+
+    def _sealed(self, followed: Followed) -> bool:
+        """Return whether nothing will be written to a file any more that ends within what was archived."""
+        climb = followed.climb
+        if climb is None or climb.reached is None or climb.running is not None:
+            return False
+        if climb.compared != (followed.size, followed.written_ns):
+            return False
+        if not followed.finishing(self._clock(), closing=False):
+            return False
+        reached = climb.reached
+        followed.begin(
+            Origin(reached.offset, reached.sid if reached.offset else "", reached.head, reached.tail)
+        )
+        self._binder.climbing.discard(followed)
+        return True

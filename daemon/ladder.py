@@ -1,0 +1,285 @@
+"""How much of what was read of a file is still there: the longest prefix, at a line's end, that equals the archive.
+
+A file may lose its last lines (an editor, a power cut that took them from the page cache), or all of them. Where it
+differs from what was archived, reading goes on; what it still holds is not read again. Digests of the ledger find the
+last commit whose bytes are all there; behind it the lines are read again and compared with their rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from daemon.files import Content
+from daemon.reader import MARK_BYTES, Reader, Span
+from parsers.batch import Chunk, Place, Source
+from storage.lineage import Segment, lineage
+from storage.past import Past
+from storage.records import Rung, SourceState
+from storage.snapshot import Snapshot
+from storage.transform import ParseOptions, Transformer
+
+READ_BYTES = 1 << 20
+COMPARED_BYTES = 8 << 20  # of lines parsed and compared at a time: about 10,000
+_NOWHERE = Place("", 0, 0, None, 0)
+
+
+class GivenUpError(Exception):
+    """The comparison is not wanted any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A file holds what is archived up to ``offset``, the end of a line; the last of it under the source ``sid``.
+
+    ``differs``: a complete line follows that is not what was archived. Otherwise the file ends there, or within a
+    line. ``head`` and ``tail`` are the first bytes and those before ``offset``, as they were compared.
+    """
+
+    offset: int
+    sid: str
+    differs: bool
+    head: bytes
+    tail: bytes
+
+
+class Ladder(Protocol):
+    """What compares a file with the archive. Blocking; for one thread of its own."""
+
+    def climb(
+        self, sid: str, limit: int, content: Content, *, since: Reached | None, wanted: Callable[[], bool]
+    ) -> Reached:
+        """Return how much of the first ``limit`` bytes that were read of a source a file still holds.
+
+        Everything up to ``limit`` must be committed. ``since`` is what an earlier comparison of the file reached.
+        Raises RewrittenError if the file changes meanwhile, GivenUpError once ``wanted`` says no.
+        """
+        ...
+
+
+class Archived(Protocol):
+    """What the ladder needs of the archive."""
+
+    @property
+    def sources(self) -> Mapping[str, SourceState]:
+        """Committed state of every source, by sid."""
+        ...
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The committed files."""
+        ...
+
+
+class ArchiveLadder:
+    """Compares with an archive; what it needs for that lives only as long as one comparison."""
+
+    def __init__(self, archive: Archived, options: ParseOptions, max_line_bytes: int) -> None:
+        self._archive = archive
+        self._options = options
+        self._max_line_bytes = max_line_bytes
+
+    def climb(
+        self, sid: str, limit: int, content: Content, *, since: Reached | None, wanted: Callable[[], bool]
+    ) -> Reached:
+        """See `Ladder`."""
+        climber = _Climber(self._archive, self._options, self._max_line_bytes, content, wanted)
+        try:
+            return climber.climb(lineage(self._archive.sources, sid), limit, since)
+        finally:
+            climber.close()
+
+
+class _Climber:
+    """One comparison: how far it came, and the bytes before that place as they were when they were compared."""
+
+    def __init__(
+        self,
+        archive: Archived,
+        options: ParseOptions,
+        max_line_bytes: int,
+        content: Content,
+        wanted: Callable[[], bool],
+    ) -> None:
+        self._archive = archive
+        self._options = options
+        self._max_line_bytes = max_line_bytes
+        self._content = content
+        self._wanted = wanted
+        self._position = 0
+        self._head = b""
+        self._tail = b""
+        self._differs = False
+        self._transformer: Transformer | None = None
+        self._past: Past | None = None
+
+    def close(self) -> None:
+        """Free the parser and the connection, if they were needed."""
+        if self._transformer is not None:
+            self._transformer.close()
+        if self._past is not None:
+            self._past.close()
+
+    def climb(self, segments: Sequence[Segment], limit: int, since: Reached | None) -> Reached:
+        """Climb segment by segment, until one is not there whole."""
+        self._head = self._content.pread(MARK_BYTES, 0)
+        if since is not None and self._holds(since):
+            self._position, self._tail = since.offset, since.tail
+        else:
+            self._position = segments[
+                0
+            ].start  # 0, unless the ledger has forgotten what this source continues
+        for segment in segments:
+            end = min(segment.end, limit)
+            if self._position < end and not self._segment(segment.source, end):
+                break
+        holder = next((s for s in segments if self._position <= s.end), segments[-1])  # of the byte before
+        head = self._head[: self._position]
+        return Reached(self._position, holder.source.sid, self._differs, head, self._tail)
+
+    def _holds(self, since: Reached) -> bool:
+        start = since.offset - len(since.tail)
+        return self._head.startswith(since.head) and self._content.pread(len(since.tail), start) == since.tail
+
+    def _segment(self, source: SourceState, end: int) -> bool:
+        """Compare up to ``end``; return whether everything is there."""
+        while self._position < end:
+            self._by_digest(source.rungs, end)
+            if self._position < end and not self._by_row(source, end):
+                return False
+        return True
+
+    # By digest
+
+    def _by_digest(self, rungs: Sequence[Rung], end: int) -> None:
+        """Go up to the last rung that fits: as long as the next one begins where the one before ended."""
+        while ends := {r.end: r.digest for r in rungs if r.start == self._position < r.end <= end}:
+            before = self._position
+            self._hash(sorted(ends), ends)
+            if self._position == before:
+                return
+
+    def _hash(self, ends: Sequence[int], wanted: Mapping[int, str]) -> None:
+        digest = hashlib.sha256()
+        position, tail = self._position, self._tail
+        for end in ends:
+            while position < end:
+                self._go_on()
+                block = self._content.pread(min(READ_BYTES, end - position), position)
+                if not block:
+                    return
+                digest.update(block)
+                position += len(block)
+                tail = _tail(tail, block)
+            if digest.copy().hexdigest() != wanted[end]:
+                return
+            self._position, self._tail = position, tail
+
+    # By row
+
+    def _by_row(self, source: SourceState, end: int) -> bool:
+        """Compare the next lines with their rows; return False where they differ or the file ends."""
+        stop = min([r.start for r in source.rungs if self._position < r.start < end], default=end)
+        chunks, tails, reader = self._lines(source, stop)
+        if not chunks:
+            # Nothing ends before the place where something archived ended: a longer line, or the file's end.
+            self._differs = self._content.size() > stop and self._line_follows()
+            return False
+        if self._past is None:
+            self._past = Past(lambda: self._archive.snapshot)
+        reached = chunks[-1].end
+        stretch = self._past.stretch(
+            source.sid, self._position, reached, _seqs(source.rungs, self._position, reached)
+        )
+        if stretch.end < reached:
+            chunks, tails, reader = self._lines(source, stretch.end)
+        if not chunks:
+            self._differs = True
+            return False
+        if stretch.parser is not None:
+            chunks = [replace(c, source=replace(c.source, profile=stretch.parser)) for c in chunks]
+        if self._transformer is None:
+            self._transformer = Transformer(self._options)
+        difference = self._past.first_difference(stretch, self._transformer.parse(chunks))
+        if difference is None:
+            self._position, self._tail = reader.offset, reader.tail
+            return True
+        at = next((i for i, chunk in enumerate(chunks) if difference < chunk.end), len(chunks) - 1)
+        chunk = chunks[at]
+        before = chunk.data[: max(0, difference - chunk.start)]
+        whole = before[: before.rfind(b"\n") + 1]
+        self._position = chunk.start + len(whole)
+        self._tail = _tail(tails[at], whole)
+        self._differs = True
+        return False
+
+    def _lines(self, source: SourceState, stop: int) -> tuple[list[Chunk], list[bytes], Reader]:
+        """Read the lines that end at or before ``stop``, a batch at most; with the bytes before each chunk."""
+        reader = self._reader()
+        size = min(self._content.size(), stop)
+        chunks: list[Chunk] = []
+        tails: list[bytes] = []
+        while reader.offset - self._position < COMPARED_BYTES:
+            self._go_on()
+            before, tail = reader.position, reader.tail
+            span = reader.read(size)
+            if span is not None:
+                chunks.append(_chunk(source, span))
+                tails.append(tail)
+            elif reader.position == before:
+                break
+        return chunks, tails, reader
+
+    def _line_follows(self) -> bool:
+        """Return whether a complete line begins where the comparison stands."""
+        reader = self._reader()
+        size = self._content.size()
+        while True:
+            self._go_on()
+            before = reader.position
+            if reader.read(size) is not None:
+                return True
+            if reader.position == before:
+                return False
+
+    def _reader(self) -> Reader:
+        return Reader(
+            self._content, self._max_line_bytes, self._position, self._head[: self._position], self._tail
+        )
+
+    def _go_on(self) -> None:
+        if not self._wanted():
+            raise GivenUpError
+
+
+def _tail(before: bytes, block: bytes) -> bytes:
+    return block[-MARK_BYTES:] if len(block) >= MARK_BYTES else (before + block)[-MARK_BYTES:]
+
+
+def _seqs(rungs: Sequence[Rung], start: int, end: int) -> tuple[int, int | None]:
+    """Return between which numbers the rows of a source's bytes ``[start, end)`` lie: above the first, not above the second."""
+    low = max((rung.seq for rung in rungs if rung.end <= start), default=0)
+    high = min((rung.seq for rung in rungs if rung.end >= end), default=None)
+    return low, high
+
+
+def _chunk(source: SourceState, span: Span) -> Chunk:
+    return Chunk(
+        source=Source(
+            source.sid,
+            source.file,
+            source.first_seen_us,
+            source.file_date_us,
+            source.profile,
+            source.internal,
+        ),
+        start=span.start,
+        end=span.end,
+        data=span.data,
+        mark=span.mark,
+        place=_NOWHERE,
+        oversize=span.oversize,
+        nul_bytes=span.nul_bytes,
+    )

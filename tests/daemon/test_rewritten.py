@@ -1,0 +1,352 @@
+"""Files that lose what was read from them: truncated, cut, written anew. Nothing twice, nothing lost, and all of it told."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.daemon.test_tailer import Followed, append
+
+LINES = [b"line %04d of the file\n" % number for number in range(200)]
+OTHERS = [b"other %04d, written later\n" % number for number in range(200)]
+
+
+@pytest.fixture
+def it(tmp_path: Path) -> Iterator[Followed]:
+    made = Followed(tmp_path)
+    yield made
+    made.tailer.close()
+
+
+def arrived(it: Followed) -> list[bytes]:
+    """Every line that came through, in the order of the sources and of their lines."""
+    return [line + b"\n" for line in it.collector.lines()]
+
+
+def state_of(it: Followed, number: int):
+    return list(it.collector.sources.values())[number]
+
+
+@pytest.mark.parametrize("kept", [0, 1, 120, 199])
+@pytest.mark.parametrize("committed", [True, False], ids=["committed", "only read"])
+def test_a_file_that_lost_its_last_lines_is_read_on_from_the_first_new_one(it, kept, committed):
+    """T34. What is left is not read again, however much there is; what only was read counts as archived too."""
+    path = it.folder / "a.log"
+    append(path, b"".join(LINES))
+    it.settle()
+    if committed:
+        it.collector.commit()
+    os.truncate(path, len(b"".join(LINES[:kept])))
+    append(path, b"".join(OTHERS))
+    it.settle()
+
+    assert arrived(it) == LINES + OTHERS
+    fork = state_of(it, 1)
+    assert (fork.base, bool(fork.continues)) == (len(b"".join(LINES[:kept])), kept > 0)
+    assert it.kinds() == ["shortened" if kept else "rewritten"]
+
+
+def test_a_file_that_lost_lines_while_nobody_looked_grew_beyond_its_old_size(it):
+    """T30. The size alone would say that nothing happened."""
+    path = it.folder / "a.log"
+    append(path, b"".join(LINES))
+    it.settle()
+    path.write_bytes(b"".join(OTHERS))
+    it.settle()
+
+    assert arrived(it) == LINES + OTHERS
+
+
+def test_a_power_cut_that_took_lines_from_the_log_repeats_none(it):
+    """T60, H4. At the start the file is shorter than what is committed; it stays so for a while, then grows."""
+    path = it.folder / "a.log"
+    append(path, b"".join(LINES))
+    it.settle()
+    it.restart()
+    os.truncate(path, len(b"".join(LINES[:150])) - 7)
+    it.settle(seconds=30)
+    assert arrived(it) == LINES
+
+    append(path, b"\n" + b"".join(OTHERS))
+    it.settle()
+
+    assert arrived(it) == [*LINES, LINES[149][:-7] + b"\n", *OTHERS]
+    assert state_of(it, 1).base == len(b"".join(LINES[:149]))
+
+
+def test_a_power_cut_that_filled_the_end_with_nul_bytes_repeats_none(it):
+    """The size was made durable, the last pages were not."""
+    path = it.folder / "a.log"
+    append(path, b"".join(LINES))
+    it.settle()
+    it.restart()
+    kept = b"".join(LINES[:100])
+    path.write_bytes(kept + bytes(len(b"".join(LINES)) - len(kept)) + OTHERS[0])
+    it.settle()
+
+    assert arrived(it) == [*LINES, OTHERS[0]]
+
+
+def test_a_file_that_an_editor_writes_anew_is_the_same_source(it):
+    """Seen empty, then half, then whole: nothing was lost, so there is nothing to read."""
+    path = it.folder / "a.log"
+    content = b"".join(LINES)
+    append(path, content)
+    it.settle()
+    for size in (0, 1000, 2000, len(content)):
+        path.write_bytes(content[:size])
+        it.settle(seconds=0.1)
+    append(path, OTHERS[0])
+    it.settle()
+
+    assert arrived(it) == [*LINES, OTHERS[0]]
+    assert len(it.collector.sources) == 1
+    assert it.kinds() == []
+
+
+def test_a_stale_reader_does_not_emit_twice(it):
+    """T33. Truncated to nothing, seen so, and written from the beginning."""
+    path = it.folder / "a.log"
+    append(path, b"".join(LINES))
+    it.settle()
+    for number in range(5):
+        os.truncate(path, 0)
+        it.settle()
+        append(path, b"".join(OTHERS[10 * number : 10 * number + 10]))
+        it.settle()
+
+    assert arrived(it) == LINES + OTHERS[:50]
+
+
+def test_an_edit_of_the_same_size_changes_nothing_that_is_archived(it):
+    """T35. The archive is not rewritten because its source is; what follows is read as ever."""
+    path = it.folder / "a.log"
+    append(path, b"".join(LINES))
+    it.settle()
+    with path.open("r+b") as file:
+        file.seek(len(LINES[0]) * 3)
+        file.write(b"LINE")
+    append(path, OTHERS[0])
+    it.settle()
+
+    assert arrived(it) == [*LINES, OTHERS[0]]
+
+
+def test_lines_lost_twice_are_lost_from_what_was_left(it):
+    """A fork of a fork, and one that reaches back before the fork between."""
+    path = it.folder / "a.log"
+    append(path, b"".join(LINES[:100]))
+    it.settle()
+    os.truncate(path, len(b"".join(LINES[:80])))
+    append(path, b"".join(OTHERS[:50]))
+    it.settle()
+    os.truncate(path, len(b"".join(LINES[:80] + OTHERS[:30])))
+    append(path, b"".join(OTHERS[100:125]))
+    it.settle()
+    it.restart()
+    os.truncate(path, len(b"".join(LINES[:60])))
+    append(path, b"".join(OTHERS[150:]))
+    it.settle()
+
+    assert arrived(it) == LINES[:100] + OTHERS[:50] + OTHERS[100:125] + OTHERS[150:]
+    first = state_of(it, 0).sid
+    assert [s.continues == first for s in it.collector.sources.values()] == [False, True, False, True]
+
+
+def test_a_fork_that_was_registered_and_not_committed_is_read_again_as_itself(it):
+    """Killed in between."""
+    path = it.folder / "a.log"
+    append(path, b"".join(LINES))
+    it.settle()
+    it.collector.commit()
+    os.truncate(path, len(b"".join(LINES[:100])))
+    append(path, b"".join(OTHERS))
+    it.settle()
+    assert len(it.collector.sources) == 2
+    it.restart(crash=True)
+    it.settle()
+
+    assert arrived(it) == LINES + OTHERS
+    assert len(it.collector.sources) == 2
+
+
+def test_bytes_that_were_seen_and_not_read_before_a_truncation_are_a_gap(it):
+    """T31. Whatever is left of the file before them."""
+    path = it.folder / "a.log"
+    append(path, b"".join(LINES) + b"unfinished")
+    it.settle()
+    os.truncate(path, len(b"".join(LINES[:100])))
+    append(path, OTHERS[0])
+    it.settle(seconds=1)
+    it.settle(seconds=20)
+
+    (gap,) = [note for note in it.notes if note.kind == "gap"]
+    assert (gap.sid, gap.end - gap.start) == (state_of(it, 0).sid, len(b"unfinished"))
+
+
+def test_a_copy_made_before_a_truncation_takes_over_what_was_not_read(it):
+    """T29. The copy is the old source; the truncated file is a new one."""
+    path = it.folder / "a.log"
+    append(path, b"".join(LINES[:100]))
+    it.settle()
+    append(path, b"".join(LINES[100:]))
+    shutil.copy(path, it.folder / "a.log.1")
+    path.write_bytes(b"".join(OTHERS))
+    it.settle()
+
+    assert sorted(arrived(it)) == LINES + OTHERS
+    assert not [note for note in it.notes if note.kind == "gap"]
+
+
+def test_a_copy_that_lags_behind_what_was_read_is_not_read_again(it):
+    """T29. A busy writer appends between copying and truncating: the copy holds only a beginning of what was read."""
+    path = it.folder / "a.log"
+    append(path, b"".join(LINES[:150]))
+    it.settle()
+    shutil.copy(path, it.folder / "a.log.1")
+    append(path, b"".join(LINES[150:]))
+    it.settle()
+    path.write_bytes(OTHERS[0])
+    it.settle()
+    it.settle(seconds=700)
+    assert arrived(it) == [*LINES, OTHERS[0]]
+    assert "copy" in it.kinds()
+
+    it.restart()
+    it.settle()
+    it.settle(seconds=700)
+
+    assert arrived(it) == [*LINES, OTHERS[0]]
+
+
+def test_a_copy_first_seen_after_the_truncation_is_not_read_again(it):
+    """The same between two looks."""
+    path = it.folder / "a.log"
+    append(path, b"".join(LINES))
+    it.settle()
+    (it.folder / "a.log.1").write_bytes(b"".join(LINES[:150]) + b"half a li")
+    path.write_bytes(OTHERS[0])
+    it.settle()
+    it.settle(seconds=30)
+
+    assert arrived(it) == [*LINES, OTHERS[0]]
+
+
+def test_a_file_that_only_begins_as_an_archived_one_is_read_whole(it):
+    """T27, T28. A thousand bytes in common prove nothing once a line differs."""
+    append(it.folder / "a.log", b"".join(LINES))
+    it.settle()
+    it.restart()
+    (it.folder / "a.log").unlink()
+    append(it.folder / "b.log", b"".join(LINES[:100]) + OTHERS[0])
+    it.settle()
+
+    assert sorted(arrived(it)) == sorted([*LINES, *LINES[:100], OTHERS[0]])
+
+
+def replace_with(path: Path, content: bytes) -> None:
+    temporary = path.with_name("a.tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["while it runs", "while it is down"])
+@pytest.mark.parametrize("kept", [100, 200])
+def test_a_file_put_in_the_place_of_another_is_read_on_from_where_it_differs(it, running, kept):
+    """T36. An editor's new file over the old name: what it still holds is not read again."""
+    path = it.folder / "a.log"
+    append(path, b"".join(LINES))
+    it.settle()
+    if not running:
+        it.restart()
+    replace_with(path, b"".join(LINES[:kept] + OTHERS[:50]))
+    it.settle()
+    append(path, OTHERS[50])
+    it.settle(seconds=1)
+
+    assert arrived(it) == LINES + OTHERS[:51]
+
+
+def test_a_file_put_in_the_place_of_another_before_that_was_read_loses_nothing(it):
+    """T36. The deleted one is read to its end first; what the new one repeats of it is not read again."""
+    path = it.folder / "a.log"
+    append(path, b"".join(LINES[:100]))
+    it.settle()
+    append(path, b"".join(LINES[100:]))
+    replace_with(path, b"".join(LINES[:150] + OTHERS[:50]))
+    it.settle()
+    it.settle(seconds=1)
+
+    assert sorted(arrived(it)) == LINES + OTHERS[:50]
+
+
+def test_a_new_file_with_the_same_first_line_is_read_whole(it):
+    """T26, T27. Deleted and created again: a header in common is no continuation."""
+    path = it.folder / "a.log"
+    append(path, LINES[0] + LINES[1])
+    it.settle()
+    path.unlink()
+    append(path, LINES[0] + OTHERS[1])
+    it.settle()
+    it.settle(seconds=10)
+
+    assert sorted(arrived(it)) == sorted([LINES[0], LINES[0], LINES[1], OTHERS[1]])
+
+
+def test_a_writer_that_does_not_append_leaves_a_hole_and_no_line_twice(it):
+    """T32. Truncated under a writer that keeps its position: NUL bytes are counted, its lines are read."""
+    path = it.folder / "a.log"
+    with path.open("wb", buffering=0) as writer:
+        writer.write(b"".join(LINES))
+        it.settle()
+        os.truncate(path, 0)
+        writer.seek(4 << 30)
+        writer.write(b"".join(OTHERS))
+        it.settle()
+
+    assert arrived(it) == LINES + OTHERS
+    holes = [chunk.nul_bytes for chunk in it.collector.chunks() if chunk.nul_bytes]
+    assert sum(holes) == 4 << 30
+    assert len(holes) <= 2
+
+
+def test_a_cut_file_that_is_deleted_gives_its_last_half_line(it):
+    """Nothing will complete it any more."""
+    path = it.folder / "a.log"
+    append(path, b"".join(LINES))
+    it.settle()
+    os.truncate(path, len(b"".join(LINES[:100])))
+    append(path, b"half")
+    it.settle()
+    path.unlink()
+    it.settle(seconds=1)
+    it.settle(seconds=10)
+
+    assert arrived(it) == [*LINES, b"half\n"]
+    assert list(it.tailer.files) == []
+
+
+def test_an_archive_that_cannot_be_read_makes_the_file_wait(it, monkeypatch):
+    """It is told, tried again, and costs the other files nothing."""
+    path = it.folder / "a.log"
+    append(path, b"".join(LINES))
+    it.settle()
+    ladder = it.tailer._climbs._ladder
+    with monkeypatch.context() as patched:
+
+        def fails(*_, **__):
+            raise OSError(5, "Input/output error")
+
+        patched.setattr(ladder, "climb", fails)
+        os.truncate(path, 100)
+        append(path, OTHERS[0])
+        append(it.folder / "b.log", OTHERS[1])
+        it.settle()
+        assert sorted(arrived(it)) == [*LINES, OTHERS[1]]
+        assert "Input/output error" in next(f for f in it.tailer.files if f.file == "a.log").trouble
+
+    it.settle(seconds=5)
+
+    assert sorted(arrived(it)) == sorted([*LINES, LINES[4][:12] + OTHERS[0], OTHERS[1]])
