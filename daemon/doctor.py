@@ -193,7 +193,10 @@ def limits(patient: Patient) -> Iterator[Finding]:
 def archive(patient: Patient) -> Iterator[Finding]:
     """The ledger can be read, and every file that it names is there."""
     from storage.errors import ArchiveError
+    from storage.fs import Disk
+    from storage.layout import Layout
     from storage.reader import nodes, read_state
+    from storage.recovery import refuse_if_behind
 
     path = patient.settings.archive.path
     if not os.path.isdir(os.path.join(path, "nodes")):
@@ -201,12 +204,14 @@ def archive(patient: Patient) -> Iterator[Finding]:
     for node in nodes(path):
         try:
             state = read_state(path, node)
+            if patient.status is None:
+                refuse_if_behind(Disk(), Layout(path, node), state)
         except (ArchiveError, OSError) as error:
             yield Finding(
                 "archive",
                 "failed",
                 f"node {node}: {error}",
-                "keep a copy, then start the daemon: it repairs what it can",
+                "keep a copy; watchkeep doctor --rebuild-ledger shows what can be known again",
             )
             continue
         missing = [

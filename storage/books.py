@@ -18,7 +18,14 @@ from storage.layout import Layout
 from storage.ledger import Ledger
 from storage.provenance import Covered, Maker, Origin
 from storage.records import SourceState, file_to_json
-from storage.recovery import Problem, prepare, roll_forward, settle
+from storage.recovery import (
+    Problem,
+    prepare,
+    refuse_if_behind,
+    roll_forward,
+    settle,
+    sweep_old_segments,
+)
 from storage.snapshot import File
 from storage.state import State, fold
 
@@ -63,7 +70,10 @@ class Books:
         ``next_seq`` is the next number this process would give; the reservation goes beyond it.
         """
         records = self._ledger.read(repair=True)
+        if records and "rebuilt" in records[0].body:
+            sweep_old_segments(self.fs, self.layout)
         state = fold(records)
+        refuse_if_behind(self.fs, self.layout, state)
         self._ledger.resume(records)
         self.problems = settle(self.fs, self.layout, state)
         self._ledger.epoch += 1

@@ -21,6 +21,10 @@ from storage.records import KINDS, Header, Record
 
 GENESIS = "0" * 64  # `prev` of the very first record
 HASH_LENGTH = 64
+REBUILD_HINT = (
+    "restore the ledger from a backup that is not older than the archive, or see with "
+    "'watchkeep doctor --rebuild-ledger' what can be built again from the files"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ def decode(line: bytes, where: str) -> Record:
     """Read one line without its newline; LedgerError if it is damaged or too new."""
     digest, _, text = line.partition(b" ")
     if len(digest) != HASH_LENGTH or hashlib.sha256(text).hexdigest().encode() != digest:
-        raise LedgerError("a ledger record is damaged", where=where, hint="run 'watchkeep verify'")
+        raise LedgerError("a ledger record is damaged", where=where, hint=REBUILD_HINT)
     document = orjson.loads(text)
     if document["min_reader"] > FORMAT_VERSION:
         raise LedgerError(
@@ -77,11 +81,31 @@ def parse(data: bytes, where: str) -> Tail:
             raise LedgerError(
                 "the ledger's chain is broken",
                 where=f"{where}, record {record.header.n}",
-                hint="run 'watchkeep verify'",
+                hint=REBUILD_HINT,
             )
         records.append(record)
         position = end + 1
     return Tail(tuple(records), position, len(data) - position)
+
+
+def salvage(data: bytes, where: str) -> tuple[list[Record], list[str]]:
+    """Return every whole record of a damaged segment, and the places where there is none.
+
+    Raises LedgerError for a whole record that this release cannot read: then another release should.
+    """
+    records: list[Record] = []
+    damage: list[str] = []
+    position = 0
+    for line in data.splitlines(keepends=True):
+        text = line.removesuffix(b"\n")
+        try:
+            records.append(decode(text, f"{where}, byte {position}"))
+        except LedgerError:
+            if _readable(text):
+                raise
+            damage.append(f"{where}, byte {position}")
+        position += len(line)
+    return records, damage
 
 
 def _readable(line: bytes) -> bool:

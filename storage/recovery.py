@@ -10,10 +10,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from storage.errors import LedgerError
 from storage.fs import Fs
-from storage.layout import EVENTS, REJECTS, ROLLUPS, Layout
+from storage.layout import EVENTS, REJECTS, ROLLUPS, Layout, segments
+from storage.ledger import REBUILD_HINT
 from storage.snapshot import File
 from storage.state import State
+from storage.survey import folder_names, read_footer, sealed_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,38 @@ def prepare(fs: Fs, layout: Layout) -> None:
         fs.makedirs(folder)
     for shared in (EVENTS, REJECTS, ROLLUPS):
         fs.makedirs(layout.absolute(shared))
+
+
+def refuse_if_behind(fs: Fs, layout: Layout, state: State) -> None:
+    """Raise LedgerError if files of this node were named by records that its ledger does not have.
+
+    The ledger was lost, cut short, or restored from a backup older than the archive. Going on would read lines again
+    whose rows are here, and would clear away live files as unknown. Files are moved to their places only after their
+    record is durable, so no crash leaves this.
+    """
+    for path in (*folder_names(fs, layout, layout.live), *sealed_names(fs, layout)):
+        if path in state.files or path in state.retired:
+            continue
+        footer = read_footer(fs, layout, path)
+        if footer is None or footer.entry.path != path:
+            continue  # not ours, or a copy under another name: set aside as a stranger
+        if footer.record > state.n:
+            what = f"the ledger ends at record {state.n}, but record {footer.record} put {path} in its place"
+            if not state.n:
+                what = f"the ledger is missing, but {path} is there, which only a ledger record puts in its place"
+            raise LedgerError(what, where=layout.ledger, hint=REBUILD_HINT)
+
+
+def sweep_old_segments(fs: Fs, layout: Layout) -> None:
+    """Set the segments aside that a rebuilt ledger took the place of. Doing it again changes nothing."""
+    numbers = segments(fs.listdir(layout.ledger))
+    for number in numbers[:-1]:
+        path = layout.segment(number)
+        name = f"ledger-before-{numbers[-1]}-{os.path.basename(path)}"
+        fs.rename(path, os.path.join(layout.aside, name))
+    if numbers[:-1]:
+        fs.sync_dir(layout.aside)
+        fs.sync_dir(layout.ledger)
 
 
 def settle(fs: Fs, layout: Layout, state: State) -> list[Problem]:

@@ -72,7 +72,7 @@ class Stager:
     def seal(self, events: Sequence[File], rejects: Sequence[File]) -> list[File]:
         """Merge live files into sealed ones, one per (UTC day, retention class, internal); return the new entries."""
         kinds: tuple[tuple[Kind, Sequence[File]], ...] = (("events", events), ("rejects", rejects))
-        merged = [(kind, self._inputs(kind, live)) for kind, live in kinds if live]
+        merged: list[tuple[Kind, Inputs]] = [(kind, self._inputs(kind, live)) for kind, live in kinds if live]
         origin = self._origin_of([footer for _, inputs in merged for footer in inputs.footers])
         for kind, inputs in merged:
             keys = list(inputs.by_key())

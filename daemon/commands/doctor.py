@@ -17,6 +17,10 @@ _MARKS = {"ok": "ok", "warning": "WARNING", "failed": "FAILED"}
 
 def run(context: Context) -> int:
     """Examine machine, folders and archive; look at some lines."""
+    if context.arguments.rebuild_ledger:
+        from daemon.rebuilding import rebuild_ledger
+
+        return rebuild_ledger(context)
     from daemon.asking import daemon_status
     from daemon.doctor import Patient, examine, newest_files
 
@@ -96,7 +100,7 @@ def _show(output: Output, sample: Sample) -> None:
 COMMAND = Command(
     name="doctor",
     text="Check folders, permissions, clock, watch limits, disk, archive and daemon, each with what to do if it is not well, "
-    "and show what becomes of the first lines of the newest log files. Changes nothing.",
+    "and show what becomes of the first lines of the newest log files. Changes nothing, unless a lost ledger is built again.",
     options=(
         Option(
             ("--sample",),
@@ -104,7 +108,16 @@ COMMAND = Command(
             "FILE",
             many=True,
         ),
+        Option(
+            ("--rebuild-ledger",),
+            "for a lost or damaged ledger: show what can be known again from the Parquet files, and what not",
+        ),
+        Option(("--yes",), "with --rebuild-ledger: write the new ledger and set the old one aside"),
     ),
     run=run,
-    examples=("watchkeep doctor", "watchkeep doctor --sample /var/log/myapp/2026-11-20.log"),
+    examples=(
+        "watchkeep doctor",
+        "watchkeep doctor --sample /var/log/myapp/2026-11-20.log",
+        "watchkeep doctor --rebuild-ledger",
+    ),
 )
