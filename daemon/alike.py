@@ -40,11 +40,13 @@ class Opened:
     def __init__(self, found: Found) -> None:
         self._found = found
         self._candidate: Candidate | None = None
+        self.error: OSError | None = None  # why it could not be opened
 
     def __enter__(self) -> Candidate | None:
         try:
             file = open_regular(self._found.path)
-        except OSError:
+        except OSError as error:
+            self.error = error
             return None  # gone, or not ours to read now: the next listing tries again
         if file is None:
             return None

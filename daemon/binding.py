@@ -5,7 +5,9 @@ Belongs to the tailer's thread. The rules are in `daemon.sources`.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -15,7 +17,8 @@ from typing import Literal
 
 from daemon import files
 from daemon.alike import HEAD_KEY_BYTES, Alike, Opened
-from daemon.discovery import Found, Scan
+from daemon.descriptors import LEAST_KEPT
+from daemon.discovery import Found, Scan, Watchable
 from daemon.following import Climb, Fate, Followed, Origin
 from daemon.ladder import Reached
 from daemon.reader import MARK_BYTES
@@ -30,6 +33,9 @@ SMALL_COPY_WAIT_SECONDS = (
 LOST_WAIT_SECONDS = (
     15.0  # a copy made before a truncation is found by then: longer than the time between listings
 )
+
+
+_NO_DESCRIPTORS = {errno.EMFILE, errno.ENFILE}
 
 NoteKind = Literal["gap", "rewritten", "shortened", "copy", "renamed", "unlinked"]
 
@@ -83,7 +89,9 @@ class Binder:
         self.files: dict[tuple[int, int], Followed] = {}
         self.by_path: dict[bytes, Followed] = {}
         self.by_sid: dict[str, Followed] = {}
-        self.roots: tuple[tuple[bytes, int, int], ...] = ()
+        self.roots: tuple[Watchable, ...] = ()
+        self.unwatchable: dict[bytes, str] = {}  # roots where notices are no help, and why
+        self.folders = 0  # those that need a watch
         self.problems: tuple[str, ...] = ()
         self.held: dict[tuple[int, int], _Held] = {}
         self.away: set[Followed] = set()  # followed files that no name we look at leads to
@@ -94,7 +102,12 @@ class Binder:
         self._lock = lock
         self._clock = clock
         self._catalogue = Catalogue(sink.sources.values())
-        self._first = True
+        self._missing = {
+            sid: state.path for sid, state in sink.sources.items() if state.size > state.offset
+        }  # sources of which more was seen than is committed, until their files are found
+        self._closed: dict[str, str] = {}  # files that could not be opened at the last listing, and why
+        self._urgent = False
+        self.anew = False  # a file that was followed turned out to be another one: everything is to be listed
         self._lost: list[_Lost] = []
         self._notes: list[Note] = []
         self._open = 0
@@ -109,12 +122,43 @@ class Binder:
         notes, self._notes = self._notes, []
         return notes
 
+    def take_urgent(self) -> bool:
+        """Return whether, since the last call, a file with uncommitted bytes lost its name or its future."""
+        urgent, self._urgent = self._urgent, False
+        return urgent
+
     # Comparing a listing with what is followed
 
     def reconcile(self, scan: Scan, now: float, look: Look, recheck: Look) -> list[Followed]:
         """Follow what is new, move what was renamed, notice what is gone. Returns the files to be read."""
         self.roots = scan.roots
-        self.problems = tuple(f"{os.fsdecode(p.path)}: {p.reason}" for p in scan.problems)
+        self.unwatchable = dict(scan.unwatchable)
+        self.folders = scan.folders
+        if scan.changed:
+            self._compare(scan, now, look)
+        loose = scan.files if scan.loose is None else scan.loose
+        keys = {entry.key for entry in loose}
+        for key in [key for key in self.held if key not in keys]:
+            del self.held[key]
+        self._closed = {}
+        # Larger files first: of two that begin alike the shorter one is the copy.
+        # An empty file is nobody yet: it may be a copy that has only begun.
+        new = (entry for entry in loose if entry.size and entry.key not in self.files)
+        unbound = sorted(new, key=lambda entry: -entry.size)
+        if any(not self._held_as_it_is(entry) for entry in unbound):
+            self._verify_changed(now, recheck)
+        started = self._bind(unbound, now, recheck)
+        if started or scan.changed:
+            self._supersede()
+        self._miss(scan, now)
+        self._settle_lost(now)
+        self.problems = tuple(f"{os.fsdecode(p.path)}: {p.reason}" for p in scan.problems) + tuple(
+            f"{path}: {reason}" for path, reason in self._closed.items()
+        )
+        return started
+
+    def _compare(self, scan: Scan, now: float, look: Look) -> None:
+        """Compare the names that were found with those that files are followed under."""
         found = {entry.key: entry for entry in scan.files}
         for followed in list(self.files.values()):
             entry = found.get(followed.key)
@@ -124,26 +168,28 @@ class Binder:
                 look(followed, now)
                 if followed.key in self.files and followed.reader.file.closed:
                     self.forget(followed)  # closed because it was read and committed: its content is known
-        for key in [key for key in self.held if key not in found]:
-            del self.held[key]
-        # Larger files first: of two that begin alike the shorter one is the copy.
-        # An empty file is nobody yet: it may be a copy that has only begun.
-        new = (entry for entry in scan.files if entry.size and entry.key not in self.files)
-        unbound = sorted(new, key=lambda entry: -entry.size)
-        if unbound:
-            # A file that was rewritten must be known as such before another one is compared with it.
-            for followed in list(self.files.values()):
-                entry = found.get(followed.key)
-                if entry is not None and entry.mtime_ns != followed.verified_ns:
+
+    def _held_as_it_is(self, entry: Found) -> bool:
+        held = self.held.get(entry.key)
+        return held is not None and (held.found.size, held.found.mtime_ns) == (entry.size, entry.mtime_ns)
+
+    def _verify_changed(self, now: float, recheck: Look) -> None:
+        """Notice files that were rewritten: that must be known before another file is compared with them."""
+        for followed in list(self.files.values()):
+            with suppress(OSError):
+                info = files.stat(followed.path)
+                if info.st_mtime_ns != followed.verified_ns and (info.st_dev, info.st_ino) == followed.key:
                     recheck(followed, now)
-        started = self._bind(unbound, now, recheck)
-        self._supersede()
-        if self._first:
-            self._first = False
-            for known in self._catalogue.orphans.values():
-                self._lose(known, known.source.file, now, "the file is gone since the daemon last ran")
-        self._settle_lost(now)
-        return started
+
+    def _miss(self, scan: Scan, now: float) -> None:
+        """Give up sources whose files are gone since the daemon last ran: once their folders can be looked at."""
+        for sid, path in list(self._missing.items()):
+            known = self._catalogue.orphans.get(sid)
+            if known is None:
+                del self._missing[sid]
+            elif scan.covers(os.fsencode(path)):
+                del self._missing[sid]
+                self._lose(known, path, now, "the file is gone since the daemon last ran")
 
     def _renamed(self, followed: Followed, entry: Found) -> None:
         if entry.path == followed.path:
@@ -156,7 +202,8 @@ class Binder:
             return  # a second link, or another root's name for it; the first name stays
         self._note("renamed", followed, detail=os.fsdecode(entry.path))
         self._unname(followed)
-        followed.path, followed.file, followed.fate = entry.path, entry.file, Fate.RENAMED
+        followed.path, followed.file = entry.path, entry.file
+        self._becomes(followed, Fate.RENAMED)
         if followed.known is not None:
             followed.known.path = os.fsdecode(entry.path)
         self.away.discard(followed)
@@ -164,19 +211,29 @@ class Binder:
 
     def look_away(self, followed: Followed) -> os.stat_result | None:
         """Decide what became of a file whose name leads elsewhere; returns what its descriptor says, if it is open."""
+        folder_there = _is_folder(os.path.dirname(followed.path))
         if followed.reader.file.closed:
-            self.forget(followed)
-            return None
+            if folder_there:
+                self.forget(followed)
+            return None  # a folder that is away now may come back with all that was in it
         info = followed.reader.file.info()
-        fate = Fate.UNLINKED if info.st_nlink == 0 else Fate.MOVED
+        if info.st_nlink and not folder_there:
+            return info
+        fate = Fate.MOVED if info.st_nlink else Fate.UNLINKED
         if fate is Fate.UNLINKED and followed.fate is not fate:
             self._note("unlinked", followed)
             if followed.known is not None:
                 followed.known.gone = True
-        followed.fate = fate
+        self._becomes(followed, fate)
         self.away.add(followed)
         self._unname(followed)
         return info
+
+    def _becomes(self, followed: Followed, fate: Fate) -> None:
+        """Note what became of a file's name. What it holds should be committed before anything else happens to it."""
+        if followed.fate is not fate:
+            followed.fate = fate
+            self._urgent = self._urgent or bool(followed.unread) or not self.committed(followed)
 
     def _unname(self, followed: Followed) -> None:
         if self.by_path.get(followed.path) is followed:
@@ -196,7 +253,7 @@ class Binder:
             newest = max(date for date, _ in members)
             for date, followed in members:
                 if date < newest and followed.fate is Fate.PRESENT:
-                    followed.fate = Fate.SUPERSEDED
+                    self._becomes(followed, Fate.SUPERSEDED)
 
     # Binding
 
@@ -421,17 +478,32 @@ class Binder:
     # Descriptors
 
     def _candidate(self, found: Found) -> Opened:
-        return Opened(found)
+        return _Watched(found, self._not_opened)
+
+    def _not_opened(self, path: str, error: OSError) -> None:
+        if error.errno in _NO_DESCRIPTORS:
+            self._max_open = max(LEAST_KEPT, min(self._max_open, self._open * 3 // 4))
+            self._shrink(None)
+        if not isinstance(error, FileNotFoundError):
+            self._closed[path] = error.strerror or str(error)
 
     def reopen(self, followed: Followed) -> bool:
         """Open the file again if it was closed; returns False if its name leads elsewhere by now."""
         if not followed.reader.file.closed:
             return True
-        with Opened(Found(followed.path, followed.file, *followed.key, 0, 0, followed.root)) as opened:
-            if opened is None or opened.file.identity.generation != followed.generation:
+        with self._candidate(
+            Found(followed.path, followed.file, *followed.key, 0, 0, followed.root)
+        ) as opened:
+            if opened is None:
+                followed.trouble = self._closed.get(os.fsdecode(followed.path), followed.trouble)
+                return False
+            if opened.file.identity.generation != followed.generation:
+                self.forget(followed)  # another file has its inode number: the next listing says whose it is
+                self.anew = True
                 return False
             followed.reader.file = opened.release()
             self._open += 1
+        followed.trouble = ""
         self._shrink(followed)
         return True
 
@@ -442,23 +514,46 @@ class Binder:
                 followed.reader.file.close()
                 self._open -= 1
 
-    def _shrink(self, keep: Followed) -> None:
-        """Close the longest idle descriptors when there are too many of them."""
+    def _shrink(self, keep: Followed | None) -> None:
+        """Close the longest idle descriptors when there are too many of them.
+
+        First those of files that are read and committed. If that is not enough, of others that have a name to be
+        opened by again; never of a file without one, which would be lost.
+        """
         if self._open <= self._max_open:
             return
-        idle = [
+        named = [
             f
             for f in self.files.values()
-            if not f.reader.file.closed and f is not keep and f.fate in {Fate.PRESENT, Fate.SUPERSEDED, Fate.RENAMED}
-            and not f.unread and self.committed(f)
-        ]  # fmt: skip
-        idle.sort(key=lambda followed: followed.changed_at)
-        for longest in idle[: max(1, self._open - self._max_open // 2)]:
+            if not f.reader.file.closed and f is not keep and f.fate not in {Fate.UNLINKED, Fate.MOVED}
+        ]
+        named.sort(key=lambda f: (bool(f.unread) or not self.committed(f), f.changed_at))
+        for longest in named[: max(1, self._open - self._max_open // 2)]:
             self.close(longest)
 
     def _note(self, kind: NoteKind, followed: Followed, detail: str = "") -> None:
         path = os.fsdecode(followed.path)
         self._notes.append(Note(kind, path, followed.sid, followed.reader.offset, followed.size, detail))
+
+
+class _Watched(Opened):
+    """An `Opened` that tells when it could not be."""
+
+    def __init__(self, found: Found, failed: Callable[[str, OSError], None]) -> None:
+        super().__init__(found)
+        self._failed = failed
+
+    def __enter__(self) -> Candidate | None:
+        candidate = super().__enter__()
+        if self.error is not None:
+            self._failed(os.fsdecode(self._found.path), self.error)
+        return candidate
+
+
+def _is_folder(path: bytes) -> bool:
+    with suppress(OSError):
+        return stat.S_ISDIR(files.stat(path).st_mode)
+    return False
 
 
 def _is(path: bytes, key: tuple[int, int]) -> bool:

@@ -7,9 +7,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from daemon.discovery import Found, Root, file_date_us
+from daemon import files
+from daemon.discovery import Found, Root
 from daemon.files import Content
 from daemon.ladder import Reached
+from daemon.patterns import file_date_us
 from daemon.reader import Reader
 from daemon.sources import Known
 from parsers.batch import Place
@@ -122,6 +124,7 @@ class Followed:
             size=file.size(),
             written_ns=info.st_mtime_ns,
             changed_at=now,
+            verified_ns=found.mtime_ns,
         )
 
     @property
@@ -138,6 +141,19 @@ class Followed:
     def unread(self) -> int:
         """Return how many bytes lie after the offset."""
         return max(0, self.size - self.reader.offset)
+
+    def unchanged(self) -> bool:
+        """Return whether the file stands where it stood, as it was at the last look."""
+        try:
+            info = files.stat(self.path)
+        except OSError:
+            return False
+        return (
+            info.st_size == self.size
+            and info.st_mtime_ns == self.written_ns
+            and info.st_ino == self.inode
+            and info.st_dev == self.device
+        )
 
     @property
     def date_us(self) -> int | None:

@@ -8,8 +8,8 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from daemon.discovery import file_date_us
 from daemon.files import open_regular
+from daemon.patterns import file_date_us
 from daemon.reader import Reader
 from parsers.batch import Chunk, Counts, Place, Source
 from parsers.profiles import detect

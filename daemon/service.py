@@ -17,8 +17,9 @@ from aiohttp import web
 from daemon import options
 from daemon.binding import Note
 from daemon.control import ControlSocket
-from daemon.live import LiveDaemon
+from daemon.descriptors import kept_descriptors, raise_limit
 from daemon.ladder import ArchiveLadder
+from daemon.live import LiveDaemon
 from daemon.metrics import Metrics
 from daemon.notify import Notifier
 from daemon.ownlog import OwnLog
@@ -76,6 +77,7 @@ async def run(
     another daemon writes this archive, OSError when the address or the archive cannot be used.
     """
     own_log = OwnLog(level=settings.daemon.log_level, file=settings.daemon.log_file)
+    raise_limit()
     try:
         service = await Service.build(settings)
         await service.run(
@@ -103,14 +105,12 @@ class Service:
             roots=(*options.roots(settings), root_of(archive.layout.own_log)),
             max_line_bytes=settings.logs.max_line_bytes,
             scan_seconds=settings.logs.scan_seconds,
+            max_open_files=kept_descriptors(),
+            pinned_bytes=settings.logs.pinned_bytes,
         )
         ladder = ArchiveLadder(archive, options.parse_options(settings), settings.logs.max_line_bytes)
         self._tailer = Tailer(tail, archive, ladder=ladder)
-        self._watcher = Watcher(
-            [root.path for root in tail.roots],
-            self._noticed,
-            on_restart=lambda: metrics.count("watcher_restarts"),
-        )
+        self._watcher = Watcher(self._noticed, on_restart=lambda: metrics.count("watcher_restarts"))
         self._pipeline = Pipeline(
             PipelineOptions(
                 queue_bytes=settings.logs.queue_bytes,
@@ -122,7 +122,7 @@ class Service:
             archive,
             metrics,
             on_notes=self._note,
-            on_turn=lambda: self._watcher.seen(self._tailer.roots_present()),
+            on_turn=lambda: self._watcher.seen(*self._tailer.watchable()),
         )
         self._upkeep = Upkeep(
             archive,

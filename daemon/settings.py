@@ -155,6 +155,11 @@ class Logs(Section):
         le=1024 * MEBIBYTE,
         description="Bytes read ahead of the parser, all files together. When they are reached, reading pauses.",
     )
+    pinned_bytes: int = Field(
+        default=1024 * MEBIBYTE,
+        ge=0,
+        description="Bytes of disk that deleted files may hold while they are read to their end. Above it they are read first and let go of as soon as they are archived; nothing unread is dropped.",
+    )
 
 
 class Archive(Section):

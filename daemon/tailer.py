@@ -2,7 +2,8 @@
 
 Everything here blocks and belongs to one thread (only `Tailer.sync` may be called from another): `daemon.pipeline`
 runs one turn after the other in it. Notices from the kernel only make a turn happen sooner; what is true is looked
-up: hot files four times a second, recently active ones every two seconds, the others with each listing.
+up: hot files four times a second, recently active ones every two seconds, the others in turn, some at a time. Each
+kind of look takes at most a small share of the thread's time, however many files there are.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import os
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from daemon import files
 from daemon.binding import Binder
 from daemon.climbing import Climbs
-from daemon.discovery import Discovery, Root
+from daemon.discovery import Discovery, Root, Watchable
 from daemon.following import Fate, Followed
 from daemon.ladder import Ladder
 from daemon.reader import BLOCK_BYTES, RewrittenError
@@ -31,20 +32,30 @@ HOT_EVERY_SECONDS = 0.25
 ACTIVE_EVERY_SECONDS = 2.0
 SCAN_SECONDS = 10.0
 SCAN_PAUSE_SECONDS = 0.05  # the least time between two listings, however many notices come
-SCAN_COST_FACTOR = 10  # listings take at most a tenth of the reader's time
+SCAN_COST_FACTOR = 10  # listings that notices ask for take at most a tenth of the reader's time
+IDLE_COST_FACTOR = 50  # a kind of look that nothing asked for takes at most a fiftieth of it
+SWEEP_FILES = 2000  # idle files looked at in one turn: about 5 ms
+LONG_PAUSE_SECONDS = (
+    5.0  # a turn so much too late: the process was stopped, and notices may have been dropped
+)
 QUANTUM_BYTES = BLOCK_BYTES  # one file's share of a turn
 TURN_BYTES = 4 * BLOCK_BYTES  # a turn ends after so much, so that live files are looked at often
+SYNC_THREADS = 8  # files that are made durable at the same time
 _MICROSECONDS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class TailOptions:
-    """``max_line_bytes`` without the newline; ``max_open_files`` descriptors are kept; listings every ``scan_seconds``."""
+    """``max_line_bytes`` without the newline; ``max_open_files`` descriptors are kept; listings every ``scan_seconds``.
+
+    ``pinned_bytes``: how much deleted files may hold on their disk before they are let go of as soon as possible.
+    """
 
     roots: tuple[Root, ...]
     max_line_bytes: int = 1 << 20
     max_open_files: int = 512
     scan_seconds: float = SCAN_SECONDS
+    pinned_bytes: int = 1 << 30
 
 
 class Tailer:
@@ -63,7 +74,7 @@ class Tailer:
         self._options = options
         self._sink = sink
         self._clock = clock
-        self._discovery = Discovery(options.roots)
+        self._discovery = Discovery(options.roots, clock=clock)
         self._lock = threading.Lock()  # held while a descriptor is closed or duplicated
         self._binder = Binder(sink, options.max_line_bytes, options.max_open_files, self._lock, clock)
         self._climbs = Climbs(self._binder, sink, ladder, executor, clock)
@@ -74,8 +85,12 @@ class Tailer:
         self._queued: set[Followed] = set()
         self._hot_due = self._active_due = self._scan_due = 0.0
         self._scan_not_before = 0.0
-        self._scan_wanted = True
+        self._scan_wanted = self._everything_wanted = True
+        self._sweep: list[Followed] = []  # idle files still to be looked at in this round
+        self._sweep_due = self._sweep_round = 0.0
+        self._turn_due = clock()
         self._urgent = False
+        self.pinned_bytes = 0  # held by files that are deleted
         self._started_ns = time.time_ns()
         self._spans: list[Spanned] = []
 
@@ -89,9 +104,14 @@ class Tailer:
         """Return who knows which file is which source."""
         return self._binder
 
-    def roots_present(self) -> tuple[tuple[bytes, int, int], ...]:
-        """Return path, device and inode of each root that the last listing found."""
-        return self._binder.roots
+    @property
+    def pinned_too_much(self) -> bool:
+        """Return whether deleted files hold more of their disk than they may."""
+        return self.pinned_bytes > self._options.pinned_bytes
+
+    def watchable(self) -> tuple[tuple[Watchable, ...], Mapping[bytes, str], int]:
+        """Return the directories of the last listing, why notices are no help in some, and the others' folders."""
+        return self._binder.roots, self._binder.unwatchable, self._binder.folders
 
     def turn(
         self,
@@ -113,12 +133,13 @@ class Tailer:
                 self._look(followed, now)
             elif not self._scan_wanted and self._discovery.concerns(path):
                 self._scan_wanted = True
-        if rescan:
-            self._scan_wanted = True
+        if rescan or now > self._turn_due + LONG_PAUSE_SECONDS:
+            self._scan_wanted = self._everything_wanted = True
             self._scan_not_before = 0.0
         self._look_at_due(now)
         if self._scan_due <= now or (self._scan_wanted and self._scan_not_before <= now):
             self._scan()
+        self._sweep_some(now)
         for followed in self._climbs.step():
             self._enqueue(followed)
         if closing:
@@ -126,10 +147,12 @@ class Tailer:
         self._read_fairly(turn, min(room, TURN_BYTES), closing=closing)
         self._release()
         turn.notes = self._binder.take_notes()
-        turn.urgent, self._urgent = self._urgent or self._climbs.urgent, False
-        self._climbs.urgent = False
+        self._scan_wanted = self._scan_wanted or self._binder.anew
+        turn.urgent = self._urgent or self._climbs.urgent or self._binder.take_urgent()
+        self._urgent = self._climbs.urgent = False
         turn.more = bool(self._live or self._behind)
         turn.wait = self._wait(turn)
+        self._turn_due = self._clock() + turn.wait
         return turn
 
     def _only_unlinked(self) -> None:
@@ -141,7 +164,9 @@ class Tailer:
     def _wait(self, turn: Turn) -> float:
         if turn.more:
             return 0.0
-        due = min(self._hot_due if self._hot else self._scan_due, self._active_due, self._scan_due)
+        due = min(
+            self._hot_due if self._hot else self._scan_due, self._active_due, self._scan_due, self._sweep_due
+        )
         if self._scan_wanted:
             due = min(due, self._scan_not_before)
         if self._binder.climbing:
@@ -152,19 +177,47 @@ class Tailer:
 
     def _look_at_due(self, now: float) -> None:
         if self._hot_due <= now:
-            self._hot_due = now + HOT_EVERY_SECONDS
             for followed in list(self._hot):
                 self._look(followed, now)
                 if now - followed.changed_at > HOT_SECONDS:
                     del self._hot[followed]
+            self._hot_due = self._next(now, HOT_EVERY_SECONDS)
         if self._active_due <= now:
-            self._active_due = now + ACTIVE_EVERY_SECONDS
             for followed in list(self._active):
                 self._look(followed, now)
                 if followed.unread:
                     self._enqueue(followed)  # perhaps it may be finished now, or its reserved room was filled
                 if now - followed.changed_at > ACTIVE_SECONDS and not followed.unread:
                     del self._active[followed]
+            self._active_due = self._next(now, ACTIVE_EVERY_SECONDS)
+
+    def _next(self, started: float, period: float) -> float:
+        """Return when something that takes as long as it just did is due again."""
+        ended = self._clock()
+        return max(started + period, ended + IDLE_COST_FACTOR * (ended - started))
+
+    def _sweep_some(self, now: float) -> None:
+        """Look at some of the idle files: a notice about one of them may have been lost."""
+        if now < self._sweep_due:
+            return
+        if not self._sweep:
+            if now < self._sweep_round:
+                self._sweep_due = self._sweep_round
+                return
+            self._sweep = list(self.files)
+            self._sweep_round = now + self._options.scan_seconds
+        some, self._sweep = self._sweep[-SWEEP_FILES:], self._sweep[:-SWEEP_FILES]
+        for followed in some:
+            if followed.key in self._binder.files and not followed.unchanged():
+                self._look(followed, now)
+            if followed.unread and followed.key in self._binder.files:
+                self._enqueue(followed)  # it could not be read when it was to be
+        self._sweep_due = self._next(now, SCAN_PAUSE_SECONDS)
+
+    def _heat(self, followed: Followed) -> None:
+        """Look at a file often for a while."""
+        self._hot[followed] = None
+        self._active[followed] = None
 
     def _look(self, followed: Followed, now: float) -> None:
         """See whether a file has grown, shrunk, or lost its name."""
@@ -183,8 +236,8 @@ class Tailer:
         if not here:
             before = followed.fate
             info = self._binder.look_away(followed)
-            if followed.fate is not before:
-                self._scan_wanted = self._urgent = True
+            if followed.fate is not before or followed.key not in self._binder.files:
+                self._scan_wanted = True
             if info is None:
                 return
         assert info is not None
@@ -215,8 +268,7 @@ class Tailer:
         followed.changed_at = now
         if followed.known is not None:
             followed.known.size = max(followed.known.size, info.st_size)
-        self._hot[followed] = None
-        self._active[followed] = None
+        self._heat(followed)
         self._enqueue(followed)
 
     def _rewritten(self, followed: Followed) -> None:
@@ -228,22 +280,31 @@ class Tailer:
 
     def _scan(self) -> None:
         started = self._clock()
-        scan = self._discovery.scan()
-        changed = self._binder.reconcile(scan, started, self._look, self._recheck)
-        for followed in changed:
-            self._hot[followed] = None
-            self._active[followed] = None
+        everything = self._everything_wanted or self._binder.anew
+        self._everything_wanted = self._binder.anew = False
+        scan = self._discovery.scan(self._binder.files, relist=everything)
+        recently_ns = time.time_ns() - int(ACTIVE_SECONDS * 1e9)
+        for followed in self._binder.reconcile(scan, started, self._look, self._recheck):
+            if followed.written_ns > recently_ns:
+                self._heat(followed)
             self._enqueue(followed)
-        for found in scan.files:
+        for found in scan.fresh:
             known = self._binder.files.get(found.key)
             if known is not None and known.size != found.size:
                 self._look(known, started)
+        if everything:
+            for followed in list(self.files):
+                if not followed.unchanged():
+                    self._look(followed, started)
+                if followed.unread:
+                    self._enqueue(followed)
         ended = self._clock()
+        spent = ended - started
         self._scan_wanted = False
-        self._scan_due = ended + self._options.scan_seconds
-        self._scan_not_before = ended + max(SCAN_PAUSE_SECONDS, SCAN_COST_FACTOR * (ended - started))
+        self._scan_due = ended + max(self._options.scan_seconds, IDLE_COST_FACTOR * spent)
+        self._scan_not_before = ended + max(SCAN_PAUSE_SECONDS, SCAN_COST_FACTOR * spent)
         if self._binder.rescan_soon:
-            self._scan_due = min(self._scan_due, ended + ACTIVE_EVERY_SECONDS)
+            self._scan_due = min(self._scan_due, max(ended + ACTIVE_EVERY_SECONDS, self._scan_not_before))
 
     # Reading.
 
@@ -276,7 +337,7 @@ class Tailer:
             return 0, False
         try:
             if followed.key not in self._binder.files or not self._binder.reopen(followed):
-                return 0, False
+                return 0, False  # it is tried again when its turn among the idle files comes
             finish = followed.finishing(self._clock(), closing=closing)
             while used < QUANTUM_BYTES:
                 before = followed.reader.position
@@ -300,6 +361,7 @@ class Tailer:
             followed.trouble = error.strerror or str(error)
             return used, False
         followed.trouble = ""
+        followed.verified_ns = followed.written_ns
         if used and followed.fate in {Fate.UNLINKED, Fate.MOVED}:
             self._urgent = True
         return used, again
@@ -329,9 +391,25 @@ class Tailer:
     def _release(self) -> None:
         """Stop following files that are gone, fully read and committed."""
         now = self._clock()
+        deleted = [f for f in self._binder.away if f.fate is Fate.UNLINKED]
+        self.pinned_bytes = sum(followed.size for followed in deleted)
+        if self.pinned_too_much:
+            # Nobody waits for a last line then: what is complete is archived, and the disk is worth more.
+            self._urgent = self._urgent or not all(map(self._committed, deleted))
+            for followed in sorted(deleted, key=lambda f: f.unread, reverse=True):
+                self._hurry(followed)
         for followed in list(self._binder.away):
-            if not followed.unread and self._committed(followed) and followed.finishing(now, closing=False):
+            idle = followed.finishing(now, closing=False) or (
+                self.pinned_too_much and followed.fate is Fate.UNLINKED
+            )
+            if idle and not followed.unread and self._committed(followed):
                 self._binder.forget(followed)
+
+    def _hurry(self, followed: Followed) -> None:
+        """Read a file before all others."""
+        if followed in self._queued and followed in self._behind:
+            self._behind.remove(followed)
+            self._live.appendleft(followed)
 
     def _committed(self, followed: Followed) -> bool:
         return self._binder.committed(followed)
@@ -355,20 +433,28 @@ class Tailer:
 
     def sync(self, sids: Sequence[str]) -> None:
         """Make the bytes of some sources durable, in parallel; any thread. Raises OSError if one cannot be."""
-        opened: list[files.Content] = []
+        with ThreadPoolExecutor(min(SYNC_THREADS, len(sids) or 1), "sync") as pool:
+            list(pool.map(self._sync_one, sids))
+
+    def _sync_one(self, sid: str) -> None:
+        with self._lock:
+            followed = self._binder.by_sid.get(sid)
+            if followed is None:
+                return
+            file: files.Content | None = None
+            if not followed.reader.file.closed:
+                file = followed.reader.file.duplicate()
+            path, key = followed.path, followed.key
         try:
-            with self._lock:
-                for sid in sids:
-                    followed = self._binder.by_sid.get(sid)
-                    if followed is not None and not followed.reader.file.closed:
-                        opened.append(followed.reader.file.duplicate())
-            if len(opened) == 1:
-                opened[0].sync()
-            elif opened:
-                with ThreadPoolExecutor(min(8, len(opened)), "sync") as pool:
-                    list(pool.map(lambda file: file.sync(), opened))
+            if file is None:
+                # Closed for want of descriptors. What was written through any is synced through this one.
+                file = files.open_regular(path)
+            if file is not None and file.identity.key == key:
+                file.sync()
+        except FileNotFoundError:
+            return  # nothing is left to be made durable
         finally:
-            for file in opened:
+            if file is not None:
                 file.close()
 
     def close(self) -> None:

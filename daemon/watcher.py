@@ -1,99 +1,174 @@
 """Notices from the kernel that something under the log directories changed: wake-ups, never the truth.
 
 Notices get lost (queue overflows, directories made in a hurry, network file systems), so the tailer looks for itself
-as well. Whatever goes wrong here costs at most some latency.
+as well. Whatever goes wrong here costs at most some latency, and is said in ``trouble`` and ``polled``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 import watchfiles
 from aiofiles.base import wrap
 
-from daemon import files
+from daemon.descriptors import watches
+from daemon.discovery import Watchable
 
 STEP_MS = 10  # how often the kernel's notices are collected
 DEBOUNCE_MS = 50  # the longest they are collected while more keep coming
-RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)  # pauses after one failure, two, …
+RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # pauses after one failure, two, …
+COUNT_SECONDS = 10.0  # how often the watches that exist are compared with the folders there are
+RENEW_SECONDS = 300.0  # missing watches are asked for anew at most this often: meanwhile notices are lost
 
 _log = logging.getLogger(__name__)
-_identity = wrap(lambda path: (files.stat(path).st_dev, files.stat(path).st_ino))
 
 
 class Watcher:
-    """Calls ``on_change`` with the paths of changed files, on the event loop. Restarts itself."""
+    """Calls ``on_change`` with the paths of changed files, on the event loop; with none when some may be missing.
+
+    `seen` says what there is to watch. It restarts itself.
+    """
 
     def __init__(
-        self,
-        roots: Sequence[bytes],
-        on_change: Callable[[set[bytes]], None],
-        *,
-        on_restart: Callable[[], None] = lambda: None,
+        self, on_change: Callable[[set[bytes]], None], *, on_restart: Callable[[], None] = lambda: None
     ) -> None:
-        self._roots = tuple(roots)
         self._on_change = on_change
         self._on_restart = on_restart
         self._rearm = asyncio.Event()
-        self._watched: dict[bytes, tuple[int, int]] = {}
-        self.trouble = ""  # why there are no notices now
+        self._wanted: frozenset[Watchable] = frozenset()
+        self._folders = 0
+        self._shallow = False  # there are not enough watches: only the directories themselves have one
+        self._renew_after = 0.0
+        self.polled: dict[str, str] = {}  # directories without notices, and why
+        self.trouble = ""  # what is wrong with notices now
 
-    def seen(self, present: Sequence[tuple[bytes, int, int]]) -> None:
-        """Compare what is watched with the roots a listing found; watch anew when one appeared or was replaced."""
-        if {path: (device, inode) for path, device, inode in present} != self._watched:
+    def seen(
+        self, present: Sequence[Watchable], unwatchable: Mapping[bytes, str] | None = None, folders: int = 0
+    ) -> None:
+        """Take what a listing found: directories, why some give no notices, and how many folders the others hold."""
+        reasons = unwatchable or {}
+        self.polled = {os.fsdecode(path): reason for path, reason in reasons.items()}
+        self._folders = folders
+        wanted = frozenset(root for root in present if root.path not in reasons)
+        if wanted != self._wanted:
+            self._wanted = wanted
+            self._shallow = False
             self._rearm.set()
-
-    def set_roots(self, roots: Sequence[bytes]) -> None:
-        """Watch other directories from now on."""
-        self._roots = tuple(roots)
-        self._rearm.set()
 
     async def run(self) -> None:
         """Watch until cancelled."""
         failures = 0
         while True:
             self._rearm.clear()
-            self._watched = await self._existing()
+            watched = self._wanted
             try:
-                if self._watched:
-                    await self._watch()
+                if watched:
+                    await self._watch(watched)
+                else:
+                    self.trouble = ""
+                    await self._rearm.wait()
+                failures = 0
+            except Exception as error:  # noqa: BLE001 - the library raises its own errors inside exception groups
+                reason = _innermost(error)
+                if _is_limit(reason) and not self._shallow:
+                    self._shallow = True  # better some notices than none
                     failures = 0
                 else:
-                    await self._rearm.wait()
-                continue
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:  # noqa: BLE001 - the library raises its own errors inside exception groups
-                failures += 1
-                self.trouble = str(error)
+                    failures += 1
+                if self.trouble != str(reason):
+                    _log.warning("change notices stopped; files are still looked at in turn", exc_info=error)
+                self.trouble = str(reason)
                 self._on_restart()
-                _log.warning("change notices stopped; files are still looked at in turn", exc_info=error)
-            self._on_change(set())  # something may have been missed
-            await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS)) - 1])
+                self._on_change(set())  # something may have been missed
+                if failures:
+                    await self._pause(RETRY_SECONDS[min(failures, len(RETRY_SECONDS)) - 1])
 
-    async def _existing(self) -> dict[bytes, tuple[int, int]]:
-        found: dict[bytes, tuple[int, int]] = {}
-        for root in self._roots:
-            try:
-                found[root] = await _identity(root)
-            except OSError:
-                continue  # not there yet: a listing will say when it is
-        return found
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not once there is something else to watch: what gave the trouble may be left out now."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._rearm.wait()
 
-    async def _watch(self) -> None:
+    async def _watch(self, watched: frozenset[Watchable]) -> None:
+        """Watch some directories until others are wanted."""
+        async with asyncio.TaskGroup() as group:
+            for deep in (True, False):
+                roots = [root for root in watched if (root.deep and not self._shallow) is deep]
+                if roots:
+                    group.create_task(self._watch_alike(roots, deep=deep))
+            group.create_task(self._count_watches())
+            self._on_change(set())  # nobody told what happened until now
+
+    async def _watch_alike(self, roots: Sequence[Watchable], *, deep: bool) -> None:
         notices = watchfiles.awatch(
-            *(os.fsdecode(root) for root in self._watched),
+            *(os.fsdecode(root.path) for root in roots),
             watch_filter=None,  # the default one ignores some directories and endings
             step=STEP_MS,
             debounce=DEBOUNCE_MS,
             stop_event=self._rearm,
-            recursive=True,
+            recursive=deep,
             force_polling=False,  # its polling misses a second append within a second
             ignore_permission_denied=True,
         )
+        own = {root.path for root in roots}
         async for changes in notices:
-            self.trouble = ""
-            self._on_change({os.fsencode(path) for _, path in changes})
+            paths = {os.fsencode(path) for _, path in changes}
+            if any(
+                change is watchfiles.Change.deleted for change, path in changes if os.fsencode(path) in own
+            ):
+                # A directory made anew may have the same inode number, so that no listing sees the difference.
+                self._wanted = frozenset(root for root in self._wanted if root.path not in paths)
+                self._rearm.set()
+                paths = set()
+            self._on_change(paths)
+
+    async def _count_watches(self) -> None:
+        """Compare the watches that exist with the folders there are; a new folder may have got none."""
+        short = 0
+        while not self._rearm.is_set():
+            await self._pause(COUNT_SECONDS)
+            missing = self._folders - await _count()
+            if self._shallow:
+                self.trouble = (
+                    f"the kernel's limit of watches is reached: {missing} folders have none ({_LIMIT_HINT})"
+                )
+                self._renew(self.trouble)
+                continue
+            short = short + 1 if missing > 0 else 0
+            if short == 0:
+                self.trouble = ""
+            elif short > 1:  # not just made
+                self.trouble = f"{missing} of {self._folders} folders have no watch ({_LIMIT_HINT})"
+                self._renew(self.trouble)
+
+    def _renew(self, reason: str) -> None:
+        """Ask for all watches again, now and then: the limit may have been raised."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._renew_after:
+            if self._renew_after:
+                self._shallow = False
+                self._rearm.set()
+            else:
+                _log.warning("some folders give no notices; their files are looked at in turn: %s", reason)
+            self._renew_after = now + RENEW_SECONDS
+
+
+_LIMIT_HINT = "sysctl fs.inotify.max_user_watches"
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _is_limit(error: BaseException) -> bool:
+    return isinstance(error, OSError) and (error.errno == errno.ENOSPC or "limit" in str(error))
+
+
+_count = wrap(watches)

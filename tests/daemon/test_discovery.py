@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.discovery import Discovery, Root, Scan, file_date_us
+from daemon.discovery import Discovery, Root, Scan
+from daemon.patterns import file_date_us
 
 
 def scan(folder: Path, **patterns) -> Scan:

@@ -161,7 +161,7 @@ class Applications(RuleBasedStateMachine):
             if file.half:
                 file.half = b""
         os.ftruncate(file.fd, 0)
-        if not uncommitted:
+        if not uncommitted and not file.risky:
             file.lines = []
         if lines:
             self.append(self.files.index(file), lines, 10)
