@@ -21,6 +21,7 @@ from daemon.descriptors import LEAST_KEPT
 from daemon.discovery import Found, Scan, Watchable
 from daemon.following import Climb, Fate, Followed, Origin
 from daemon.ladder import Reached
+from daemon.packs import Packs
 from daemon.reader import MARK_BYTES
 from daemon.sources import Candidate, Catalogue, Known, Sink, same_bytes
 
@@ -30,6 +31,7 @@ COPY_WAIT_SECONDS = (
 SMALL_COPY_WAIT_SECONDS = (
     10.0  # the same below MARK_BYTES: such files may well be equal by chance, and are then read
 )
+MAX_UNPACKED_BYTES = 16 << 30  # what one compressed file may hold, at most
 LOST_WAIT_SECONDS = (
     15.0  # a copy made before a truncation is found by then: longer than the time between listings
 )
@@ -37,7 +39,7 @@ LOST_WAIT_SECONDS = (
 
 _NO_DESCRIPTORS = {errno.EMFILE, errno.ENFILE}
 
-NoteKind = Literal["gap", "rewritten", "shortened", "copy", "renamed", "unlinked"]
+NoteKind = Literal["gap", "rewritten", "shortened", "copy", "renamed", "unlinked", "damaged", "too large"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ class Binder:
         max_open_files: int,
         lock: threading.Lock,
         clock: Callable[[], float],
+        max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
     ) -> None:
         self.files: dict[tuple[int, int], Followed] = {}
         self.by_path: dict[bytes, Followed] = {}
@@ -108,6 +111,7 @@ class Binder:
         self._closed: dict[str, str] = {}  # files that could not be opened at the last listing, and why
         self._urgent = False
         self.anew = False  # a file that was followed turned out to be another one: everything is to be listed
+        self.packs = Packs(self._catalogue.windows, max_unpacked_bytes, clock)
         self._lost: list[_Lost] = []
         self._notes: list[Note] = []
         self._open = 0
@@ -115,10 +119,16 @@ class Binder:
     @property
     def rescan_soon(self) -> bool:
         """Return whether something waits to be decided by a listing."""
-        return bool(self._lost) or any(not held.reported for held in self.held.values())
+        waiting = any(not held.reported for held in self.held.values())
+        return waiting or bool(self._lost or self.packs.unread)
 
     def take_notes(self) -> list[Note]:
         """Return what happened since the last call."""
+        for pack in self.packs.troubles():
+            kind: NoteKind = "too large" if pack.limit else "damaged"
+            self._notes.append(
+                Note(kind, os.fsdecode(pack.found.path), end=pack.found.size, detail=pack.trouble)
+            )
         notes, self._notes = self._notes, []
         return notes
 
@@ -144,7 +154,8 @@ class Binder:
         # Larger files first: of two that begin alike the shorter one is the copy.
         # An empty file is nobody yet: it may be a copy that has only begun.
         new = (entry for entry in loose if entry.size and entry.key not in self.files)
-        unbound = sorted(new, key=lambda entry: -entry.size)
+        self.packs.keep(keys | self.files.keys())
+        unbound = sorted(self.packs.sift(new), key=lambda entry: -entry.size)
         if any(not self._held_as_it_is(entry) for entry in unbound):
             self._verify_changed(now, recheck)
         started = self._bind(unbound, now, recheck)
@@ -267,7 +278,15 @@ class Binder:
             with self._candidate(found) as candidate:
                 if candidate is None:
                     continue
-                same = next((k for k in by_inode.get(found.key, ()) if candidate.holds(k)), None)
+                here = candidate.file.identity
+                same = next(
+                    (
+                        known
+                        for known in by_inode.get(found.key, ())
+                        if here.may_be(known.device, known.inode, known.generation) and candidate.holds(known)
+                    ),
+                    None,
+                )
                 if same is None:
                     rest.append(found)
                 else:
@@ -378,6 +397,7 @@ class Binder:
         self.files[followed.key] = followed
         self.by_path[followed.path] = followed
         if known is not None:
+            known.gone = False
             self.adopted(followed)
         self._shrink(followed)
         return followed
@@ -444,7 +464,7 @@ class Binder:
             known = lost.known
             if known.source.sid not in self._catalogue.orphans:
                 continue  # a file holds it again
-            if now - lost.since < LOST_WAIT_SECONDS:
+            if now - lost.since < LOST_WAIT_SECONDS or self.packs.busy:
                 waiting.append(lost)
                 continue
             self._notes.append(
@@ -457,6 +477,14 @@ class Binder:
         if followed.known is not None:
             self._catalogue.abandon(followed.known)
             self.by_sid.pop(followed.sid, None)
+
+    def changed(self, followed: Followed) -> None:
+        """A compressed file was written to: who it is now, its next inspection shows."""
+        known = followed.known
+        self.forget(followed)
+        if known is not None:
+            path = os.fsdecode(followed.path)
+            self._lose(known, path, self._clock(), "the compressed file was overwritten before it was read")
 
     def forget(self, followed: Followed) -> None:
         """Stop following a file; its source stays known."""
@@ -478,7 +506,7 @@ class Binder:
     # Descriptors
 
     def _candidate(self, found: Found) -> Opened:
-        return _Watched(found, self._not_opened)
+        return _Watched(found, self.packs, self._not_opened)
 
     def _not_opened(self, path: str, error: OSError) -> None:
         if error.errno in _NO_DESCRIPTORS:
@@ -539,8 +567,8 @@ class Binder:
 class _Watched(Opened):
     """An `Opened` that tells when it could not be."""
 
-    def __init__(self, found: Found, failed: Callable[[str, OSError], None]) -> None:
-        super().__init__(found)
+    def __init__(self, found: Found, packs: Packs, failed: Callable[[str, OSError], None]) -> None:
+        super().__init__(found, packs)
         self._failed = failed
 
     def __enter__(self) -> Candidate | None:

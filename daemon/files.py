@@ -76,6 +76,10 @@ class Content(Protocol):
         """Return the first position from ``offset`` on where bytes were ever written; ``offset`` if nobody can tell."""
         ...
 
+    def reach(self, offset: int) -> bool:
+        """Make reading at ``offset`` cheap, doing a bounded part of the work; returns whether it is done."""
+        ...
+
     def info(self) -> os.stat_result:
         """Return what the file system says of the file on disk."""
         ...
@@ -131,6 +135,10 @@ class Plain:
             if error.errno in _UNSYNCABLE:
                 return offset
             raise
+
+    def reach(self, _offset: int) -> bool:
+        """Return True: every offset is as near as any other."""
+        return True
 
     def info(self) -> os.stat_result:
         """Return what the file system says."""

@@ -123,7 +123,7 @@ class Logs(Section):
     )
     include: Names = Field(
         default=INCLUDE,
-        description="Files that count. A pattern without a slash is about the name, with one about the path below the folder; `**/` is any number of folders.",
+        description="Files that count. A pattern without a slash is about the name, with one about the path below the folder; `**/` is any number of folders. A compressed file (`.gz`, `.zst`, `.bz2`, `.xz`) also counts by its name without that ending, and is read as what it holds.",
     )
     exclude: Names = Field(
         default=EXCLUDE, description="Files that do not count, even if `include` names them."
@@ -142,6 +142,11 @@ class Logs(Section):
         ge=1024,
         le=64 * MEBIBYTE,
         description="Longest line that is parsed, in bytes; of a longer one the beginning is kept as a reject.",
+    )
+    max_unpacked_bytes: int = Field(
+        default=16 * 1024 * MEBIBYTE,
+        ge=MEBIBYTE,
+        description="Most that one compressed file (`.gz`, `.zst`, `.bz2`, `.xz`) may hold, in bytes. One that holds more is not read at all, counted and shown: a few bytes can unpack to anything.",
     )
     scan_seconds: float = Field(
         default=2.0,

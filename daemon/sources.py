@@ -155,6 +155,19 @@ class Catalogue:
         ]
         return sorted(similar, key=lambda known: -known.offset)
 
+    def windows(self, head: bytes) -> list[tuple[int, int]]:
+        """Return which bytes (offset, length) of a file with these first ones tell whether it holds a known source."""
+        begins = {
+            length: short_hash(head[:length]) for length in {k.head_length for k in self.known.values()}
+        }
+        return [
+            (known.offset - known.seam_length, known.seam_length)
+            for known in self.known.values()
+            if known.seam_length
+            and known.head_length <= len(head)
+            and begins[known.head_length] == known.head
+        ]
+
     def adopt(self, known: Known) -> None:
         """Note that an open file holds this source."""
         sid = known.source.sid
