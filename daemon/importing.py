@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from daemon import files
 from daemon.binding import MAX_UNPACKED_BYTES, SMALL_COPY_WAIT_SECONDS, Binder
 from daemon.climbing import Climbs
-from daemon.decoding import MAGIC_BYTES, format_by_content, format_of
+from parsers.decoding import MAGIC_BYTES, format_by_content, format_of
 from daemon.discovery import Discovery, Found, Root, Scan
 from daemon.following import Followed
 from daemon.ladder import Ladder

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from daemon import files
-from daemon.decoding import DamagedError, IncompleteError, format_of
+from parsers.decoding import DamagedError, IncompleteError, format_of
 from daemon.discovery import Found
 from daemon.files import Content, Plain
 from daemon.unpacked import Facts, Inspection, TooLargeError, Unpacked, Windows

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
-from daemon.decoding import plain_name
+from parsers.decoding import plain_name
 
 _DATE = re.compile(rb"(?<!\d)((?:19|20)\d\d)[-_.]?(0[1-9]|1[0-2])[-_.]?(0[1-9]|[12]\d|3[01])(?!\d)")
 _MICROSECONDS = 1_000_000

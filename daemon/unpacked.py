@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from daemon.decoding import DamagedError, Format, Unpacker
+from parsers.decoding import DamagedError, Format, Unpacker
 from daemon.files import Identity, Plain
 from daemon.reader import MARK_BYTES
 

@@ -192,3 +192,19 @@ def test_an_unknown_profile_is_refused(tmp_path: Path, capsys: pytest.CaptureFix
     assert cli.main(["ingest", "x.log", "--profile", "nativ", "--archive", str(tmp_path / "a")]) == Exit.USAGE
     assert "fastnext" in capsys.readouterr().err
     assert not (tmp_path / "a").exists()
+
+
+def test_what_a_compressed_file_holds_is_verified_against_the_archive(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file that was read is still there: its bytes are compared as they were read."""
+    archive, packed = tmp_path / "archive", tmp_path / "app-2026-11-20.log.gz"
+    packed.write_bytes(gzip.compress(_lines(0, 50).encode()))
+    _ingest(capsys, archive, packed)
+    outcomes = []
+    for content in (gzip.compress(_lines(0, 50).encode(), 1), gzip.compress(_lines(1, 50).encode()), b"no"):
+        packed.write_bytes(content)
+        code = cli.main(["verify", "--json", "--archive", str(archive)])
+        report = json.loads(capsys.readouterr().out)
+        outcomes.append((code, report["sources_checked"], [f["kind"] for f in report["findings"]]))
+    assert outcomes == [(Exit.OK, 1, []), (Exit.FOUND, 1, ["SOURCE"]), (Exit.FOUND, 1, ["SOURCE"])]

@@ -13,7 +13,7 @@ import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -225,3 +225,26 @@ class Unpacker:
             raise IncompleteError(f"ends after {self._at} bytes, in the middle of its {self._kind.name} data")
         self._at += len(data)
         return data
+
+
+class Stream:
+    """An open file as what it holds, forwards only: for those who read it once from somewhere to its end."""
+
+    def __init__(self, file: BinaryIO, kind: Format | None) -> None:
+        self._file = file
+        self._unpacker = None if kind is None else Unpacker(self._pread, kind)
+
+    def _pread(self, length: int, _offset: int) -> bytes:
+        return self._file.read(length)
+
+    def skip(self, count: int) -> None:
+        """Move on by so many bytes, once and first of all."""
+        if self._unpacker is None:
+            self._file.seek(count)
+            return
+        while count and (block := self.read(min(count, RAW_BLOCK_BYTES))):
+            count -= len(block)
+
+    def read(self, most: int) -> bytes:
+        """Return at most so many bytes; none at the end. Raises DamagedError."""
+        return self._file.read(most) if self._unpacker is None else self._unpacker.read(most)
