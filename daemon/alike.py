@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from contextlib import suppress
 
 from daemon.discovery import Found
 from daemon.files import open_regular
 from daemon.following import Followed
+from daemon.packs import Packs
 from daemon.sources import Candidate
 
 HEAD_KEY_BYTES = 32  # files that agree in so many first bytes are compared
@@ -24,8 +24,7 @@ class Alike:
 
     def add(self, followed: Followed) -> None:
         """Add a file."""
-        with suppress(OSError):  # a file that cannot be read now is no witness
-            self._by_first[followed.first_bytes(HEAD_KEY_BYTES)].append(followed)
+        self._by_first[followed.first_bytes(HEAD_KEY_BYTES)].append(followed)
 
     def to(self, first: bytes) -> list[Followed]:
         """Return the files that begin with the bytes ``first``, or that ``first`` begins with."""
@@ -37,10 +36,14 @@ class Alike:
 
 
 class Opened:
-    """A found file, open while it is being looked at; closed at the end unless somebody took it over."""
+    """A found file, open while it is being looked at; closed at the end unless somebody took it over.
 
-    def __init__(self, found: Found) -> None:
+    None for a file that cannot be read now, among them compressed ones that are not known to be whole.
+    """
+
+    def __init__(self, found: Found, packs: Packs) -> None:
         self._found = found
+        self._packs = packs
         self._candidate: Candidate | None = None
         self.error: OSError | None = None  # why it could not be opened
 
@@ -53,10 +56,9 @@ class Opened:
         if file is None:
             return None
         try:
-            if file.identity.key == self._found.key:
-                self._candidate = Candidate.of(file, internal=self._found.root.internal)
-        except OSError:
-            return None
+            content = self._packs.content(file, self._found.path)
+            if content is not None and file.identity.key == self._found.key:
+                self._candidate = Candidate.of(content, internal=self._found.root.internal)
         finally:
             if self._candidate is None:
                 file.close()

@@ -21,6 +21,7 @@ from daemon.descriptors import LEAST_KEPT
 from daemon.discovery import Found, Scan, Watchable
 from daemon.following import Climb, Fate, Followed, Origin
 from daemon.ladder import Reached
+from daemon.packs import Packs
 from daemon.reader import MARK_BYTES
 from daemon.sources import Candidate, Catalogue, Known, Sink, same_bytes
 
@@ -30,6 +31,7 @@ COPY_WAIT_SECONDS = (
 SMALL_COPY_WAIT_SECONDS = (
     10.0  # the same below MARK_BYTES: such files may well be equal by chance, and are then read
 )
+MAX_UNPACKED_BYTES = 16 << 30  # what one compressed file may hold, at most
 LOST_WAIT_SECONDS = (
     15.0  # a copy made before a truncation is found by then: longer than the time between listings
 )
@@ -37,7 +39,7 @@ LOST_WAIT_SECONDS = (
 
 _NO_DESCRIPTORS = {errno.EMFILE, errno.ENFILE}
 
-NoteKind = Literal["gap", "rewritten", "shortened", "copy", "renamed", "unlinked"]
+NoteKind = Literal["gap", "rewritten", "shortened", "copy", "renamed", "unlinked", "damaged", "too large"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ class Binder:
         max_open_files: int,
         lock: threading.Lock,
         clock: Callable[[], float],
+        max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
     ) -> None:
         self.files: dict[tuple[int, int], Followed] = {}
         self.by_path: dict[bytes, Followed] = {}
@@ -108,6 +111,7 @@ class Binder:
         self._closed: dict[str, str] = {}  # files that could not be opened at the last listing, and why
         self._urgent = False
         self.anew = False  # a file that was followed turned out to be another one: everything is to be listed
+        self.packs = Packs(self._catalogue.windows, max_unpacked_bytes, clock)
         self._lost: list[_Lost] = []
         self._notes: list[Note] = []
         self._open = 0
@@ -115,10 +119,16 @@ class Binder:
     @property
     def rescan_soon(self) -> bool:
         """Return whether something waits to be decided by a listing."""
-        return bool(self._lost) or any(not held.reported for held in self.held.values())
+        waiting = any(not held.reported for held in self.held.values())
+        return waiting or bool(self._lost or self.packs.unread)
 
     def take_notes(self) -> list[Note]:
         """Return what happened since the last call."""
+        for pack in self.packs.troubles():
+            kind: NoteKind = "too large" if pack.limit else "damaged"
+            self._notes.append(
+                Note(kind, os.fsdecode(pack.found.path), end=pack.found.size, detail=pack.trouble)
+            )
         notes, self._notes = self._notes, []
         return notes
 
@@ -144,7 +154,8 @@ class Binder:
         # Larger files first: of two that begin alike the shorter one is the copy.
         # An empty file is nobody yet: it may be a copy that has only begun.
         new = (entry for entry in loose if entry.size and entry.key not in self.files)
-        unbound = sorted(new, key=lambda entry: -entry.size)
+        self.packs.keep(keys | self.files.keys())
+        unbound = sorted(self.packs.sift(new), key=lambda entry: -entry.size)
         if any(not self._held_as_it_is(entry) for entry in unbound):
             self._verify_changed(now, recheck)
         started = self._bind(unbound, now, recheck)
@@ -166,7 +177,7 @@ class Binder:
                 self._renamed(followed, entry)
             elif scan.covers(followed.path):
                 look(followed, now)
-                if self.follows(followed) and followed.reader.file.closed:
+                if followed.key in self.files and followed.reader.file.closed:
                     self.forget(followed)  # closed because it was read and committed: its content is known
 
     def _held_as_it_is(self, entry: Found) -> bool:
@@ -267,21 +278,25 @@ class Binder:
             with self._candidate(found) as candidate:
                 if candidate is None:
                     continue
-                # A file that cannot be read now is nobody's: the next listing tries again.
-                with suppress(OSError):
-                    same = next((k for k in by_inode.get(found.key, ()) if candidate.holds(k)), None)
-                    if same is None:
-                        rest.append(found)
-                    else:
-                        started.append(self._follow(found, candidate, same, now))
+                here = candidate.file.identity
+                same = next(
+                    (
+                        known
+                        for known in by_inode.get(found.key, ())
+                        if here.may_be(known.device, known.inode, known.generation) and candidate.holds(known)
+                    ),
+                    None,
+                )
+                if same is None:
+                    rest.append(found)
+                else:
+                    started.append(self._follow(found, candidate, same, now))
         alike = Alike(self.files.values()) if rest else Alike(())
         for found in rest:
             with self._candidate(found) as candidate:
                 if candidate is None:
                     continue
-                bound = None
-                with suppress(OSError):
-                    bound = self._bind_other(found, candidate, alike, by_inode, now, recheck)
+                bound = self._bind_other(found, candidate, alike, by_inode, now, recheck)
             if bound is not None:
                 started.append(bound)
                 alike.add(bound)
@@ -297,55 +312,47 @@ class Binder:
         recheck: Look,
     ) -> Followed | None:
         """Apply rules 2 to 5 to a file whose inode does not tell who it is."""
-        if self._waits_for_deleted(found, candidate):
+        if self._waits_for_replaced(found, candidate):
             return None
         originals = alike.to(candidate.file.pread(HEAD_KEY_BYTES, 0))
         for original in originals:
             recheck(
                 original, now
             )  # it may have been rewritten since: then its content is free to be taken over
-            if original.trouble and _begins_as(candidate, original):
-                return None  # it cannot be read now, so nobody can tell whose these lines are
         heir = self._catalogue.heir(candidate)
         if heir is not None:
             return self._follow(found, candidate, heir, now)
         for original in originals:
-            if self.follows(original) and self._repeats(candidate, original):
+            if original.key in self.files and self._repeats(candidate, original):
                 if not self._hold(found, original, now):
                     break
                 return None
         former = self._former(candidate, by_inode.get(found.key, ()))
         former = former or self._catalogue.replaced(candidate, os.fsdecode(found.path))
-        begun = self._catalogue.begun(candidate) if found.size >= MARK_BYTES else []
+        begun = self._catalogue.begun(candidate) if found.size >= MARK_BYTES else None
         followed = self._follow(found, candidate, None, now)
-        if former is not None:
-            self._hold_back(followed, Climb(former, former.offset))
-        elif begun:
-            self._hold_back(followed, Climb(begun[0], begun[0].offset, copy=True, others=tuple(begun[1:])))
+        known = former or begun
+        if known is not None:
+            followed.hold(Climb(known, known.offset, copy=former is None))
+            self.climbing.add(followed)
         return followed
 
-    def _hold_back(self, followed: Followed, climb: Climb) -> None:
-        followed.hold(climb)
-        self.climbing.add(followed)
-
-    def _waits_for_deleted(self, found: Found, candidate: Candidate) -> bool:
-        """Let go of a deleted file whose content this one holds; return whether that must be read first.
-
-        One that holds all of it takes it over, wherever it lies. One that was put in its place goes on with what it
-        holds of it, if that is more than may be equal by chance.
-        """
-        for deleted in [f for f in self.away if f.fate is Fate.UNLINKED and not f.reader.file.closed]:
-            size = min(candidate.size, deleted.size)
-            if deleted.root.internal != candidate.internal or not size:
-                continue
-            whole = size == deleted.size and same_bytes(candidate.file, deleted.reader.file, size)
-            placed = deleted.path == found.path and size >= MARK_BYTES
-            placed = placed and same_bytes(candidate.file, deleted.reader.file, MARK_BYTES)
-            if not whole and not placed:
-                continue
-            if deleted.known is None or (deleted.unread and not whole):
-                return True
-            self.forget(deleted)
+    def _waits_for_replaced(self, found: Found, candidate: Candidate) -> bool:
+        """Let go of a deleted file that another one has taken the place of; return whether it must be read first."""
+        replaced = next((f for f in self.away if f.path == found.path and f.fate is Fate.UNLINKED), None)
+        if replaced is None or replaced.known is None or replaced.climb is not None:
+            return False
+        known = replaced.known
+        if candidate.size < known.head_length or candidate.head(known.head_length) != known.head:
+            return False
+        whole = candidate.size >= replaced.size and same_bytes(
+            candidate.file, replaced.reader.file, replaced.size
+        )
+        if replaced.unread and not whole:
+            return True
+        if whole or known.head_length >= MARK_BYTES:
+            known.gone = False  # its content goes on
+            self.forget(replaced)
         return False
 
     def _former(self, candidate: Candidate, bound: Sequence[Known]) -> Known | None:
@@ -382,13 +389,15 @@ class Binder:
         return True
 
     def _follow(self, found: Found, candidate: Candidate, known: Known | None, now: float) -> Followed:
-        followed = Followed.of(found, candidate.file, known, max_line_bytes=self._max_line_bytes, now=now)
-        candidate.release()
+        followed = Followed.of(
+            found, candidate.release(), known, max_line_bytes=self._max_line_bytes, now=now
+        )
         self._open += 1
         self.held.pop(found.key, None)
         self.files[followed.key] = followed
         self.by_path[followed.path] = followed
         if known is not None:
+            known.gone = False
             self.adopted(followed)
         self._shrink(followed)
         return followed
@@ -414,7 +423,8 @@ class Binder:
             self._note("rewritten", followed)
             followed.start_over()
         else:
-            self._hold_back(followed, climb.again())
+            followed.hold(Climb(climb.known, climb.limit, climb.copy))
+            self.climbing.add(followed)
 
     def free_to(self, climb: Climb) -> bool:
         """Return whether a file that holds a source whole may go on: a copy only if no other file has the source."""
@@ -433,11 +443,7 @@ class Binder:
             followed.resume(climb, reached)
             self.adopted(followed)
             return
-        if climb.copy and climb.others:
-            other, *rest = climb.others
-            self._hold_back(followed, Climb(other, other.offset, copy=True, others=tuple(rest)))
-            return
-        former = climb.again()
+        former = Climb(climb.known, climb.limit, climb.copy)
         if climb.copy:
             followed.begin(Origin(former=former))
             return
@@ -458,7 +464,7 @@ class Binder:
             known = lost.known
             if known.source.sid not in self._catalogue.orphans:
                 continue  # a file holds it again
-            if now - lost.since < LOST_WAIT_SECONDS:
+            if now - lost.since < LOST_WAIT_SECONDS or self.packs.busy:
                 waiting.append(lost)
                 continue
             self._notes.append(
@@ -472,6 +478,14 @@ class Binder:
             self._catalogue.abandon(followed.known)
             self.by_sid.pop(followed.sid, None)
 
+    def changed(self, followed: Followed) -> None:
+        """A compressed file was written to: who it is now, its next inspection shows."""
+        known = followed.known
+        self.forget(followed)
+        if known is not None:
+            path = os.fsdecode(followed.path)
+            self._lose(known, path, self._clock(), "the compressed file was overwritten before it was read")
+
     def forget(self, followed: Followed) -> None:
         """Stop following a file; its source stays known."""
         self.close(followed)
@@ -479,13 +493,8 @@ class Binder:
         self.away.discard(followed)
         self.climbing.discard(followed)
         followed.climb = None
-        if self.follows(followed):
-            del self.files[followed.key]
+        self.files.pop(followed.key, None)
         self._disown(followed)
-
-    def follows(self, followed: Followed) -> bool:
-        """Return whether a file is still followed. Its inode may be another file's by now."""
-        return self.files.get(followed.key) is followed
 
     def committed(self, followed: Followed) -> bool:
         """Return whether everything read from the file is durable in the archive."""
@@ -497,7 +506,7 @@ class Binder:
     # Descriptors
 
     def _candidate(self, found: Found) -> Opened:
-        return _Watched(found, self._not_opened)
+        return _Watched(found, self.packs, self._not_opened)
 
     def _not_opened(self, path: str, error: OSError) -> None:
         if error.errno in _NO_DESCRIPTORS:
@@ -517,8 +526,6 @@ class Binder:
                 followed.trouble = self._closed.get(os.fsdecode(followed.path), followed.trouble)
                 return False
             if opened.file.identity.generation != followed.generation:
-                if followed.known is not None:
-                    followed.known.gone = True
                 self.forget(followed)  # another file has its inode number: the next listing says whose it is
                 self.anew = True
                 return False
@@ -560,8 +567,8 @@ class Binder:
 class _Watched(Opened):
     """An `Opened` that tells when it could not be."""
 
-    def __init__(self, found: Found, failed: Callable[[str, OSError], None]) -> None:
-        super().__init__(found)
+    def __init__(self, found: Found, packs: Packs, failed: Callable[[str, OSError], None]) -> None:
+        super().__init__(found, packs)
         self._failed = failed
 
     def __enter__(self) -> Candidate | None:
@@ -575,11 +582,6 @@ def _is_folder(path: bytes) -> bool:
     with suppress(OSError):
         return stat.S_ISDIR(files.stat(path).st_mode)
     return False
-
-
-def _begins_as(candidate: Candidate, original: Followed) -> bool:
-    head = original.reader.head
-    return candidate.file.pread(len(head), 0) == head[: candidate.size]
 
 
 def _is(path: bytes, key: tuple[int, int]) -> bool:

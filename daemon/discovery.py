@@ -19,8 +19,11 @@ from daemon import files
 from daemon.filesystems import remote_kind
 from daemon.patterns import Patterns, literally
 
-INCLUDE = ("*.jsonl", "*.ndjson", "*.json", "*.log", "*.log.[0-9]*", "*.jsonl.[0-9]*")
-EXCLUDE = ("*.gz", "*.zst", "*.bz2", "*.xz", "*.tmp", "*.swp", ".*")
+INCLUDE = (
+    *("*.jsonl", "*.ndjson", "*.json", "*.log"),
+    *("*.log.[0-9]*", "*.jsonl.[0-9]*", "*.log-[0-9]*", "*.jsonl-[0-9]*"),  # as rotation names them
+)
+EXCLUDE = ("*.tmp", "*.swp", ".*")
 
 SETTLED_NS = 3_000_000_000  # times of a folder younger than this may not tell the next change from this one
 RELIST_SECONDS = 60.0  # a folder is read again after this long even if its times say that nothing changed

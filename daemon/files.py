@@ -76,6 +76,10 @@ class Content(Protocol):
         """Return the first position from ``offset`` on where bytes were ever written; ``offset`` if nobody can tell."""
         ...
 
+    def reach(self, offset: int) -> bool:
+        """Make reading at ``offset`` cheap, doing a bounded part of the work; returns whether it is done."""
+        ...
+
     def info(self) -> os.stat_result:
         """Return what the file system says of the file on disk."""
         ...
@@ -114,14 +118,8 @@ class Plain:
         return self._identity
 
     def pread(self, length: int, offset: int) -> bytes:
-        """Return bytes of the file: a short answer of the system is asked for the rest, so that it means the end."""
-        data = pread(self.fd, length, offset)
-        while 0 < len(data) < length:
-            more = pread(self.fd, length - len(data), offset + len(data))
-            if not more:
-                break
-            data += more
-        return data
+        """Return bytes of the file."""
+        return pread(self.fd, length, offset)
 
     def size(self) -> int:
         """Return the file's size now."""
@@ -137,6 +135,11 @@ class Plain:
             if error.errno in _UNSYNCABLE:
                 return offset
             raise
+
+    def reach(self, offset: int) -> bool:
+        """Return True: every offset is as near as any other."""
+        del offset
+        return True
 
     def info(self) -> os.stat_result:
         """Return what the file system says."""

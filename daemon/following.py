@@ -14,6 +14,7 @@ from daemon.ladder import Reached
 from daemon.patterns import file_date_us
 from daemon.reader import Reader
 from daemon.sources import Known
+from daemon.unpacked import Facts, Unpacked
 from parsers.batch import Place
 
 UNLINKED_IDLE_SECONDS = 5.0  # a deleted file nobody wrote to for so long gets no more bytes
@@ -65,16 +66,11 @@ class Climb:
     known: Known
     limit: int
     copy: bool = False  # another file, which may repeat the source: if it differs, all of it is read
-    others: tuple[Known, ...] = ()  # what else such a file may repeat
     reached: Reached | None = None
     compared: tuple[int, int] | None = None
     running: Future[Reached] | None = None
     asked: bool = False  # a commit was asked for
     not_before: float = 0.0  # monotonic
-
-    def again(self) -> Climb:
-        """Return the same, of which nothing was compared yet."""
-        return Climb(self.known, self.limit, self.copy, self.others)
 
 
 @dataclass(slots=True, eq=False)
@@ -143,6 +139,17 @@ class Followed:
         return self.known.source.sid if self.known else ""
 
     @property
+    def packed(self) -> Facts | None:
+        """Return what is known of the compressed file; None for a plain one."""
+        file = self.reader.file
+        return file.facts if isinstance(file, Unpacked) else None
+
+    @property
+    def disk_size(self) -> int:
+        """Return the file's size on disk at the last look."""
+        return self.packed.raw_size if self.packed is not None else self.size
+
+    @property
     def unread(self) -> int:
         """Return how many bytes lie after the offset."""
         return max(0, self.size - self.reader.offset)
@@ -154,7 +161,7 @@ class Followed:
         except OSError:
             return False
         return (
-            info.st_size == self.size
+            info.st_size == self.disk_size
             and info.st_mtime_ns == self.written_ns
             and info.st_ino == self.inode
             and info.st_dev == self.device
@@ -180,8 +187,8 @@ class Followed:
 
         ``closing`` says that the daemon stops: a deleted file will not be there when it starts again.
         """
-        if self.fate is Fate.UNLINKED and closing:
-            return True
+        if self.packed is not None or (self.fate is Fate.UNLINKED and closing):
+            return True  # what is compressed is whole
         idle = _IDLE_SECONDS[self.fate]
         return idle is not None and now - self.changed_at >= idle
 

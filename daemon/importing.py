@@ -14,11 +14,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from daemon import files
-from daemon.binding import SMALL_COPY_WAIT_SECONDS, Binder
+from daemon.binding import MAX_UNPACKED_BYTES, SMALL_COPY_WAIT_SECONDS, Binder
 from daemon.climbing import Climbs
+from parsers.decoding import MAGIC_BYTES, format_by_content, format_of
 from daemon.discovery import Discovery, Found, Root, Scan
 from daemon.following import Followed
 from daemon.ladder import Ladder
+from daemon.packs import Packs
 from daemon.reader import RewrittenError, Span, short_hash
 from daemon.sources import Candidate, Known, same_bytes
 from parsers.batch import Chunk, Counts, Parsed
@@ -31,8 +33,6 @@ BATCH_BYTES = 24 << 20
 # Of Parquet in one commit: what roll-ups are made of is held in memory until then.
 COMMIT_BYTES = 32_000_000
 OPEN_FILES = 256  # descriptors kept while the files are told apart
-# What a compressed file begins with: gzip, zstd, bzip2, xz.
-_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\x00")
 
 Tell = Callable[[int, Counts], None]  # bytes archived so far and what became of them
 
@@ -45,6 +45,7 @@ class ImportOptions:
     commit_bytes: int
     batch_bytes: int = BATCH_BYTES
     final: bool = False
+    max_unpacked_bytes: int = MAX_UNPACKED_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +147,15 @@ class Importer:
         """Read and commit everything that is not in the archive yet; Ctrl-C stops after what is in memory."""
         started = time.monotonic()
         binder = Binder(
-            self._archive, self._options.max_line_bytes, OPEN_FILES, threading.Lock(), time.monotonic
+            self._archive,
+            self._options.max_line_bytes,
+            OPEN_FILES,
+            threading.Lock(),
+            time.monotonic,
+            self._options.max_unpacked_bytes,
         )
         try:
-            followed = self._bind(binder, [file for file in files if self._wanted(file)])
+            followed = self._bind(binder, [file for file in files if self._wanted(file, binder.packs)])
             self._archive_all(self._batches(binder, followed), tell)
         finally:
             for entry in list(binder.files.values()):
@@ -160,24 +166,30 @@ class Importer:
 
     # Which files
 
-    def _wanted(self, found: Found) -> bool:
-        """Return whether a file is to be read; if not, say why."""
+    def _wanted(self, found: Found, packs: Packs) -> bool:
+        """Return whether a file is to be read; if not, say why. A compressed one is checked to its end first."""
         path = os.fsdecode(found.path)
         try:
+            if format_of(found.path) is not None:
+                packs.inspect(found)
             file = files.open_regular(found.path)
         except OSError as error:
             self._leave(path, error.strerror or "cannot be read", trouble=True)
             return False
-        if file is None:
-            self._leave(path, "is no regular file", trouble=True)
+        content = packs.content(file, found.path) if file is not None else None
+        if file is None or content is None:
+            self._leave(path, "is no regular file, or changes", trouble=True)
             return False
         try:
-            if file.pread(6, 0).startswith(_COMPRESSED):
-                self._leave(path, "is compressed: decompress it first", trouble=True)
+            if file is content and (kind := format_by_content(file.pread(MAGIC_BYTES, 0))) is not None:
+                what = (
+                    f"is compressed, but not named so: call it {os.path.basename(path)}{kind.ending.decode()}"
+                )
+                self._leave(path, what, trouble=True)
                 return False
-            original = self._original(file, found)
+            original = self._original(content, found)
         finally:
-            file.close()
+            content.close()
         if original is not None:
             self._leave(path, f"repeats {original}, which is in the archive", trouble=False)
         return original is None
@@ -258,7 +270,9 @@ class Importer:
             return
         while True:
             before = followed.reader.position
-            span = followed.reader.read(followed.size, finish=self._options.final)
+            span = followed.reader.read(
+                followed.size, finish=self._options.final or followed.packed is not None
+            )
             if span is not None:
                 yield self._chunk(followed, span)
             elif followed.reader.position == before:

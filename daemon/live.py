@@ -11,6 +11,7 @@ from typing import Any
 
 from daemon.following import Fate, Followed
 from daemon.metrics import Metrics
+from daemon.packs import Pack
 from daemon.pipeline import Pipeline
 from daemon.selflog import SelfLog
 from daemon.tailer import HOT_SECONDS, Tailer
@@ -82,6 +83,7 @@ class LiveDaemon:
                 )
                 for held in list(self._tailer.binder.held.values())
             ]
+            found += [_packed(pack) for pack in list(self._tailer.binder.packs.unread.values())]
             self._sources = sorted(found, key=lambda source: source.path)
             self._sources_until = now + REUSE_SECONDS
         return self._sources
@@ -113,7 +115,7 @@ class LiveDaemon:
         )
 
     def log_files(self) -> Sequence[LogFile]:
-        """Return the files that discovery admits and that still have a name there."""
+        """Return the plain files that discovery admits and that still have a name there."""
         return [
             LogFile(
                 sid=followed.sid,
@@ -124,7 +126,7 @@ class LiveDaemon:
                 profile=followed.root.profile,
             )
             for followed in list(self._tailer.files)
-            if followed.fate not in {Fate.UNLINKED, Fate.MOVED}
+            if followed.fate not in {Fate.UNLINKED, Fate.MOVED} and followed.packed is None
         ]
 
     def ready(self) -> tuple[bool, str]:
@@ -199,6 +201,26 @@ class LiveDaemon:
         await self._pipeline.commit()
         await asyncio.shield(self._upkeep.publish())
         return self._archive.snapshot.seq
+
+
+def _packed(pack: Pack) -> SourceStatus:
+    """Return a compressed file that may not be read, or not yet."""
+    waiting = "is being written" if pack.waits else "is being checked to its end"
+    return SourceStatus(
+        sid="",
+        path=os.fsdecode(pack.found.path),
+        file=pack.found.file,
+        size=pack.found.size,
+        read=0,
+        committed=0,
+        lines=0,
+        events=0,
+        rejects=0,
+        last_event_us=None,
+        state="failed" if pack.trouble else "checking",
+        profile=pack.found.root.profile,
+        note=pack.trouble or waiting,
+    )
 
 
 def _note(followed: Followed) -> str:

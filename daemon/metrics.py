@@ -51,6 +51,12 @@ METRICS: tuple[Metric, ...] = (
     Metric("gaps", "count", "Times bytes were lost before they could be archived"),
     Metric("gap_bytes", "count", "Bytes lost before they could be archived"),
     Metric("copies", "count", "Files that only repeat another one and are not read"),
+    Metric(
+        "unreadable_files",
+        "count",
+        "Compressed files that cannot be read as they are, by reason",
+        ("reason",),
+    ),
     Metric("rewrites", "count", "Files that were truncated or overwritten"),
     Metric("forks", "count", "Files that lost their end and were read on from the first line that differs"),
     Metric("rotations", "count", "Files that were renamed or removed while they were followed"),

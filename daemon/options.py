@@ -43,6 +43,8 @@ def archive_options(settings: Settings) -> ArchiveOptions:
         seal_bytes=archive.seal_bytes,
         seal_seconds=archive.seal_seconds,
         fold_files=archive.fold_files,
+        late_seconds=archive.late_seconds,
+        late_files=archive.late_files,
         grace_seconds=archive.grace_seconds,
     )
 

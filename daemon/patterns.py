@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
+from parsers.decoding import plain_name
+
 _DATE = re.compile(rb"(?<!\d)((?:19|20)\d\d)[-_.]?(0[1-9]|1[0-2])[-_.]?(0[1-9]|[12]\d|3[01])(?!\d)")
 _MICROSECONDS = 1_000_000
 _GLOB_TOKENS = re.compile(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]|.", re.DOTALL)
@@ -20,9 +22,13 @@ class Patterns:
         self._exclude = _Side(exclude)
 
     def match(self, relative: bytes) -> bool:
-        """Return whether a file counts, by its path below the root."""
-        name = relative[relative.rfind(b"/") + 1 :]
-        return self._include.hits(relative, name) and not self._exclude.hits(relative, name)
+        """Return whether a file counts, by its path below the root; a compressed one also without its last ending."""
+        if self._exclude.hits(relative):
+            return False
+        if self._include.hits(relative):
+            return True
+        plain = plain_name(relative)
+        return plain != relative and self._include.hits(plain) and not self._exclude.hits(plain)
 
 
 class _Side:
@@ -32,7 +38,8 @@ class _Side:
         self._names = _any_of([pattern for pattern in patterns if "/" not in pattern])
         self._paths = _any_of([pattern.lstrip("/") for pattern in patterns if "/" in pattern])
 
-    def hits(self, relative: bytes, name: bytes) -> bool:
+    def hits(self, relative: bytes) -> bool:
+        name = relative[relative.rfind(b"/") + 1 :]
         return bool(
             (self._names and self._names.fullmatch(name))
             or (self._paths and self._paths.fullmatch(relative))

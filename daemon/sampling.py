@@ -8,7 +8,8 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from daemon.files import open_regular
+from daemon.binding import MAX_UNPACKED_BYTES
+from daemon.packs import open_whole
 from daemon.patterns import file_date_us
 from daemon.reader import Reader
 from parsers.batch import Chunk, Counts, Place, Source
@@ -43,12 +44,12 @@ class Sample:
 def take(path: str, parse: ParseOptions, *, max_line_bytes: int, profile: str = "auto") -> Sample:
     """Read the first block of a file as the daemon would. Raises OSError if it cannot be read."""
     sample = Sample(path)
-    file = open_regular(path)
+    file = open_whole(path, MAX_UNPACKED_BYTES)
     if file is None:
         raise OSError(errno.EINVAL, "is not a regular file", path)
     try:
         info = file.info()
-        span = Reader(file, max_line_bytes).read(info.st_size, finish=True)
+        span = Reader(file, max_line_bytes).read(file.size(), finish=True)
     finally:
         file.close()
     if span is None:

@@ -107,6 +107,7 @@ class Service:
             scan_seconds=settings.logs.scan_seconds,
             max_open_files=kept_descriptors(),
             pinned_bytes=settings.logs.pinned_bytes,
+            max_unpacked_bytes=settings.logs.max_unpacked_bytes,
         )
         ladder = ArchiveLadder(archive, options.parse_options(settings), settings.logs.max_line_bytes)
         self._tailer = Tailer(tail, archive, ladder=ladder)
@@ -272,6 +273,10 @@ class Service:
                     self._metrics.count("rewrites")
                 case "shortened":
                     self._metrics.count("forks")
+                case "damaged" | "too large":
+                    self._metrics.count("unreadable_files", reason=note.kind)
+                    text = f"{note.path} cannot be unpacked: it {note.detail}"
+                    await self._say(text, "warning", {"path": note.path, "bytes": note.end})
                 case "renamed" | "unlinked":
                     self._metrics.count("rotations")
 

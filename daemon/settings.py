@@ -123,7 +123,7 @@ class Logs(Section):
     )
     include: Names = Field(
         default=INCLUDE,
-        description="Files that count. A pattern without a slash is about the name, with one about the path below the folder; `**/` is any number of folders.",
+        description="Files that count. A pattern without a slash is about the name, with one about the path below the folder; `**/` is any number of folders. A compressed file (`.gz`, `.zst`, `.bz2`, `.xz`) also counts by its name without that ending, and is read as what it holds.",
     )
     exclude: Names = Field(
         default=EXCLUDE, description="Files that do not count, even if `include` names them."
@@ -142,6 +142,11 @@ class Logs(Section):
         ge=1024,
         le=64 * MEBIBYTE,
         description="Longest line that is parsed, in bytes; of a longer one the beginning is kept as a reject.",
+    )
+    max_unpacked_bytes: int = Field(
+        default=16 * 1024 * MEBIBYTE,
+        ge=MEBIBYTE,
+        description="Most that one compressed file (`.gz`, `.zst`, `.bz2`, `.xz`) may hold, in bytes. One that holds more is not read at all, counted and shown: a few bytes can unpack to anything.",
     )
     scan_seconds: float = Field(
         default=2.0,
@@ -184,13 +189,25 @@ class Archive(Section):
         default=3600.0,
         ge=10,
         le=86_400,
-        description="Longest time a committed event waits for its sealed file.",
+        description="Length of the intervals, by the clock, after which committed events are sealed: with 3600 at each full hour.",
     )
     seal_bytes: int = Field(
         default=64_000_000,
         ge=1_000_000,
         le=1_000_000_000,
-        description="Bytes of committed files that force sealing.",
+        description="Bytes of committed files that force sealing, and so about the size of a full sealed file.",
+    )
+    late_seconds: float = Field(
+        default=3600.0,
+        ge=0,
+        le=30 * 86_400,
+        description="How long events wait for a sealed file that came when their day was over: the first time so long, then twice, then four times. Every query shows them meanwhile, only the plain glob does not.",
+    )
+    late_files: int = Field(
+        default=16,
+        ge=1,
+        le=64,
+        description="Most files a day gains that way. What comes later waits until it fills a quarter of `seal_bytes`, or for `watchkeep seal`.",
     )
     fold_files: int = Field(
         default=32, ge=4, le=256, description="Committed files above which some are folded into one."

@@ -24,8 +24,6 @@ from daemon.reader import MARK_BYTES, short_hash
 from parsers.batch import Mark, Place, Source
 from storage.records import SourceSeen, SourceState
 
-COMPARED_MOST = 4  # a file may repeat the beginning of several: files of one service often begin alike
-
 
 class Sink(Protocol):
     """What the tailer needs of the archive."""
@@ -137,11 +135,10 @@ class Catalogue:
         """Return the orphan whose content the file holds, the one read furthest if there are several (rule 2)."""
         return next((known for known in self._alike(file) if file.holds(known)), None)
 
-    def begun(self, file: Candidate) -> list[Known]:
-        """Return the orphans of which the file may hold the beginning, and no more (rule 3), the last read first."""
+    def begun(self, file: Candidate) -> Known | None:
+        """Return the orphan of which the file may hold the beginning, and no more (rule 3)."""
         longer = (known for known in self._alike(file) if known.offset > file.size)
-        same = [known for known in longer if known.source.internal == file.internal]
-        return sorted(same, key=lambda known: -known.source.first_seen_us)[:COMPARED_MOST]
+        return next((known for known in longer if known.source.internal == file.internal), None)
 
     def replaced(self, file: Candidate, path: str) -> Known | None:
         """Return the orphan that was last at ``path``, if the file begins as it did: by more than chance (rule 4)."""
@@ -157,6 +154,19 @@ class Catalogue:
             for sid in heads.get(file.head(length), ())
         ]
         return sorted(similar, key=lambda known: -known.offset)
+
+    def windows(self, head: bytes) -> list[tuple[int, int]]:
+        """Return which bytes (offset, length) of a file with these first ones tell whether it holds a known source."""
+        begins = {
+            length: short_hash(head[:length]) for length in {k.head_length for k in self.known.values()}
+        }
+        return [
+            (known.offset - known.seam_length, known.seam_length)
+            for known in self.known.values()
+            if known.seam_length
+            and known.head_length <= len(head)
+            and begins[known.head_length] == known.head
+        ]
 
     def adopt(self, known: Known) -> None:
         """Note that an open file holds this source."""

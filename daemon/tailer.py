@@ -17,7 +17,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from daemon import files
-from daemon.binding import Binder
+from daemon.binding import MAX_UNPACKED_BYTES, Binder
 from daemon.climbing import Climbs
 from daemon.discovery import Discovery, Root, Watchable
 from daemon.following import Fate, Followed
@@ -54,6 +54,7 @@ class TailOptions:
     roots: tuple[Root, ...]
     max_line_bytes: int = 1 << 20
     max_open_files: int = 512
+    max_unpacked_bytes: int = MAX_UNPACKED_BYTES
     scan_seconds: float = SCAN_SECONDS
     pinned_bytes: int = 1 << 30
 
@@ -76,7 +77,14 @@ class Tailer:
         self._clock = clock
         self._discovery = Discovery(options.roots, clock=clock)
         self._lock = threading.Lock()  # held while a descriptor is closed or duplicated
-        self._binder = Binder(sink, options.max_line_bytes, options.max_open_files, self._lock, clock)
+        self._binder = Binder(
+            sink,
+            options.max_line_bytes,
+            options.max_open_files,
+            self._lock,
+            clock,
+            options.max_unpacked_bytes,
+        )
         self._climbs = Climbs(self._binder, sink, ladder, executor, clock)
         self._hot: OrderedDict[Followed, None] = OrderedDict()
         self._active: OrderedDict[Followed, None] = OrderedDict()
@@ -91,6 +99,7 @@ class Tailer:
         self._turn_due = clock()
         self._urgent = False
         self.pinned_bytes = 0  # held by files that are deleted
+        self._unpacking: Followed | None = None  # the compressed file that is being read
         self._started_ns = time.time_ns()
         self._spans: list[Spanned] = []
 
@@ -144,16 +153,28 @@ class Tailer:
             self._enqueue(followed)
         if closing:
             self._only_unlinked()
+        else:
+            self._inspect(turn)
         self._read_fairly(turn, min(room, TURN_BYTES), closing=closing)
         self._release()
         turn.notes = self._binder.take_notes()
         self._scan_wanted = self._scan_wanted or self._binder.anew
         turn.urgent = self._urgent or self._climbs.urgent or self._binder.take_urgent()
         self._urgent = self._climbs.urgent = False
-        turn.more = bool(self._live or self._behind)
+        turn.more = turn.more or bool(self._live or self._behind)
         turn.wait = self._wait(turn)
         self._turn_due = self._clock() + turn.wait
         return turn
+
+    def _inspect(self, turn: Turn) -> None:
+        """Go on with looking whether compressed files are whole; then they are files like the others."""
+        packs = self._binder.packs
+        found = packs.work(QUANTUM_BYTES)
+        if found:
+            self._scan_wanted = True
+            if not packs.busy:
+                self._scan_not_before = 0.0
+        turn.more = found or packs.busy
 
     def _only_unlinked(self) -> None:
         """Leave everything to the next start but files that will not be there then."""
@@ -208,9 +229,9 @@ class Tailer:
             self._sweep_round = now + self._options.scan_seconds
         some, self._sweep = self._sweep[-SWEEP_FILES:], self._sweep[:-SWEEP_FILES]
         for followed in some:
-            if self._binder.follows(followed) and not followed.unchanged():
+            if followed.key in self._binder.files and not followed.unchanged():
                 self._look(followed, now)
-            if followed.unread and self._binder.follows(followed):
+            if followed.unread and followed.key in self._binder.files:
                 self._enqueue(followed)  # it could not be read when it was to be
         self._sweep_due = self._next(now, SCAN_PAUSE_SECONDS)
 
@@ -221,7 +242,7 @@ class Tailer:
 
     def _look(self, followed: Followed, now: float) -> None:
         """See whether a file has grown, shrunk, or lost its name."""
-        if not self._binder.follows(followed):
+        if followed.key not in self._binder.files:
             self._hot.pop(followed, None)
             self._active.pop(followed, None)
             return
@@ -235,12 +256,8 @@ class Tailer:
             return
         if not here:
             before = followed.fate
-            try:
-                info = self._binder.look_away(followed)
-            except OSError as error:
-                followed.trouble = error.strerror or str(error)
-                return
-            if followed.fate is not before or not self._binder.follows(followed):
+            info = self._binder.look_away(followed)
+            if followed.fate is not before or followed.key not in self._binder.files:
                 self._scan_wanted = True
             if info is None:
                 return
@@ -250,7 +267,7 @@ class Tailer:
     def _recheck(self, followed: Followed, now: float) -> None:
         """Look at a file, and whether it still holds what was read from it."""
         self._look(followed, now)
-        if not self._binder.follows(followed) or followed.climb is not None:
+        if followed.key not in self._binder.files or followed.climb is not None:
             return
         try:
             if self._binder.reopen(followed):
@@ -263,6 +280,11 @@ class Tailer:
             followed.trouble = error.strerror or str(error)
 
     def _sized(self, followed: Followed, info: os.stat_result, now: float) -> None:
+        if followed.packed is not None:
+            if not followed.packed.are_of(info.st_size, info.st_mtime_ns):
+                self._binder.changed(followed)
+                self._scan_wanted = True
+            return
         if info.st_size == followed.size and info.st_mtime_ns == followed.written_ns:
             return  # a new time alone decides nothing, but is a reason to verify what was read
         if info.st_size < followed.reader.offset:
@@ -294,7 +316,7 @@ class Tailer:
             self._enqueue(followed)
         for found in scan.fresh:
             known = self._binder.files.get(found.key)
-            if known is not None and known.size != found.size:
+            if known is not None and known.disk_size != found.size:
                 self._look(known, started)
         if everything:
             for followed in list(self.files):
@@ -340,8 +362,12 @@ class Tailer:
         if followed.climb is not None:
             return 0, False
         try:
-            if not self._binder.follows(followed) or not self._binder.reopen(followed):
+            if followed.key not in self._binder.files or not self._binder.reopen(followed):
                 return 0, False  # it is tried again when its turn among the idle files comes
+            if followed.packed is not None and not self._may_unpack(followed):
+                return 0, True
+            if not followed.reader.file.reach(followed.reader.position):
+                return QUANTUM_BYTES, True
             finish = followed.finishing(self._clock(), closing=closing)
             while used < QUANTUM_BYTES:
                 before = followed.reader.position
@@ -349,7 +375,7 @@ class Tailer:
                 used += followed.reader.position - before
                 if span is not None:
                     now_ns = time.time_ns()
-                    fresh = live and followed.written_ns >= self._started_ns
+                    fresh = live and followed.written_ns >= self._started_ns and followed.packed is None
                     self._spans.append(Spanned(followed, span, followed.place(), live, fresh, now_ns // 1000))
                 elif followed.reader.position == before:
                     break  # nothing complete is left
@@ -358,7 +384,7 @@ class Tailer:
         except RewrittenError:
             self._settle(turn)  # what was read before belongs to the old source
             self._rewritten(followed)
-            self._look(followed, self._clock())
+            followed.size = followed.reader.file.size()
             return used, False
         except OSError as error:
             # Nothing is skipped: the same bytes are asked for again when the file is looked at next.
@@ -369,6 +395,13 @@ class Tailer:
         if used and followed.fate in {Fate.UNLINKED, Fate.MOVED}:
             self._urgent = True
         return used, again
+
+    def _may_unpack(self, followed: Followed) -> bool:
+        """Return whether it is this compressed file's turn: one is read to its end before the next, for their memory."""
+        if self._unpacking is not followed and self._unpacking in self._queued:
+            return False
+        self._unpacking = followed
+        return True
 
     def _settle(self, turn: Turn) -> None:
         """Turn what was read into chunks, registering the sources that are new: one sync for all of them."""
@@ -429,7 +462,8 @@ class Tailer:
             if not old or followed.root.internal or followed.unread or not self._committed(followed):
                 continue
             info = files.stat(followed.path)
-            if (info.st_dev, info.st_ino, info.st_size) == (*followed.key, followed.reader.offset):
+            whole = followed.disk_size if followed.packed is not None else followed.reader.offset
+            if (info.st_dev, info.st_ino, info.st_size) == (*followed.key, whole):
                 files.unlink(followed.path)
                 self._binder.forget(followed)
                 removed.append(os.fsdecode(followed.path))
@@ -464,5 +498,6 @@ class Tailer:
     def close(self) -> None:
         """Close every descriptor."""
         self._climbs.close()
+        self._binder.packs.close()
         for followed in list(self.files):
             self._binder.close(followed)

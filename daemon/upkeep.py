@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,6 +18,7 @@ from typing import TypeVar
 from storage.archive import Archive
 from storage.observer import Observer
 from storage.retention import DropReport
+from storage.snapshot import File
 
 TICK_SECONDS = 0.5
 PUBLISH_SECONDS = 1.0  # least time between two view files; readers are promised two seconds
@@ -51,6 +52,7 @@ class Upkeep:
         remove_log_files: Callable[[int], Awaitable[list[str]]],
         on_removed: Callable[[DropReport, list[str]], Awaitable[None]],
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self.options = options
         self.disk_free_bytes = 0
@@ -59,6 +61,7 @@ class Upkeep:
         self._remove_log_files = remove_log_files
         self._on_removed = on_removed
         self._clock = clock
+        self._wall = wall
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="upkeep")
         now = clock()
         self._due = {
@@ -70,7 +73,7 @@ class Upkeep:
         }
         self._due["retention"] = now + FIRST_CLEANUP_SECONDS
         self._published = (-1, -1)  # commit and view_seq when the view files were last written
-        self._unsealed_since: float | None = None
+        self._late_slot: int | None = None  # the interval in which late rows were last looked at
 
     async def run(self) -> None:
         """Look every TICK_SECONDS what is due."""
@@ -106,7 +109,6 @@ class Upkeep:
     async def seal(self) -> int:
         """Commit and seal now; returns how many files were sealed."""
         files = await self._in_thread(self._archive.seal)
-        self._unsealed_since = None
         await self.publish()
         await self._measure()
         return files
@@ -124,25 +126,38 @@ class Upkeep:
             self._due["publish"] = self._clock() + PUBLISH_SECONDS
 
     async def _fold(self) -> None:
-        live = sum(1 for file in self._archive.snapshot.events if self._is_live(file.day, file.node))
-        if live > self._archive.options.fold_files:
+        snapshot = self._archive.snapshot
+        most = max(len(self._fresh(snapshot.events)), len(self._fresh(snapshot.rejects)))
+        if most > self._archive.options.fold_files:
             await self._timed("fold_seconds", self._archive.fold)
 
     async def _seal(self) -> None:
-        options, now = self._archive.options, self._clock()
-        snapshot = self._archive.snapshot
-        live = [f for f in (*snapshot.events, *snapshot.rejects) if self._is_live(f.day, f.node)]
-        if not live:
-            self._unsealed_since = None
-            return
-        if self._unsealed_since is None:
-            self._unsealed_since = now
-        old = now - self._unsealed_since >= options.seal_seconds
-        if old or sum(file.bytes for file in live) >= options.seal_bytes:
-            await self.seal()
+        """Seal a step when an interval ended with something to seal, or when there is enough for a file.
 
-    def _is_live(self, day: str | None, node: str) -> bool:
-        return day is None and node == self._archive.options.node
+        Intervals are those of the clock (with 3600 s: its hours), so that restarts neither delay a seal nor add one.
+        A clock that jumps makes one more.
+        """
+        options, snapshot = self._archive.options, self._archive.snapshot
+        fresh = [*self._fresh(snapshot.events), *self._fresh(snapshot.rejects)]
+        slot = self._slot(self._wall())
+        ended = fresh and slot != self._slot(self._archive.state.unsealed_since_us / 1e6)
+        enough = sum(file.bytes for file in fresh) >= options.seal_bytes
+        late = slot != self._late_slot and any(file.late and file.day is None for file in snapshot.events)
+        if ended or enough or late:
+            now_us = int(self._wall() * 1e6)
+            made = await self._in_thread(lambda: self._archive.seal_due(now_us))
+            if not enough:
+                self._late_slot = slot
+            if made:
+                await self.publish()
+
+    def _slot(self, seconds: float) -> int:
+        return int(seconds // self._archive.options.seal_seconds)
+
+    def _fresh(self, files: Sequence[File]) -> list[File]:
+        """Return this node's live files, those of late rows apart."""
+        node = self._archive.options.node
+        return [file for file in files if file.day is None and file.node == node and not file.late]
 
     async def _collect(self) -> None:
         self._due["collect"] = self._clock() + COLLECT_SECONDS

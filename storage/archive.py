@@ -5,7 +5,7 @@ and appends one ledger record; that record is the only thing that moves an offse
 offsets where they were, so the same lines are committed later: exactly once.
 
 Threads: every method may be called from any thread. ``_memory`` guards what readers see and is held for microseconds;
-``_writing`` serialises what touches the disk.
+``_writing`` serialises records and what they move, first come first served. Merging goes on outside it: `storage.rearrange`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from types import MappingProxyType
 
 from parsers.batch import Chunk, Counts, Parsed, Source
@@ -26,19 +25,23 @@ from storage.commit import Cut, body, stage, unstage
 from storage.errors import ArchiveError
 from storage.fs import Disk, Fs
 from storage.hot import hot_rejects
+from storage.late import LateRules
 from storage.layout import Layout, valid_node
 from storage.observer import Observer, Silent
 from storage.provenance import Footer, Maker, Origin, coalesced, covered_by, newest_sources
 from storage.publish import Publisher
+from storage.rearrange import Rearranger, Sizes
 from storage.records import Range, SourceSeen, SourceState
 from storage.recovery import Problem
 from storage.retention import DropReport, plan_drop
-from storage.seal import SealedWriter, Stager
+from storage.seal import SealedWriter
 from storage.snapshot import File, Snapshot
 from storage.state import State
+from storage.turns import Turns
 from storage.visible import Visible
 
 MEBIBYTE = 1 << 20
+LATE_SHARE = 4  # late rows of one day that fill a quarter of a sealed file need not wait
 
 Listener = Callable[[Snapshot], None]
 
@@ -54,13 +57,46 @@ class ArchiveOptions:
     seal_bytes: int = 64_000_000  # of live Parquet
     seal_seconds: float = 3600.0
     fold_files: int = 32  # live files above which some are folded
+    late_seconds: float = (
+        3600.0  # how long the first late rows of a day wait, then twice as long, then four times
+    )
+    late_files: int = 16  # most late files a day gains for having waited
     grace_seconds: float = 900.0  # superseded files stay longer than any query runs
+
+    @property
+    def late_rules(self) -> LateRules:
+        """When late rows are sealed."""
+        return LateRules(
+            slack_us=int(self.seal_seconds * 1e6),
+            wait_us=int(self.late_seconds * 1e6),
+            files=self.late_files,
+            bytes=self.seal_bytes // LATE_SHARE,
+            total_bytes=self.seal_bytes,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """The files that readers see, and what was true of the ledger when all of them were in their places.
+
+    Between a record and the moves it asks for, the books are ahead of what a reader of the folders finds.
+    """
+
+    events: tuple[File, ...] = ()
+    rollups: tuple[File, ...] = ()
+    rejects: tuple[File, ...] = ()
+    sealed_seq: int = 0
+    max_seq: int = 0
+    record: int = 0
+    drops: int = 0
 
 
 class Archive:
     """One node's archive, open for writing. Use `Archive.open`."""
 
-    def __init__(self, options: ArchiveOptions, fs: Fs, observer: Observer) -> None:
+    def __init__(
+        self, options: ArchiveOptions, fs: Fs, observer: Observer, clock: Callable[[], int] = now_us
+    ) -> None:
         if not valid_node(options.node):
             raise ArchiveError(
                 f"{options.node!r} cannot name a node",
@@ -72,14 +108,24 @@ class Archive:
         self._fs = fs
         self._observer = observer
         self._memory = threading.RLock()
-        self._writing = threading.RLock()
+        self._writing = Turns()
         self._publishing = threading.Lock()
         self._publisher = Publisher(fs, self.layout)
-        self._books = Books(fs, self.layout)
+        self._books = Books(fs, self.layout, clock)
         self._visible = Visible()
-        self._files: tuple[tuple[File, ...], tuple[File, ...], tuple[File, ...]] = ((), (), ())
+        self._shown = _Shown()
         self._view_seq = 0
         self._bulk: Bulk | None = None
+        self._rearranger = Rearranger(
+            fs,
+            self.layout,
+            self._books,
+            self,
+            sizes=Sizes(options.seal_bytes, options.fold_files),
+            rules=options.late_rules,
+            writing=self._writing,
+            observer=observer,
+        )
         self._listeners: list[Listener] = []
         self.snapshot: Snapshot = self._frozen()
 
@@ -87,14 +133,19 @@ class Archive:
 
     @classmethod
     def open(
-        cls, options: ArchiveOptions, *, fs: Fs | None = None, observer: Observer | None = None
+        cls,
+        options: ArchiveOptions,
+        *,
+        fs: Fs | None = None,
+        observer: Observer | None = None,
+        clock: Callable[[], int] = now_us,
     ) -> Archive:
-        """Take the node's lock, recover, and return the archive ready to append.
+        """Take the node's lock, recover, and return the archive ready to append. ``clock`` gives microseconds, UTC.
 
         Raises LockedError if another process has it, LedgerError if the ledger is damaged or newer, OSError if the
         disk refuses.
         """
-        archive = cls(options, fs or Disk(), observer or Silent())
+        archive = cls(options, fs or Disk(), observer or Silent(), clock)
         try:
             archive._books.start()
             # Never a number that an earlier process may have shown: gaps, never reuse.
@@ -122,14 +173,15 @@ class Archive:
                 self._visible.next_seq = state.before_open + 1
             self._swap(files_changed=True)
 
-    def _recover_if_broken(self) -> None:
+    def recover_if_broken(self) -> None:
+        """Recover if a write failed. Called with ``_writing`` held."""
         if self._books.broken:
             self._recover()
 
     def close(self) -> None:
         """Commit what is hot and release the lock. A commit that fails leaves its lines to the next start."""
         try:
-            with self._writing:
+            with self._rearranger.merging, self._writing:
                 self._abandon_bulk()  # an import that nobody committed: its lines are read again
             self.commit()
         finally:
@@ -186,7 +238,7 @@ class Archive:
             return []
         states = [_first_state(item) for item in seen]
         with self._writing:
-            self._recover_if_broken()
+            self.recover_if_broken()
             self._books.record([("source", state.to_json()) for state in states])
         return [source_of(state) for state in states]
 
@@ -195,7 +247,7 @@ class Archive:
 
         Raises ValueError if a chunk does not continue its source, CommitError if the seq numbers reserved are used up.
         """
-        when = time.time_ns() // 1000 if now_us is None else now_us
+        when = self._books.clock() if now_us is None else now_us
         with self._memory:
             touched = self._visible.continued(parsed, chunks, self._books.state.sources)
             self._visible.show(*self._visible.number(parsed, when, self._books.state.reserved_to))
@@ -212,7 +264,7 @@ class Archive:
         with self._writing:
             if self._bulk is not None:
                 raise ValueError("a bulk import is under way: call commit_sealed")
-            self._recover_if_broken()
+            self.recover_if_broken()
             with self._memory:
                 cut = self._visible.cut()
             if not cut.ranges:
@@ -256,9 +308,10 @@ class Archive:
         known = newest_sources(state, covered) if made_by == "bulk" else ()
         return self._books.origin(made_by, covered, known=known)
 
-    def _merge_origin(
+    def merge_origin(
         self, made_by: Maker, replaced: Sequence[File], footers: Sequence[Footer | None]
     ) -> Origin:
+        """Return what the footers of merged files say. Called with ``_writing`` held."""
         state = self._books.state
         covered = coalesced(footers, state)
         known = newest_sources(state, covered) if made_by == "seal" else ()
@@ -280,7 +333,7 @@ class Archive:
 
         Do not mix with `append` before `commit_sealed` was called. Raises as `append` does, and OSError.
         """
-        with self._writing:
+        with self._rearranger.merging, self._writing:
             if self._bulk is None:
                 self.commit()
                 self.seal()
@@ -288,7 +341,9 @@ class Archive:
             bulk = self._bulk
             with self._memory:
                 touched = self._visible.continued(parsed, chunks, self._books.state.sources)
-                events, rejects = self._visible.number(parsed, now_us(), self._books.state.reserved_to)
+                events, rejects = self._visible.number(
+                    parsed, self._books.clock(), self._books.state.reserved_to
+                )
                 self._visible.accept(touched)
             try:
                 bulk.add(events)
@@ -304,8 +359,8 @@ class Archive:
 
     def commit_sealed(self) -> Snapshot:
         """Commit what `append_sealed` took, as one record. On failure its lines must be read again."""
-        with self._writing:
-            self._recover_if_broken()  # which gives up the import: its files were in `staging`
+        with self._rearranger.merging, self._writing:
+            self.recover_if_broken()  # which gives up the import: its files were in `staging`
             bulk, self._bulk = self._bulk, None
             if bulk is None:
                 return self.snapshot
@@ -318,7 +373,9 @@ class Archive:
                 cut.files.extend(bulk.writer.finish(origin))
                 cut.max_seq_internal = self._visible.max_seq_internal
                 cut.max_seq_external = self._visible.max_seq_external
-                self._record_commit(cut, sealed_seq=0 if cut.rejects else cut.max_seq)
+                self._record_commit(
+                    cut, sealed_seq=0 if cut.rejects or self._books.has_live() else cut.max_seq
+                )
                 self._books.place(cut.files)
             except BaseException:
                 if not self._books.broken:  # else the record may have reached the disk, and recovery decides
@@ -344,56 +401,40 @@ class Archive:
     # Folding, sealing, dropping
 
     def fold(self) -> bool:
-        """Merge some live files if there are more than ``fold_files``; return whether it did."""
-        with self._writing:
-            live = sorted(self._books.live("events"), key=lambda file: file.min_seq)
-            if len(live) <= self.options.fold_files:
-                return False
-            chosen = _cheapest_run(live, max(2, self.options.fold_files // 2))
-            generation = self._books.state.n
-            removed = self._books.with_rollups(chosen)
-            added = self._staged("fold", removed, lambda stager: stager.fold(chosen, generation))
-            self._books.exchange("fold", added, removed)
-            self._files_changed()
-            return True
+        """Merge some live files if there are more than ``fold_files`` of a kind; return whether it did."""
+        return self._rearranger.fold()
 
     def seal(self) -> int:
         """Turn every live file into sealed ones; return how many were made. Rows that are hot stay hot."""
-        with self._writing:
-            events, rejects = self._books.live("events"), self._books.live("rejects")
-            if not events and not rejects:
-                return 0
-            started = time.monotonic()
-            removed = [*self._books.with_rollups(events), *rejects]
-            added = self._staged("seal", removed, lambda stager: stager.seal(events, rejects))
-            self._books.exchange("seal", added, removed, sealed_seq=self._books.state.max_seq)
-            self._files_changed()
-            self._observer.seconds("seal_seconds", time.monotonic() - started)
-            return len(added)
+        return self._rearranger.seal()
+
+    def seal_due(self, now_us: int | None = None) -> int:
+        """Seal about ``seal_bytes`` of what is committed; late rows only if they have waited long enough."""
+        return self._rearranger.seal_due(now_us)
 
     def drop(self, before_day: str, *, dry_run: bool) -> DropReport:
         """Remove sealed files of days before ``before_day`` (YYYY-MM-DD), as one ledger record."""
-        with self._writing:
+        with self._rearranger.merging, self._writing:
             report, files = plan_drop(self._books.own_files(), before_day, dry_run=dry_run)
             if files and not dry_run:
-                self._recover_if_broken()
+                self.recover_if_broken()
                 paths = [file.path for file in files]
                 self._books.record(
                     [("drop", {"removes": paths, "before": before_day, "reason": "retention"})]
                 )
-                self._files_changed()
+                self.files_changed()
             return report
 
     def gap(self, sid: str, start: int, end: int, reason: str) -> None:
         """Record that bytes ``[start, end)`` of a source are known to have existed and can never be archived."""
         with self._writing:
-            self._recover_if_broken()
+            self.recover_if_broken()
             self._books.record([("gap", {"sid": sid, "start": start, "end": end, "reason": reason})])
 
     def collect(self) -> int:
         """Remove superseded and dropped files whose grace time is over; return how many."""
         with self._writing:
-            self._recover_if_broken()  # a seal that was recorded but not placed: readers still use the old files
+            self.recover_if_broken()  # a seal that was recorded but not placed: readers still use the old files
             return self._books.collect(self.options.grace_seconds)
 
     def publish(self) -> bool:
@@ -403,56 +444,47 @@ class Archive:
         """
         with self._publishing:
             with self._memory:
-                snapshot, committed = self.snapshot, self._books.state.max_seq
+                snapshot, committed = self.snapshot, self._shown.max_seq
             written = self._publisher.publish(snapshot)
             with self._memory:
                 self._view_seq = max(self._view_seq, committed)
                 self._swap()
             return written
 
-    def _staged(
-        self, made_by: Maker, replaced: Sequence[File], work: Callable[[Stager], list[File]]
-    ) -> list[File]:
-        self._recover_if_broken()
-        stager = Stager(self._fs, self.layout, rollups.delta, partial(self._merge_origin, made_by, replaced))
-        try:
-            return work(stager)
-        except BaseException:
-            stager.abandon()
-            raise
-
     # Snapshots
 
-    def _files_changed(self) -> None:
+    def files_changed(self) -> None:
+        """Show readers the new set of files. Called with ``_writing`` held."""
         with self._memory:
             self._swap(files_changed=True)
 
     def _swap(self, *, files_changed: bool = False) -> Snapshot:
         """Build the new snapshot and show it. Called with ``_memory`` held."""
         if files_changed:
-            self._files = self._books.readable()
+            state = self._books.state
+            files = self._books.readable()
+            self._shown = _Shown(*files, state.sealed_seq, state.max_seq, state.n, state.drops)
         self.snapshot = snapshot = self._frozen()
         for listener in self._listeners:
             listener(snapshot)
         return snapshot
 
     def _frozen(self) -> Snapshot:
-        state, visible = self._books.state, self._visible
-        events, rollup_files, rejects = self._files
+        shown, visible = self._shown, self._visible
         hot = bool(visible.events or visible.rejects)
         return Snapshot(
             root=self.options.path,
             node=self.options.node,
-            seq=visible.next_seq - 1 if hot else state.max_seq,
+            seq=visible.next_seq - 1 if hot else shown.max_seq,
             seq_internal=visible.max_seq_internal,
             seq_external=visible.max_seq_external,
             view_seq=self._view_seq,
-            sealed_seq=state.sealed_seq,
-            commit=state.n,
-            drops=state.drops,
-            events=events,
-            rollups=rollup_files,
-            rejects=rejects,
+            sealed_seq=shown.sealed_seq,
+            commit=shown.record,
+            drops=shown.drops,
+            events=shown.events,
+            rollups=shown.rollups,
+            rejects=shown.rejects,
             hot=visible.events,
             hot_rejects=visible.rejects,
         )
@@ -490,10 +522,3 @@ def source_of(state: SourceState) -> Source:
     return Source(
         state.sid, state.file, state.first_seen_us, state.file_date_us, state.profile, state.internal
     )
-
-
-def _cheapest_run(live: Sequence[File], length: int) -> list[File]:
-    """Return ``length`` neighbouring files (by seq) with the fewest bytes: each byte is then folded rarely."""
-    starts = range(len(live) - length + 1)
-    best = min(starts, key=lambda start: sum(file.bytes for file in live[start : start + length]))
-    return list(live[best : best + length])

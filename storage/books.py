@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from storage.commit import unstage
@@ -45,11 +45,13 @@ def now_us() -> int:
 class Books:
     """One node's ledger and files. `start` before anything else; `release` at the end."""
 
-    def __init__(self, fs: Fs, layout: Layout) -> None:
+    def __init__(self, fs: Fs, layout: Layout, clock: Callable[[], int] = now_us) -> None:
         self.fs = fs
         self.layout = layout
+        self.clock = clock
         self.state = State()
         self.problems: list[Problem] = []
+        self.recoveries = 0  # how often `staging` was cleared: a merge that began before is void
         self._ledger = Ledger(fs, layout, writer_version=WRITER_VERSION)
         self._lock: Lock | None = None
 
@@ -69,6 +71,7 @@ class Books:
 
         ``next_seq`` is the next number this process would give; the reservation goes beyond it.
         """
+        self.recoveries += 1
         records = self._ledger.read(repair=True)
         if records and "rebuilt" in records[0].body:
             sweep_old_segments(self.fs, self.layout)
@@ -79,7 +82,7 @@ class Books:
         self._ledger.epoch += 1
         reserved = max(state.reserved_to, next_seq) + SEQ_RESERVE
         body = {"pid": os.getpid(), "seq_reserved_to": reserved}
-        for record in self._ledger.append([("open", body)], now_us=now_us()):
+        for record in self._ledger.append([("open", body)], now_us=self.clock()):
             state.apply(record)
         self.state = state
         return state
@@ -106,7 +109,7 @@ class Books:
 
     def record(self, records: Sequence[tuple[str, dict[str, Any]]]) -> None:
         """Append (kind, body) records durably and fold them into the state. CommitError if the disk refuses."""
-        for record in self._ledger.append(records, now_us=now_us()):
+        for record in self._ledger.append(records, now_us=self.clock()):
             self.state.apply(record)
 
     def place(self, files: Sequence[File]) -> None:
@@ -122,13 +125,23 @@ class Books:
                 retry=True,
             ) from error
 
-    def exchange(self, kind: str, added: list[File], removed: list[File], *, sealed_seq: int = 0) -> None:
+    def exchange(
+        self,
+        kind: str,
+        added: list[File],
+        removed: list[File],
+        *,
+        sealed_seq: int = 0,
+        unsealed_since_us: int = 0,
+    ) -> None:
         """Record that ``added`` (staged) take the place of ``removed``, and place them."""
         entry = {
             "files": [file_to_json(file) for file in added],
             "removes": [file.path for file in removed],
             "sealed_seq": sealed_seq,
         }
+        if kind == "seal":
+            entry["unsealed_since_us"] = unsealed_since_us
         try:
             self.record([(kind, entry)])
         except BaseException:
@@ -140,13 +153,13 @@ class Books:
     def snapshot_if_due(self) -> None:
         """Begin a new ledger segment with the whole state after SNAPSHOT_EVERY commits."""
         if self.state.commits_since_snapshot >= SNAPSHOT_EVERY:
-            self._ledger.begin_segment(self.state.to_json(), now_us=now_us())
+            self._ledger.begin_segment(self.state.to_json(), now_us=self.clock())
             self.state.commits_since_snapshot = 0
             self.state.n, self.state.head = self._ledger.n, self._ledger.head
 
     def collect(self, grace_seconds: float) -> int:
         """Remove superseded and dropped files whose grace time is over; return how many."""
-        limit = now_us() - int(grace_seconds * 1_000_000)
+        limit = self.clock() - int(grace_seconds * 1_000_000)
         due = [path for path, when in self.state.retired.items() if when <= limit]
         for path in due:
             self.fs.unlink(self.layout.absolute(path))
@@ -160,6 +173,10 @@ class Books:
     def live(self, kind: str) -> list[File]:
         """Return this node's committed, unsealed files of one kind."""
         return [file for file in self.own_files() if file.kind == kind and file.day is None]
+
+    def has_live(self) -> bool:
+        """Say whether any committed row of this node is not in a sealed file."""
+        return any(file.day is None and file.kind != "rollup" for file in self.own_files())
 
     def with_rollups(self, events: Sequence[File]) -> list[File]:
         """Return some events files together with the roll-ups that cover them."""

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from storage.merge import MICROSECONDS_PER_DAY
+from storage.late import MICROSECONDS_PER_DAY
 from storage.parquet import ROW_GROUP_ROWS
 from storage.seal import SealedWriter
 from storage.snapshot import Hot

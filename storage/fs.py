@@ -10,7 +10,7 @@ import errno
 import fcntl
 import os
 from contextlib import suppress
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from storage.errors import LockedError
 
@@ -61,6 +61,10 @@ class Fs(Protocol):
 
     def read(self, path: str) -> bytes:
         """Return the whole file."""
+        ...
+
+    def reader(self, path: str) -> BinaryIO:
+        """Open a file for reading piece by piece; whoever opens it closes it."""
         ...
 
     def truncate(self, path: str, size: int) -> None:
@@ -151,6 +155,9 @@ class Disk:
     def read(self, path: str) -> bytes:
         with open(path, "rb") as file:
             return file.read()
+
+    def reader(self, path: str) -> BinaryIO:
+        return open(path, "rb")
 
     def truncate(self, path: str, size: int) -> None:
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)

@@ -51,7 +51,7 @@ class Encoding:
         names = set(schema.names)
         distinct, rising = names.intersection(self.distinct), names.intersection(self.rising)
         nested = {field.name for field in schema if pa.types.is_nested(field.type)}
-        repeating = names - distinct - rising - nested - set(self.long)
+        repeating = self._repeating(schema)
         size = {"ndv": max(bloom_rows, 1), "fpp": self.bloom_false_positives}
         return {
             "compression": "zstd",
@@ -67,6 +67,18 @@ class Encoding:
             "store_schema": False,
             "bloom_filter_options": {name: size for name in self.bloom if name in names} or None,
         }
+
+    def coded(self, schema: pa.Schema) -> list[str]:
+        """Return the text columns that are stored as numbers of words."""
+        return [name for name in schema.names if name in self._repeating(schema) and _is_text(schema, name)]
+
+    def _repeating(self, schema: pa.Schema) -> set[str]:
+        nested = {field.name for field in schema if pa.types.is_nested(field.type)}
+        return set(schema.names) - set(self.distinct) - set(self.rising) - nested - set(self.long)
+
+
+def _is_text(schema: pa.Schema, name: str) -> bool:
+    return pa.types.is_string(schema.field(name).type)
 
 
 STANDARD = Encoding()

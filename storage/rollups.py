@@ -95,6 +95,7 @@ FAMILIES = {
 }
 
 _Ints = npt.NDArray[np.int64]
+_Codes = npt.NDArray[np.int32] | npt.NDArray[np.int64]  # a column of a million rows is the narrower one
 _Flags = npt.NDArray[np.bool_]
 _CODE_LIMIT = 1 << 62  # packed codes stay below it, so that int64 cannot overflow
 _QUARTERS_A_DAY = DAY_US // QUARTER_US
@@ -105,11 +106,11 @@ _ALWAYS = ("internal", "tenant")  # every family is counted by these too: a scop
 class _Coded:
     """A column as integers below ``size``; ``words[code]`` is its text (None: the code is a number of quarters)."""
 
-    codes: _Ints
+    codes: _Codes
     size: int
     words: Any = None  # a string or boolean array
 
-    def at(self, codes: _Ints) -> _Coded:
+    def at(self, codes: _Codes) -> _Coded:
         """Return a column of the same words with other rows."""
         return _Coded(codes, self.size, self.words)
 
@@ -166,19 +167,43 @@ _TEXT_COLUMNS = (
     *("level", "category", "action", "outcome", "internal", "tenant"),
     *("user_id", "username", "country_code", "ip", "entity_id", "entity_type"),
 )
+_PLAIN_COLUMNS = ("timestamp", "risk_score", "internal")
+# What `delta` reads of a row. A roll-up must be made of all rows of its file at once (which keys are heavy depends on
+# all of them), so whoever writes a file in pieces keeps these columns until it is finished.
+COUNTED = ("timestamp", "risk_score", *_TEXT_COLUMNS)
 
 
-def _take(words: Any, codes: _Ints) -> Any:
+def _take(words: Any, codes: _Codes) -> Any:
     """Return the words of codes."""
     return words.take(pa.array(codes))
 
 
 def _encode(column: Any) -> _Coded:
-    """Number the distinct values of a column in order of appearance; null is a value."""
+    """Number the distinct values of a column; null is a value."""
+    numbered = pa.types.is_dictionary(column.type)
+    kind = column.type.value_type if numbered else column.type
     if column.null_count == len(column):
-        return _Coded(np.zeros(len(column), np.int64), 1, pa.nulls(1, column.type))
-    coded: Any = pc.dictionary_encode(column.combine_chunks(), null_encoding="encode")
-    return _Coded(coded.indices.to_numpy().astype(np.int64), len(coded.dictionary), coded.dictionary)
+        return _Coded(np.zeros(len(column), np.int32), 1, pa.nulls(1, kind))
+    whole: Any = column.unify_dictionaries() if numbered else pc.dictionary_encode(column)
+    coded: Any = whole.combine_chunks()
+    if isinstance(coded, pa.ChunkedArray):  # no rows, no chunk
+        coded = coded.chunk(0)
+    words, indices = coded.dictionary, coded.indices
+    if indices.null_count:
+        indices = pc.fill_null(indices, len(words))
+        words = pa.concat_arrays([words, pa.nulls(1, kind)])
+    return _Coded(indices.to_numpy().astype(np.int32), len(words), words)
+
+
+def narrowed(table: pa.Table) -> pa.Table:
+    """Return what `delta` reads of some rows, in little memory: texts as numbers of words."""
+    columns = [
+        column
+        if name in _PLAIN_COLUMNS or pa.types.is_dictionary(column.type)
+        else pc.dictionary_encode(column)
+        for name, column in ((name, table[name]) for name in COUNTED)
+    ]
+    return pa.table(columns, names=list(COUNTED))
 
 
 def _risk(column: Any) -> _Coded:
@@ -195,7 +220,7 @@ def _days(quarters: _Coded) -> _Coded:
 
 def _pack(columns: Sequence[_Coded]) -> tuple[_Ints, list[int | _Ints]]:
     """Combine columns into one code a row, the first column weighing most; also how to take it apart again."""
-    packed, size = columns[0].codes, columns[0].size
+    packed, size = columns[0].codes.astype(np.int64), columns[0].size
     steps: list[int | _Ints] = []
     for column in columns[1:]:
         if size * column.size >= _CODE_LIMIT:  # absurdly many distinct words: renumber what occurs

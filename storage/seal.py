@@ -2,142 +2,117 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-import numpy as np
 import pyarrow as pa
 
-from parsers.columns import EVENT_SCHEMA, REJECT_SCHEMA
+from parsers.columns import EVENT_SCHEMA
 from storage.commit import Delta, described, finished, stage_rollup, unstage
 from storage.fs import Fs
 from storage.hot import extent_us
+from storage.late import Key
 from storage.layout import Layout
-from storage.merge import Inputs
+from storage.merge import Inputs, Positions
 from storage.parquet import ROW_GROUP_ROWS, ParquetFile
-from storage.provenance import Footer, Origin
+from storage.provenance import Origin
+from storage.rollups import narrowed
 from storage.snapshot import File, Kind
-
-_TIME = {"events": "timestamp", "rejects": "ingested_at"}
-_SCHEMA = {"events": EVENT_SCHEMA, "rejects": REJECT_SCHEMA}
-
-# What the footers of merged files say, made of what those of the files they were merged from say.
-OriginOf = Callable[[Sequence[Footer | None]], Origin]
-
-# What `storage.rollups.delta` reads of a row. A roll-up must be made of all rows of its file at once (which keys are
-# heavy depends on all of them), so these columns are kept until the file is finished.
-COUNTED = (
-    "timestamp",
-    "level",
-    "category",
-    "action",
-    "outcome",
-    "risk_score",
-    "internal",
-    "tenant",
-    "user_id",
-    "username",
-    "country_code",
-    "ip",
-    "entity_id",
-    "entity_type",
-)
 
 
 class Stager:
-    """Writes merged files into `staging` and keeps their entries; on failure everything it wrote is removed."""
+    """Writes merged files into `staging` and keeps their entries; on failure everything it wrote is removed.
 
-    def __init__(self, fs: Fs, layout: Layout, delta: Delta, origin_of: OriginOf) -> None:
+    ``origin`` is what the footers of all its files say of the record that will name them.
+    """
+
+    def __init__(self, fs: Fs, layout: Layout, delta: Delta) -> None:
         self._fs = fs
         self._layout = layout
         self._delta = delta
-        self._origin_of = origin_of
         self.files: list[File] = []
 
-    def fold(self, live: Sequence[File], generation: int) -> list[File]:
-        """Merge live events files (and their roll-ups) into one of each; return the new entries."""
-        inputs = self._inputs("events", live)
-        first = min(file.min_seq for file in live)
-        self._write(
-            "events",
-            self._layout.live_file("events", first, generation),
-            self._layout.live_file("rollup", first, generation),
-            inputs,
-            inputs.in_order(),
-            self._origin_of(inputs.footers),
-            last=True,
+    def live(
+        self,
+        kind: Kind,
+        inputs: Inputs,
+        positions: Positions,
+        origin: Origin,
+        *,
+        generation: int,
+        late: bool = False,
+        last: bool = True,
+    ) -> None:
+        """Write some rows as one live file. ``generation`` is the last record's number: it makes the name new."""
+        first = int(inputs.seqs[positions].min())
+        path = self._layout.live_file(kind, first, generation)
+        entry = replace(self._described(kind, path, inputs, positions), late=late)
+        rollup_path = self._layout.live_file("rollup", first, generation)
+        self._write(entry, rollup_path, inputs, positions, origin, last=last)
+
+    def sealed(
+        self,
+        kind: Kind,
+        inputs: Inputs,
+        key: Key,
+        positions: Positions,
+        origin: Origin,
+        *,
+        late: bool = False,
+        last: bool = False,
+    ) -> None:
+        """Write the rows of one key as a sealed file."""
+        first = int(inputs.seqs[positions].min())
+        path = self._layout.sealed_file(kind, key.day, first, key.retention_class)
+        entry = placed(
+            replace(self._described(kind, path, inputs, positions), late=late),
+            rows=len(positions),
+            day=key.day,
+            retention_class=key.retention_class,
+            internal=key.internal,
         )
-        return self._done()
+        rollup_path = self._layout.sealed_file("rollup", key.day, first, key.retention_class)
+        self._write(entry, rollup_path, inputs, positions, origin, last=last)
 
-    def seal(self, events: Sequence[File], rejects: Sequence[File]) -> list[File]:
-        """Merge live files into sealed ones, one per (UTC day, retention class, internal); return the new entries."""
-        kinds: tuple[tuple[Kind, Sequence[File]], ...] = (("events", events), ("rejects", rejects))
-        merged: list[tuple[Kind, Inputs]] = [(kind, self._inputs(kind, live)) for kind, live in kinds if live]
-        origin = self._origin_of([footer for _, inputs in merged for footer in inputs.footers])
-        for kind, inputs in merged:
-            keys = list(inputs.by_key())
-            for key, positions in keys:
-                first = int(inputs.seqs[positions].min())
-                self._write(
-                    kind,
-                    self._layout.sealed_file(kind, key.day, first, key.retention_class),
-                    self._layout.sealed_file("rollup", key.day, first, key.retention_class),
-                    inputs,
-                    positions,
-                    origin,
-                    day=key.day,
-                    retention_class=key.retention_class,
-                    internal=key.internal,
-                    last=key is keys[-1][0],  # the latest day: the one that retention leaves longest
-                )
-        return self._done()
-
-    def _inputs(self, kind: Kind, live: Sequence[File]) -> Inputs:
-        return Inputs(self._fs, self._layout, live, time=_TIME[kind])
+    def done(self) -> list[File]:
+        """Make the names durable and return the entries."""
+        if self.files:
+            self._fs.sync_dir(self._layout.staging)
+        return self.files
 
     def abandon(self) -> None:
         """Remove what was staged."""
         unstage(self._fs, self._layout, self.files)
 
-    def _done(self) -> list[File]:
-        self._fs.sync_dir(self._layout.staging)
-        return self.files
+    def _described(self, kind: Kind, path: str, inputs: Inputs, positions: Positions) -> File:
+        times, seqs = inputs.times[positions], inputs.seqs[positions]
+        extents = (int(times.min()), int(times.max())), (int(seqs.min()), int(seqs.max()))
+        return replace(described(path, kind, self._layout.node, *extents), rows=len(positions))
 
     def _write(
         self,
-        kind: Kind,
-        path: str,
+        entry: File,
         rollup_path: str,
         inputs: Inputs,
-        positions: np.ndarray[tuple[int], np.dtype[np.int64]],
+        positions: Positions,
         origin: Origin,
         *,
-        day: str | None = None,
-        retention_class: str | None = None,
-        internal: bool | None = None,
         last: bool,
     ) -> None:
-        rows = min(len(positions), ROW_GROUP_ROWS)
         file = ParquetFile(
-            self._fs, self._layout.staged(path), _SCHEMA[kind], node=self._layout.node, bloom_rows=rows
-        )
-        times, seqs = inputs.times[positions], inputs.seqs[positions]
-        entry = described(
-            path,
-            kind,
-            self._layout.node,
-            (int(times.min()), int(times.max())),
-            (int(seqs.min()), int(seqs.max())),
-        )
-        entry = placed(
-            entry, rows=len(positions), day=day, retention_class=retention_class, internal=internal
+            self._fs,
+            self._layout.staged(entry.path),
+            inputs.schema,
+            node=self._layout.node,
+            bloom_rows=min(len(positions), ROW_GROUP_ROWS),
         )
         counted: list[pa.Table] = []
         try:
             for table in inputs.slices(positions):
+                pa.default_memory_pool().release_unused()
                 file.write(table)
-                if kind == "events":
-                    counted.append(table.select(COUNTED))
+                if entry.kind == "events":
+                    counted.append(narrowed(table))
             written = file.finish(origin.footer(entry, file.rows_of, last=last))
         except BaseException:
             file.abandon()
@@ -179,7 +154,7 @@ class SealedWriter:
             if sealing is None:
                 sealing = self._begin(key, table, low)
             sealing.file.write(table)
-            sealing.counted.append(table.select(COUNTED))
+            sealing.counted.append(narrowed(table))
             seqs = table.column("seq").to_numpy()
             sealing.max_time_us = high
             sealing.min_seq = min(sealing.min_seq, int(seqs.min()))

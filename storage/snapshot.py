@@ -15,7 +15,8 @@ class File:
     """One committed Parquet file. Times are microseconds since 1970, UTC; ``path`` is relative to the archive.
 
     ``day`` is set for sealed files only. ``internal`` and ``retention_class`` are None when the rows are mixed (live files).
-    A roll-up covers exactly the rows of one events file and carries that file's ``path`` in ``covers``.
+    A roll-up covers exactly the rows of one events file and carries that file's ``path`` in ``covers``. All rows of a
+    ``late`` file came when their day was over or not yet begun: see `storage.late`.
     """
 
     path: str
@@ -32,6 +33,7 @@ class File:
     retention_class: str | None = None
     internal: bool | None = None
     covers: str | None = None
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)

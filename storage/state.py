@@ -36,6 +36,9 @@ class State:
     max_seq_internal: int = 0
     max_seq_external: int = 0
     sealed_seq: int = 0
+    unsealed_since_us: int = (
+        0  # when the oldest commit that waits for a seal was made, late rows apart; 0: none does
+    )
     commits: int = 0
     commits_since_snapshot: int = 0
     drops: int = 0
@@ -97,6 +100,8 @@ class State:
         self.max_seq_internal = max(self.max_seq_internal, body["max_seq_internal"])
         self.max_seq_external = max(self.max_seq_external, body["max_seq_external"])
         self.sealed_seq = max(self.sealed_seq, body.get("sealed_seq", 0))
+        if not self.unsealed_since_us and any(entry["day"] is None for entry in body["files"]):
+            self.unsealed_since_us = record.header.written_at
         self.commits += 1
         self.commits_since_snapshot += 1
         self.last_commit_us = record.header.written_at
@@ -107,6 +112,8 @@ class State:
             self.files[file.path] = file
         self._retire(record.body["removes"], record.header.written_at)
         self.sealed_seq = max(self.sealed_seq, record.body.get("sealed_seq", 0))
+        if record.header.kind == "seal":
+            self.unsealed_since_us = record.body.get("unsealed_since_us", 0)
 
     def _retire(self, paths: Iterable[str], when_us: int) -> None:
         for path in paths:
@@ -141,7 +148,7 @@ class State:
             for sid, bare in body.get("bare", {}).items()
         }
         for name in _SCALARS:
-            setattr(self, name, body[name])
+            setattr(self, name, body.get(name, 0))
         self.commits_since_snapshot = 0
 
 
@@ -151,6 +158,7 @@ _SCALARS = (
     "max_seq_internal",
     "max_seq_external",
     "sealed_seq",
+    "unsealed_since_us",
     "commits",
     "drops",
     "gaps",

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from parsers.decoding import DamagedError, Stream, format_of
 from storage.duck import connect
 from storage.errors import LedgerError
 from storage.fs import Disk, Fs
@@ -232,7 +233,11 @@ class _Node:
         self._report.sources_checked += 1
         for start in sorted({mark[0] for mark in marks}):
             wanted = {end: digest for begin, end, digest in marks if begin == start}
-            checked, wrong = _compare(path, start, wanted)
+            try:
+                checked, wrong = _compare(path, start, wanted)
+            except DamagedError as error:
+                self._found("SOURCE", path, str(error))
+                return
             self._report.source_bytes += checked
             if wrong is not None:
                 self._found("SOURCE", path, f"bytes {start} to {wrong} are not those that were archived")
@@ -246,10 +251,11 @@ def _compare(path: str, start: int, wanted: dict[int, str]) -> tuple[int, int | 
     digest = hashlib.sha256()
     position = start
     with open(path, "rb") as file:
-        file.seek(start)
+        stream = Stream(file, format_of(os.fsencode(path)))  # of a compressed file: what it holds
+        stream.skip(start)
         for end in sorted(wanted):
             while position < end:
-                block = file.read(min(READ_BYTES, end - position))
+                block = stream.read(min(READ_BYTES, end - position))
                 if not block:
                     return position - start, end
                 digest.update(block)

@@ -58,6 +58,7 @@ def _import(context: Context, files: list[Found]) -> ImportReport:
                     max_line_bytes=settings.logs.max_line_bytes,
                     commit_bytes=min(COMMIT_BYTES, settings.archive.seal_bytes),
                     final=context.arguments.final,
+                    max_unpacked_bytes=settings.logs.max_unpacked_bytes,
                 ),
                 ladder=ladder,
             )
@@ -106,7 +107,7 @@ def _say(context: Context, report: ImportReport) -> int:
 COMMAND = Command(
     name="ingest",
     text="Read log files once into the archive, and seal them. What is in the archive already is not read again, so a "
-    "command that was stopped can be repeated. Files are told apart by content, as the daemon does. "
+    "command that was stopped can be repeated. Files are told apart by content, as the daemon does; compressed ones (.gz .zst .bz2 .xz) by what they hold. "
     "While a daemon runs it alone writes the archive: put files into its folders instead.",
     options=(
         Option(("files",), "log file, or folder of log files", "FILE", many=True),

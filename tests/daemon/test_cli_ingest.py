@@ -1,9 +1,13 @@
 """`watchkeep ingest`: every line once, however often and under whatever name its file is given."""
 
+import bz2
+import gzip
 import json
+import lzma
 import os
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -114,16 +118,40 @@ def test_a_last_line_without_newline_waits_unless_the_file_is_final(
 def test_what_cannot_be_read_is_named_and_the_rest_is_archived(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A missing and a compressed file cost exit code 1, not the other file."""
-    good, packed = tmp_path / "a.log", tmp_path / "b.log.gz"
+    """A missing, a broken and a misnamed compressed file cost exit code 1, not the other file."""
+    good, broken, misnamed = tmp_path / "a.log", tmp_path / "b.log.gz", tmp_path / "c.log"
     good.write_text(_lines(0, 5))
-    packed.write_bytes(b"\x1f\x8b\x08rest")
-    code, report = _ingest(capsys, tmp_path / "archive", good, packed, tmp_path / "absent.log")
+    packed = gzip.compress(_lines(0, 5).encode())
+    broken.write_bytes(packed[:-1])
+    misnamed.write_bytes(packed)
+    code, report = _ingest(capsys, tmp_path / "archive", good, broken, misnamed, tmp_path / "absent.log")
     assert (code, report["counts"]["events"]) == (Exit.FOUND, 5)
     assert [entry["reason"] for entry in report["left_out"]] == [
         "No such file or directory",
-        "is compressed: decompress it first",
+        f"ends after {len(packed) - 1} bytes, in the middle of its gzip data",
+        "is compressed, but not named so: call it c.log.gz",
     ]
+
+
+@pytest.mark.parametrize(
+    ("ending", "compress"), [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)]
+)
+def test_a_compressed_file_is_read_as_what_it_holds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], ending: str, compress: Callable[[bytes], bytes]
+) -> None:
+    """Before or after the plain one, in whole or in part: each line once."""
+    archive, packed = tmp_path / "archive", tmp_path / f"app-2026-11-20.log{ending}"
+    packed.write_bytes(compress(_lines(0, 50).encode()))
+    code, report = _ingest(capsys, archive, packed)
+    assert (code, report["counts"]["events"]) == (Exit.OK, 50)
+    plain = tmp_path / "plain.log"
+    plain.write_text(_lines(0, 50))
+    assert _ingest(capsys, archive, plain)[1]["counts"]["events"] == 0
+    packed.write_bytes(compress(_lines(0, 80).encode()))
+    assert _ingest(capsys, archive, packed)[1]["counts"]["events"] == 30
+    packed.write_bytes(compress(_lines(0, 20).encode()))
+    assert _ingest(capsys, archive, packed)[1]["counts"]["events"] == 0
+    assert _ids(archive) == _expected(80)
 
 
 def test_folders_are_searched_by_the_patterns_and_days_come_in_order(
@@ -134,7 +162,6 @@ def test_folders_are_searched_by_the_patterns_and_days_come_in_order(
     deep.mkdir(parents=True)
     (deep / "app-2026-11-21.log").write_text(_lines(10, 10, "2026-11-21"))
     (deep / "app-2026-11-20.log").write_text(_lines(0, 10))
-    (deep / "app.log.gz").write_bytes(b"\x1f\x8b")
     archive = tmp_path / "archive"
     assert _ingest(capsys, archive, tmp_path / "logs")[0] == Exit.OK
     statement = "SELECT source_file, min(seq) FROM events GROUP BY 1 ORDER BY 2"
@@ -165,3 +192,19 @@ def test_an_unknown_profile_is_refused(tmp_path: Path, capsys: pytest.CaptureFix
     assert cli.main(["ingest", "x.log", "--profile", "nativ", "--archive", str(tmp_path / "a")]) == Exit.USAGE
     assert "fastnext" in capsys.readouterr().err
     assert not (tmp_path / "a").exists()
+
+
+def test_what_a_compressed_file_holds_is_verified_against_the_archive(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file that was read is still there: its bytes are compared as they were read."""
+    archive, packed = tmp_path / "archive", tmp_path / "app-2026-11-20.log.gz"
+    packed.write_bytes(gzip.compress(_lines(0, 50).encode()))
+    _ingest(capsys, archive, packed)
+    outcomes = []
+    for content in (gzip.compress(_lines(0, 50).encode(), 1), gzip.compress(_lines(1, 50).encode()), b"no"):
+        packed.write_bytes(content)
+        code = cli.main(["verify", "--json", "--archive", str(archive)])
+        report = json.loads(capsys.readouterr().out)
+        outcomes.append((code, report["sources_checked"], [f["kind"] for f in report["findings"]]))
+    assert outcomes == [(Exit.OK, 1, []), (Exit.FOUND, 1, ["SOURCE"]), (Exit.FOUND, 1, ["SOURCE"])]

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -93,6 +94,9 @@ class PowerDisk:
         if path not in self.names:
             raise FileNotFoundError(errno.ENOENT, "no such file", path)
         return self.names[path].data
+
+    def reader(self, path: str) -> BinaryIO:
+        return io.BytesIO(self.read(path))
 
     def truncate(self, path: str, size: int) -> None:
         self.do("truncate", path, size)
