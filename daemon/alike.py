@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 
 from daemon.discovery import Found
 from daemon.files import open_regular
@@ -24,7 +25,8 @@ class Alike:
 
     def add(self, followed: Followed) -> None:
         """Add a file."""
-        self._by_first[followed.first_bytes(HEAD_KEY_BYTES)].append(followed)
+        with suppress(OSError):  # a file that cannot be read now is no witness
+            self._by_first[followed.first_bytes(HEAD_KEY_BYTES)].append(followed)
 
     def to(self, first: bytes) -> list[Followed]:
         """Return the files that begin with the bytes ``first``, or that ``first`` begins with."""
@@ -59,6 +61,9 @@ class Opened:
             content = self._packs.content(file, self._found.path)
             if content is not None and file.identity.key == self._found.key:
                 self._candidate = Candidate.of(content, internal=self._found.root.internal)
+        except OSError as error:
+            self.error = error
+            return None
         finally:
             if self._candidate is None:
                 file.close()

@@ -177,7 +177,7 @@ class Binder:
                 self._renamed(followed, entry)
             elif scan.covers(followed.path):
                 look(followed, now)
-                if followed.key in self.files and followed.reader.file.closed:
+                if self.follows(followed) and followed.reader.file.closed:
                     self.forget(followed)  # closed because it was read and committed: its content is known
 
     def _held_as_it_is(self, entry: Found) -> bool:
@@ -278,25 +278,30 @@ class Binder:
             with self._candidate(found) as candidate:
                 if candidate is None:
                     continue
-                here = candidate.file.identity
-                same = next(
-                    (
-                        known
-                        for known in by_inode.get(found.key, ())
-                        if here.may_be(known.device, known.inode, known.generation) and candidate.holds(known)
-                    ),
-                    None,
-                )
-                if same is None:
-                    rest.append(found)
-                else:
-                    started.append(self._follow(found, candidate, same, now))
+                # A file that cannot be read now is nobody's: the next listing tries again.
+                with suppress(OSError):
+                    here = candidate.file.identity
+                    same = next(
+                        (
+                            known
+                            for known in by_inode.get(found.key, ())
+                            if here.may_be(known.device, known.inode, known.generation)
+                            and candidate.holds(known)
+                        ),
+                        None,
+                    )
+                    if same is None:
+                        rest.append(found)
+                    else:
+                        started.append(self._follow(found, candidate, same, now))
         alike = Alike(self.files.values()) if rest else Alike(())
         for found in rest:
             with self._candidate(found) as candidate:
                 if candidate is None:
                     continue
-                bound = self._bind_other(found, candidate, alike, by_inode, now, recheck)
+                bound = None
+                with suppress(OSError):
+                    bound = self._bind_other(found, candidate, alike, by_inode, now, recheck)
             if bound is not None:
                 started.append(bound)
                 alike.add(bound)
@@ -312,47 +317,55 @@ class Binder:
         recheck: Look,
     ) -> Followed | None:
         """Apply rules 2 to 5 to a file whose inode does not tell who it is."""
-        if self._waits_for_replaced(found, candidate):
+        if self._waits_for_deleted(found, candidate):
             return None
         originals = alike.to(candidate.file.pread(HEAD_KEY_BYTES, 0))
         for original in originals:
             recheck(
                 original, now
             )  # it may have been rewritten since: then its content is free to be taken over
+            if original.trouble and _begins_as(candidate, original):
+                return None  # it cannot be read now, so nobody can tell whose these lines are
         heir = self._catalogue.heir(candidate)
         if heir is not None:
             return self._follow(found, candidate, heir, now)
         for original in originals:
-            if original.key in self.files and self._repeats(candidate, original):
+            if self.follows(original) and self._repeats(candidate, original):
                 if not self._hold(found, original, now):
                     break
                 return None
         former = self._former(candidate, by_inode.get(found.key, ()))
         former = former or self._catalogue.replaced(candidate, os.fsdecode(found.path))
-        begun = self._catalogue.begun(candidate) if found.size >= MARK_BYTES else None
+        begun = self._catalogue.begun(candidate) if found.size >= MARK_BYTES else []
         followed = self._follow(found, candidate, None, now)
-        known = former or begun
-        if known is not None:
-            followed.hold(Climb(known, known.offset, copy=former is None))
-            self.climbing.add(followed)
+        if former is not None:
+            self._hold_back(followed, Climb(former, former.offset))
+        elif begun:
+            self._hold_back(followed, Climb(begun[0], begun[0].offset, copy=True, others=tuple(begun[1:])))
         return followed
 
-    def _waits_for_replaced(self, found: Found, candidate: Candidate) -> bool:
-        """Let go of a deleted file that another one has taken the place of; return whether it must be read first."""
-        replaced = next((f for f in self.away if f.path == found.path and f.fate is Fate.UNLINKED), None)
-        if replaced is None or replaced.known is None or replaced.climb is not None:
-            return False
-        known = replaced.known
-        if candidate.size < known.head_length or candidate.head(known.head_length) != known.head:
-            return False
-        whole = candidate.size >= replaced.size and same_bytes(
-            candidate.file, replaced.reader.file, replaced.size
-        )
-        if replaced.unread and not whole:
-            return True
-        if whole or known.head_length >= MARK_BYTES:
-            known.gone = False  # its content goes on
-            self.forget(replaced)
+    def _hold_back(self, followed: Followed, climb: Climb) -> None:
+        followed.hold(climb)
+        self.climbing.add(followed)
+
+    def _waits_for_deleted(self, found: Found, candidate: Candidate) -> bool:
+        """Let go of a deleted file whose content this one holds; return whether that must be read first.
+
+        One that holds all of it takes it over, wherever it lies. One that was put in its place goes on with what it
+        holds of it, if that is more than may be equal by chance.
+        """
+        for deleted in [f for f in self.away if f.fate is Fate.UNLINKED and not f.reader.file.closed]:
+            size = min(candidate.size, deleted.size)
+            if deleted.root.internal != candidate.internal or not size:
+                continue
+            whole = size == deleted.size and same_bytes(candidate.file, deleted.reader.file, size)
+            placed = deleted.path == found.path and size >= MARK_BYTES
+            placed = placed and same_bytes(candidate.file, deleted.reader.file, MARK_BYTES)
+            if not whole and not placed:
+                continue
+            if deleted.known is None or (deleted.unread and not whole):
+                return True
+            self.forget(deleted)
         return False
 
     def _former(self, candidate: Candidate, bound: Sequence[Known]) -> Known | None:
@@ -389,9 +402,8 @@ class Binder:
         return True
 
     def _follow(self, found: Found, candidate: Candidate, known: Known | None, now: float) -> Followed:
-        followed = Followed.of(
-            found, candidate.release(), known, max_line_bytes=self._max_line_bytes, now=now
-        )
+        followed = Followed.of(found, candidate.file, known, max_line_bytes=self._max_line_bytes, now=now)
+        candidate.release()
         self._open += 1
         self.held.pop(found.key, None)
         self.files[followed.key] = followed
@@ -423,8 +435,7 @@ class Binder:
             self._note("rewritten", followed)
             followed.start_over()
         else:
-            followed.hold(Climb(climb.known, climb.limit, climb.copy))
-            self.climbing.add(followed)
+            self._hold_back(followed, climb.again())
 
     def free_to(self, climb: Climb) -> bool:
         """Return whether a file that holds a source whole may go on: a copy only if no other file has the source."""
@@ -443,7 +454,11 @@ class Binder:
             followed.resume(climb, reached)
             self.adopted(followed)
             return
-        former = Climb(climb.known, climb.limit, climb.copy)
+        if climb.copy and climb.others:
+            other, *rest = climb.others
+            self._hold_back(followed, Climb(other, other.offset, copy=True, others=tuple(rest)))
+            return
+        former = climb.again()
         if climb.copy:
             followed.begin(Origin(former=former))
             return
@@ -493,8 +508,13 @@ class Binder:
         self.away.discard(followed)
         self.climbing.discard(followed)
         followed.climb = None
-        self.files.pop(followed.key, None)
+        if self.follows(followed):
+            del self.files[followed.key]
         self._disown(followed)
+
+    def follows(self, followed: Followed) -> bool:
+        """Return whether a file is still followed. Its inode may be another file's by now."""
+        return self.files.get(followed.key) is followed
 
     def committed(self, followed: Followed) -> bool:
         """Return whether everything read from the file is durable in the archive."""
@@ -526,6 +546,8 @@ class Binder:
                 followed.trouble = self._closed.get(os.fsdecode(followed.path), followed.trouble)
                 return False
             if opened.file.identity.generation != followed.generation:
+                if followed.known is not None:
+                    followed.known.gone = True
                 self.forget(followed)  # another file has its inode number: the next listing says whose it is
                 self.anew = True
                 return False
@@ -582,6 +604,11 @@ def _is_folder(path: bytes) -> bool:
     with suppress(OSError):
         return stat.S_ISDIR(files.stat(path).st_mode)
     return False
+
+
+def _begins_as(candidate: Candidate, original: Followed) -> bool:
+    head = original.reader.head
+    return candidate.file.pread(len(head), 0) == head[: candidate.size]
 
 
 def _is(path: bytes, key: tuple[int, int]) -> bool:

@@ -118,8 +118,14 @@ class Plain:
         return self._identity
 
     def pread(self, length: int, offset: int) -> bytes:
-        """Return bytes of the file."""
-        return pread(self.fd, length, offset)
+        """Return bytes of the file: a short answer of the system is asked for the rest, so that it means the end."""
+        data = pread(self.fd, length, offset)
+        while 0 < len(data) < length:
+            more = pread(self.fd, length - len(data), offset + len(data))
+            if not more:
+                break
+            data += more
+        return data
 
     def size(self) -> int:
         """Return the file's size now."""

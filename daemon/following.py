@@ -66,11 +66,16 @@ class Climb:
     known: Known
     limit: int
     copy: bool = False  # another file, which may repeat the source: if it differs, all of it is read
+    others: tuple[Known, ...] = ()  # what else such a file may repeat
     reached: Reached | None = None
     compared: tuple[int, int] | None = None
     running: Future[Reached] | None = None
     asked: bool = False  # a commit was asked for
     not_before: float = 0.0  # monotonic
+
+    def again(self) -> Climb:
+        """Return the same, of which nothing was compared yet."""
+        return Climb(self.known, self.limit, self.copy, self.others)
 
 
 @dataclass(slots=True, eq=False)

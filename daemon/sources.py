@@ -24,6 +24,8 @@ from daemon.reader import MARK_BYTES, short_hash
 from parsers.batch import Mark, Place, Source
 from storage.records import SourceSeen, SourceState
 
+COMPARED_MOST = 4  # a file may repeat the beginning of several: files of one service often begin alike
+
 
 class Sink(Protocol):
     """What the tailer needs of the archive."""
@@ -135,10 +137,11 @@ class Catalogue:
         """Return the orphan whose content the file holds, the one read furthest if there are several (rule 2)."""
         return next((known for known in self._alike(file) if file.holds(known)), None)
 
-    def begun(self, file: Candidate) -> Known | None:
-        """Return the orphan of which the file may hold the beginning, and no more (rule 3)."""
+    def begun(self, file: Candidate) -> list[Known]:
+        """Return the orphans of which the file may hold the beginning, and no more (rule 3), the last read first."""
         longer = (known for known in self._alike(file) if known.offset > file.size)
-        return next((known for known in longer if known.source.internal == file.internal), None)
+        same = [known for known in longer if known.source.internal == file.internal]
+        return sorted(same, key=lambda known: -known.source.first_seen_us)[:COMPARED_MOST]
 
     def replaced(self, file: Candidate, path: str) -> Known | None:
         """Return the orphan that was last at ``path``, if the file begins as it did: by more than chance (rule 4)."""

@@ -229,9 +229,9 @@ class Tailer:
             self._sweep_round = now + self._options.scan_seconds
         some, self._sweep = self._sweep[-SWEEP_FILES:], self._sweep[:-SWEEP_FILES]
         for followed in some:
-            if followed.key in self._binder.files and not followed.unchanged():
+            if self._binder.follows(followed) and not followed.unchanged():
                 self._look(followed, now)
-            if followed.unread and followed.key in self._binder.files:
+            if followed.unread and self._binder.follows(followed):
                 self._enqueue(followed)  # it could not be read when it was to be
         self._sweep_due = self._next(now, SCAN_PAUSE_SECONDS)
 
@@ -242,7 +242,7 @@ class Tailer:
 
     def _look(self, followed: Followed, now: float) -> None:
         """See whether a file has grown, shrunk, or lost its name."""
-        if followed.key not in self._binder.files:
+        if not self._binder.follows(followed):
             self._hot.pop(followed, None)
             self._active.pop(followed, None)
             return
@@ -256,8 +256,12 @@ class Tailer:
             return
         if not here:
             before = followed.fate
-            info = self._binder.look_away(followed)
-            if followed.fate is not before or followed.key not in self._binder.files:
+            try:
+                info = self._binder.look_away(followed)
+            except OSError as error:
+                followed.trouble = error.strerror or str(error)
+                return
+            if followed.fate is not before or not self._binder.follows(followed):
                 self._scan_wanted = True
             if info is None:
                 return
@@ -267,7 +271,7 @@ class Tailer:
     def _recheck(self, followed: Followed, now: float) -> None:
         """Look at a file, and whether it still holds what was read from it."""
         self._look(followed, now)
-        if followed.key not in self._binder.files or followed.climb is not None:
+        if not self._binder.follows(followed) or followed.climb is not None:
             return
         try:
             if self._binder.reopen(followed):
@@ -362,7 +366,7 @@ class Tailer:
         if followed.climb is not None:
             return 0, False
         try:
-            if followed.key not in self._binder.files or not self._binder.reopen(followed):
+            if not self._binder.follows(followed) or not self._binder.reopen(followed):
                 return 0, False  # it is tried again when its turn among the idle files comes
             if followed.packed is not None and not self._may_unpack(followed):
                 return 0, True
@@ -384,7 +388,7 @@ class Tailer:
         except RewrittenError:
             self._settle(turn)  # what was read before belongs to the old source
             self._rewritten(followed)
-            followed.size = followed.reader.file.size()
+            self._look(followed, self._clock())
             return used, False
         except OSError as error:
             # Nothing is skipped: the same bytes are asked for again when the file is looked at next.

@@ -1,7 +1,6 @@
 """A sink that records what the tailer hands over, by the archive's own rules: for tests of the tailer alone."""
 
 import hashlib
-import os
 import secrets
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
@@ -124,7 +123,7 @@ class CollectorLadder:
         ]
         assert len(archived) == limit, "everything that was read is committed before it is compared"
         present = content.pread(limit + (1 << 20), 0)
-        same = len(os.path.commonprefix([archived, present]))
+        same = common(archived, present)
         offset = limit if same == limit else archived.rfind(b"\n", 0, same) + 1
         differs = offset < limit and (b"\n" in present[offset:] or len(present) < content.size())
         holder = next((s for s in segments if offset <= s.end), segments[-1])
@@ -132,11 +131,19 @@ class CollectorLadder:
         return Reached(offset, holder.source.sid, differs, head, tail)
 
 
+def common(left: bytes, right: bytes) -> int:
+    """Return how many first bytes two texts have in common."""
+    size = min(len(left), len(right))
+    if left[:size] == right[:size]:
+        return size
+    return next(at for at in range(size) if left[at] != right[at])
+
+
 class AtOnce(Executor):
     """Runs what it is given before it returns: comparisons then need no waiting."""
 
-    def submit(self, fn, /, *args, **named):  # type: ignore[no-untyped-def]
-        done = Future()
+    def submit(self, fn, /, *args, **named):
+        done: Future[object] = Future()
         try:
             done.set_result(fn(*args, **named))
         except Exception as error:  # noqa: BLE001 - belongs to who asks for the result

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from daemon.binding import Note
 from daemon.discovery import Root
+from daemon.ladder import ArchiveLadder
 from daemon.metrics import Metrics
 from daemon.pipeline import Pipeline, PipelineOptions
 from daemon.tailer import Tailer, TailOptions
@@ -28,7 +29,11 @@ class Running:
         self.notes: list[Note] = []
         self.metrics = Metrics()
         self.archive = Archive.open(ArchiveOptions(str(folder / "archive")), observer=self.metrics)
-        self.tailer = Tailer(TailOptions((Root(os.fsencode(self.logs)),)), self.archive)
+        self.tailer = Tailer(
+            TailOptions((Root(os.fsencode(self.logs)),)),
+            self.archive,
+            ladder=ArchiveLadder(self.archive, ParseOptions(), 1 << 20),
+        )
         self.transformer = Transformer(ParseOptions())
         self.pipeline = Pipeline(
             PipelineOptions(queue_bytes=queue_bytes, commit_seconds=commit_seconds),
@@ -203,3 +208,26 @@ async def test_a_backlog_larger_than_the_queue_comes_through_whole(tmp_path: Pat
     (source,) = it.archive.sources.values()
     assert source.offset == len(backlog)
     assert source.counts.events == 30_000
+
+
+async def test_a_file_that_loses_its_last_lines_is_read_on_from_the_first_new_one(tmp_path: Path) -> None:
+    """What was only visible is committed first, then compared, and nothing is repeated; other files go on meanwhile."""
+    async with running(tmp_path, commit_seconds=60.0) as it:
+        it.write("app.jsonl", *range(500))
+        await it.until(lambda s: hot_rows(s) == 500)
+        kept = sum(len(line(number)) for number in range(450))
+        os.truncate(it.logs / "app.jsonl", kept)
+        it.write("app.jsonl", *range(1000, 1100))
+        it.write("other.jsonl", 2000)
+
+        await it.until(lambda s: hot_rows(s) + committed_rows(s) == 601)
+
+        first, fork = sorted(
+            (s for s in it.archive.sources.values() if s.file == "app.jsonl"), key=lambda s: s.base
+        )
+        assert (first.offset, fork.base, fork.continues) == (
+            sum(map(len, map(line, range(500)))),
+            kept,
+            first.sid,
+        )
+        assert [note.kind for note in it.notes if note.kind != "gap"] == ["shortened"]

@@ -173,7 +173,7 @@ def test_the_first_bytes_are_read_twice_when_nothing_was_read_before(open_reader
     old = b"".join(b"old %06d\n" % n for n in range(1000))
     it = open_reader(old)
     real = it.file.pread
-    reads = []
+    reads: list[int] = []
 
     def rewritten_after_the_first(length, offset):
         data = real(length, offset)

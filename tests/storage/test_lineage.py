@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 from hypothesis import given
@@ -49,7 +50,7 @@ def test_rungs_grow_sparser_with_the_distance_from_the_end() -> None:
         rungs = climbed(rungs, Rung(0, number, "", number))
     left = [10_000 - rung.end for rung in rungs[:-RUNGS_RECENT]]
 
-    assert all(far <= 8 * max(1, near) for far, near in zip(left, left[1:], strict=False))
+    assert all(far <= 8 * max(1, near) for far, near in pairwise(left))
 
 
 def test_a_fork_begins_where_its_file_differs(tmp_path: Path) -> None:
