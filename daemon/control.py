@@ -1,6 +1,6 @@
 """The control socket: how commands talk to the daemon that runs. Only its own user reaches it (mode 0600).
 
-`POST /seal`, `/flush`, `/cleanup`, `GET /status`, all JSON. `call` is the client's side; it needs no aiohttp.
+`POST /seal`, `/flush`, `/cleanup`, `/verified`, `GET /status`, all JSON. `call` is the client's side; it needs no aiohttp.
 """
 
 from __future__ import annotations
@@ -42,6 +42,9 @@ class Controlled(Protocol):
     async def cleanup(self, before_day: str, *, dry_run: bool) -> DropReport:
         """Drop old days."""
         ...
+
+    async def verified(self, outcome: Mapping[str, Any]) -> None:
+        """Hear how a verification ended."""
 
 
 class ControlError(Exception):
@@ -118,6 +121,10 @@ def create_app(daemon: Controlled) -> web.Application:
             }
         )
 
+    async def verified(request: web.Request) -> web.Response:
+        await daemon.verified(await request.json())
+        return web.json_response({})
+
     app = web.Application(middlewares=[failures])
     app.add_routes(
         [
@@ -125,6 +132,7 @@ def create_app(daemon: Controlled) -> web.Application:
             web.post("/seal", seal),
             web.post("/flush", flush),
             web.post("/cleanup", cleanup),
+            web.post("/verified", verified),
         ]
     )
     return app

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from daemon import files
 from daemon.binding import MAX_UNPACKED_BYTES, SMALL_COPY_WAIT_SECONDS, Binder
 from daemon.climbing import Climbs
-from parsers.decoding import MAGIC_BYTES, format_by_content, format_of
 from daemon.discovery import Discovery, Found, Root, Scan
 from daemon.following import Followed
 from daemon.ladder import Ladder
@@ -24,6 +23,7 @@ from daemon.packs import Packs
 from daemon.reader import RewrittenError, Span, short_hash
 from daemon.sources import Candidate, Known, same_bytes
 from parsers.batch import Chunk, Counts, Parsed
+from parsers.decoding import MAGIC_BYTES, format_by_content, format_of
 from storage.archive import Archive
 from storage.records import SourceSeen, SourceState
 from storage.transform import Transformer

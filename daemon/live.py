@@ -13,7 +13,7 @@ from daemon.following import Fate, Followed
 from daemon.metrics import Metrics
 from daemon.packs import Pack
 from daemon.pipeline import Pipeline
-from daemon.selflog import SelfLog
+from daemon.selflog import SelfLog, verified_event
 from daemon.tailer import HOT_SECONDS, Tailer
 from daemon.upkeep import Upkeep
 from daemon.watcher import Watcher
@@ -188,6 +188,10 @@ class LiveDaemon:
     async def cleanup(self, before_day: str, *, dry_run: bool) -> DropReport:
         """Drop (or list) the sealed files of all days before ``before_day``."""
         return await self._upkeep.drop(before_day, dry_run=dry_run)
+
+    async def verified(self, outcome: Mapping[str, Any]) -> None:
+        """Make the outcome of a verification an event."""
+        await self.audit(verified_event(outcome), durable=True)
 
     async def seal(self) -> int:
         """Make everything the files hold now visible, committed and sealed; returns how many files were made."""

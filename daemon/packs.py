@@ -12,10 +12,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from daemon import files
-from parsers.decoding import DamagedError, IncompleteError, format_of
 from daemon.discovery import Found
 from daemon.files import Content, Plain
 from daemon.unpacked import Facts, Inspection, TooLargeError, Unpacked, Windows
+from parsers.decoding import DamagedError, IncompleteError, format_of
 
 INCOMPLETE_SECONDS = 60.0  # a file that ends too early and did not grow for so long is in trouble
 RETRY_SECONDS = 10.0  # before a file that could not be opened or read is tried again

@@ -56,28 +56,23 @@ def rebuild_ledger(context: Context) -> int:
 
 def _record(context: Context, found: Plan) -> None:
     """Append an event: it is archived like any other when the daemon starts."""
-    from daemon.selflog import SelfLog
-    from daemon.service import program_version
+    from daemon.selflog import write_once
     from storage.layout import Layout
 
     settings = context.settings.archive
-    log = SelfLog(Layout(settings.path, settings.node).own_log, node=settings.node, version=program_version())
-    try:
-        event = {
-            "level": "warning",
-            "description": f"The ledger was rebuilt from {found.files} files by hand",
-            "metadata": {
-                "files": found.files,
-                "events": found.rows("events"),
-                "sources": len(found.state.sources),
-                "missing": len(found.missing),
-                "unusable": len(found.unusable),
-                "holes": len(found.holes),
-            },
-        }
-        log.write(event, durable=True)
-    finally:
-        log.close()
+    event = {
+        "level": "warning",
+        "description": f"The ledger was rebuilt from {found.files} files by hand",
+        "metadata": {
+            "files": found.files,
+            "events": found.rows("events"),
+            "sources": len(found.state.sources),
+            "missing": len(found.missing),
+            "unusable": len(found.unusable),
+            "holes": len(found.holes),
+        },
+    }
+    write_once(Layout(settings.path, settings.node).own_log, settings.node, event)
 
 
 def _show(output: Output, found: Plan, *, written: bool) -> None:

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import orjson
@@ -30,6 +31,37 @@ def root_of(folder: str) -> Root:
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def program_version() -> str:
+    """Return the version of the installed distribution."""
+    try:
+        return version("watchkeep")
+    except PackageNotFoundError:
+        return "0.1.0"
+
+
+def verified_event(outcome: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the event that says how a verification of the archive ended."""
+    ok = bool(outcome.get("ok"))
+    found = ", ".join(f"{count} {kind}" for kind, count in outcome.get("classes", {}).items())
+    return {
+        "level": "info" if ok else "critical",
+        "outcome": "success" if ok else "failure",
+        "description": "The archive was verified: everything is as the ledger says"
+        if ok
+        else f"The archive was verified and is not as the ledger says: {found}",
+        "metadata": dict(outcome),
+    }
+
+
+def write_once(folder: str, node: str, event: Mapping[str, Any]) -> None:
+    """Append one event while no daemon runs, durably: it is archived when one starts. Blocks; OSError if it cannot."""
+    log = SelfLog(folder, node=node, version=program_version())
+    try:
+        log.write(event, durable=True)
+    finally:
+        log.close()
 
 
 class SelfLog:

@@ -10,7 +10,6 @@ import signal
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 
 from aiohttp import web
 
@@ -24,7 +23,7 @@ from daemon.metrics import Metrics
 from daemon.notify import Notifier
 from daemon.ownlog import OwnLog
 from daemon.pipeline import Pipeline, PipelineOptions
-from daemon.selflog import SelfLog, root_of
+from daemon.selflog import SelfLog, program_version, root_of
 from daemon.settings import Settings
 from daemon.tailer import Tailer, TailOptions
 from daemon.upkeep import Upkeep, UpkeepOptions
@@ -40,14 +39,6 @@ LOOP_TIMER_SECONDS = 0.1  # how often the event loop's own punctuality is measur
 PULSE_SECONDS = 10.0  # how long the reader may need for a turn before the watchdog is no longer fed
 
 _log = logging.getLogger(__name__)
-
-
-def program_version() -> str:
-    """Return the version of the installed distribution."""
-    try:
-        return version("watchkeep")
-    except PackageNotFoundError:
-        return "0.1.0"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from parsers.decoding import DamagedError, Format, Unpacker
 from daemon.files import Identity, Plain
 from daemon.reader import MARK_BYTES
+from parsers.decoding import DamagedError, Format, Unpacker
 
 STEP_BYTES = 256 << 10  # unpacked at once
 REACH_BYTES = (

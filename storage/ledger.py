@@ -88,24 +88,26 @@ def parse(data: bytes, where: str) -> Tail:
     return Tail(tuple(records), position, len(data) - position)
 
 
-def salvage(data: bytes, where: str) -> tuple[list[Record], list[str]]:
-    """Return every whole record of a damaged segment, and the places where there is none.
+def salvage(data: bytes, where: str) -> list[Record | str]:
+    """Return every whole record of a segment that may be damaged, and in place of each that is none where it is.
 
     Raises LedgerError for a whole record that this release cannot read: then another release should.
     """
-    records: list[Record] = []
-    damage: list[str] = []
+    found: list[Record | str] = []
     position = 0
-    for line in data.splitlines(keepends=True):
-        text = line.removesuffix(b"\n")
+    *lines, rest = data.split(b"\n")
+    for line in lines:
+        place = f"{where}, byte {position}"
+        position += len(line) + 1
         try:
-            records.append(decode(text, f"{where}, byte {position}"))
+            found.append(decode(line, place))
         except LedgerError:
-            if _readable(text):
+            if _readable(line):
                 raise
-            damage.append(f"{where}, byte {position}")
-        position += len(line)
-    return records, damage
+            found.append(place)
+    if rest:
+        found.append(f"{where}, byte {position}")
+    return found
 
 
 def _readable(line: bytes) -> bool:
@@ -149,11 +151,6 @@ class Ledger:
                 self._fs.unlink(path)
                 self._fs.sync_dir(self._layout.ledger)
         return ()
-
-    def read_all(self) -> list[tuple[int, Tail]]:
-        """Return every segment, oldest first, for verification."""
-        numbers = segments(self._fs.listdir(self._layout.ledger))
-        return [(n, parse(self._fs.read(self._layout.segment(n)), self._layout.segment(n))) for n in numbers]
 
     def resume(self, records: Sequence[Record]) -> None:
         """Continue after ``records`` (from `read`)."""

@@ -159,21 +159,25 @@ def covered_by(ranges: Mapping[str, Range], state: State, max_seq: int) -> dict[
 
 
 def coalesced(footers: Iterable[Footer | None], state: State) -> dict[str, Covered]:
-    """Return what some files cover together. A range that two files tell of (events and rejects of one commit) counts once."""
+    """Return what some files cover together.
+
+    A range that two files tell of (events and rejects of one commit) counts once, and so does one within another: rows
+    that wait in a live file, because they are late, are told of with the range that the others are sealed with.
+    """
     ranges: dict[str, dict[tuple[int, int], Counts]] = {}
     for footer in footers:
         for sid, told in footer.sources.items() if footer else ():
             ranges.setdefault(sid, {})[told.covered.start, told.covered.end] = told.covered.counts
-    return {
-        sid: Covered(
-            state.sources[sid],
-            min(start for start, _ in found),
-            max(end for _, end in found),
-            sum(found.values(), Counts()),
-        )
-        for sid, found in ranges.items()
-        if sid in state.sources
-    }
+    covered = {}
+    for sid, found in ranges.items():
+        if sid not in state.sources:
+            continue
+        counts, end = Counts(), -1
+        for (_, high), part in sorted(found.items(), key=lambda item: (item[0][0], -item[0][1])):
+            if high > end:
+                counts, end = counts + part, high
+        covered[sid] = Covered(state.sources[sid], min(start for start, _ in found), end, counts)
+    return covered
 
 
 def newest_sources(state: State, but: Mapping[str, Covered]) -> list[SourceState]:

@@ -173,10 +173,11 @@ def _read_old(fs: Fs, layout: Layout, found: Plan) -> None:
     state = found.state
     for number in segments(fs.listdir(layout.ledger)):
         path = layout.segment(number)
-        records, broken = salvage(fs.read(path), os.path.basename(path))
-        damage += broken
         found.n = max(found.n, number)
-        for record in records:
+        for record in salvage(fs.read(path), os.path.basename(path)):
+            if isinstance(record, str):
+                damage.append(record)
+                continue
             _fold_leniently(state, record)
             found.old_records += 1
             found.n = max(found.n, record.header.n)

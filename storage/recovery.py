@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+import orjson
+
 from storage.errors import LedgerError
 from storage.fs import Fs
 from storage.layout import EVENTS, REJECTS, ROLLUPS, Layout, segments
@@ -36,23 +38,32 @@ def prepare(fs: Fs, layout: Layout) -> None:
 
 
 def refuse_if_behind(fs: Fs, layout: Layout, state: State) -> None:
-    """Raise LedgerError if files of this node were named by records that its ledger does not have.
+    """Raise LedgerError if files of this node were put in their places by records that its ledger does not have.
 
     The ledger was lost, cut short, or restored from a backup older than the archive. Going on would read lines again
     whose rows are here, and would clear away live files as unknown. Files are moved to their places only after their
     record is durable, so no crash leaves this.
     """
     for path in (*folder_names(fs, layout, layout.live), *sealed_names(fs, layout)):
-        if path in state.files or path in state.retired:
-            continue
-        footer = read_footer(fs, layout, path)
-        if footer is None or footer.entry.path != path:
-            continue  # not ours, or a copy under another name: set aside as a stranger
-        if footer.record > state.n:
-            what = f"the ledger ends at record {state.n}, but record {footer.record} put {path} in its place"
+        if path not in state.files and path not in state.retired and never_named(fs, layout, path):
+            what = f"the ledger ends at record {state.n}, and a later one put {path} in its place"
             if not state.n:
                 what = f"the ledger is missing, but {path} is there, which only a ledger record puts in its place"
             raise LedgerError(what, where=layout.ledger, hint=REBUILD_HINT)
+
+
+def never_named(fs: Fs, layout: Layout, path: str) -> bool:
+    """Return whether a file that the state does not know is the node's own, and no record there is ever named it.
+
+    A copy under another name is not its own. One that was named once was removed since, and a power cut brought its
+    name back. Only for the few files that nobody knows: it searches the whole ledger.
+    """
+    footer = read_footer(fs, layout, path)
+    if footer is None or footer.entry.path != path:
+        return False
+    text = orjson.dumps(path)
+    numbers = reversed(segments(fs.listdir(layout.ledger)))
+    return not any(text in fs.read(layout.segment(number)) for number in numbers)
 
 
 def sweep_old_segments(fs: Fs, layout: Layout) -> None:

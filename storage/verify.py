@@ -1,69 +1,51 @@
 """Checking an archive against its ledger: the chain, every file's hash, the rows, and the log files that still exist.
 
-Nothing is changed. What it can prove and what a chain without a signature cannot is told in `docs/guarantees.md`.
+Nothing in the archive is changed. It may run beside the daemon: what the daemon does meanwhile is looked up before
+anything is called wrong. What it can prove and what a chain without a signature cannot is told in `docs/guarantees.md`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
-from typing import Any
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from parsers.decoding import DamagedError, Stream, format_of
-from storage.duck import connect
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from parsers.decoding import DamagedError
+from storage import hashing, originals
+from storage.chain import Books, Chain
 from storage.errors import LedgerError
+from storage.findings import Progress, Report, silent
 from storage.fs import Disk, Fs
-from storage.layout import Layout
-from storage.ledger import GENESIS, Ledger
+from storage.layout import EVENTS, REJECTS, ROLLUPS, Layout
 from storage.lineage import lineage
-from storage.reader import nodes
-from storage.records import Range, Record
+from storage.originals import Mark
+from storage.positions import Stretch, stretches
+from storage.reader import nodes, read_state
+from storage.records import SourceState
+from storage.recovery import never_named
+from storage.rollups import ADDRESSES, COUNTED, ENTITIES, delta
 from storage.snapshot import File
 from storage.state import State
+from storage.survey import folder_names, sealed_names
 
-READ_BYTES = 4 << 20  # read files in 4 MiB steps: large enough for disk speed, small enough for memory
-MEMORY_LIMIT_MB = 256  # of the DuckDB that counts distinct positions; it spills beyond
-
-Progress = Callable[[str, int, int], None]  # what is checked, done, total (bytes or files)
+_PARQUET = ".parquet"
+# Kept for the heaviest keys only: which of two equally heavy ones is kept depends on the order of the rows.
+_PARTIAL = pa.array([ADDRESSES.name, ENTITIES.name])
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that is not as the ledger says. ``kind`` is one of MODIFIED, MISSING, CHAIN, COUNTS, DUPLICATE, SOURCE."""
+class Parts:
+    """What is checked besides the chain and the files' hashes."""
 
-    kind: str
-    where: str
-    what: str
-
-
-@dataclass(slots=True)
-class Report:
-    """What was checked and what was found; ``ok`` when nothing was."""
-
-    records: int = 0
-    files: int = 0
-    bytes: int = 0
-    events: int = 0
-    rejects: int = 0
-    sources: int = 0
-    sources_checked: int = 0
-    source_bytes: int = 0
-    findings: list[Finding] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        """Whether everything is as the ledger says."""
-        return not self.findings
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the report for ``--json``."""
-        return {"ok": self.ok, **asdict(self)}
-
-
-def _silent(_what: str, _done: int, _total: int) -> None:
-    """Report no progress."""
+    rows: bool = True
+    rollups: bool = False  # reads every event: as slow as making the roll-ups
+    hash_threads: int | None = None  # None: as many as there are processors, at most four
+    open_source: originals.Open = field(default=originals.plain)
 
 
 def verify(
@@ -71,201 +53,288 @@ def verify(
     *,
     node: str | None = None,
     with_sources: bool = True,
+    parts: Parts | None = None,
     fs: Fs | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Report:
-    """Check the archive at ``path`` (one node, or all) and return what was found."""
-    disk = fs or Disk()
-    report = Report()
+    """Check the archive at ``path`` (one node, or all) and return what was found.
+
+    ``with_sources``: compare the log files that still exist too.
+    """
+    disk, report, started = fs or Disk(), Report(), time.monotonic()
     root = os.path.abspath(path)
-    for name in [node] if node else nodes(root, disk):
-        _Node(disk, Layout(root, name), report, progress).check(with_sources=with_sources)
+    checks = [
+        _Node(disk, Layout(root, name), parts or Parts(), report, progress, log_files=with_sources)
+        for name in nodes(root, disk)
+    ]
+    for check in checks:
+        if node in {None, check.layout.node}:
+            check.check()
+    _strangers(disk, root, checks, report)
+    report.seconds = time.monotonic() - started
     return report
+
+
+def _strangers(fs: Fs, root: str, checks: Sequence[_Node], report: Report) -> None:
+    """Note what lies where a glob finds it and no node's ledger names."""
+    found = [
+        os.path.join(top, day, name)
+        for top in (EVENTS, REJECTS, ROLLUPS)
+        for day in fs.listdir(os.path.join(root, top))
+        for name in fs.listdir(os.path.join(root, top, day))
+        if name.endswith(_PARQUET)
+    ]
+    # Afterwards: a file is in its place only when its record is durable, so what is seen can be looked up.
+    named = {path for check in checks for path in check.named()}
+    for path in found:
+        if path not in named and fs.size(os.path.join(root, path)) is not None:
+            report.found("UNKNOWN", path, "no ledger names it, and whoever reads this folder reads it")
 
 
 class _Node:
     """The check of one node; everything is noted in ``report``."""
 
-    def __init__(self, fs: Fs, layout: Layout, report: Report, progress: Progress) -> None:
+    def __init__(
+        self, fs: Fs, layout: Layout, parts: Parts, report: Report, progress: Progress, *, log_files: bool
+    ) -> None:
         self._fs = fs
-        self._layout = layout
+        self.layout = layout
+        self._log_files = log_files
+        self._parts = parts
         self._report = report
         self._progress = progress
+        self._books = Books()
 
-    def check(self, *, with_sources: bool) -> None:
-        records = self._chain()
-        state = self._fold(records)
-        present = self._files(state)
-        self._rows(state, present)
-        if with_sources:
-            self._sources(state, records)
+    def check(self) -> None:
+        """Check everything asked for."""
+        chain = Chain(self._fs, self.layout, self._report, self._progress)
+        self._books = books = chain.check()
+        present = self._files(books.state)
+        self._live_strangers()
+        self._counts(books, present)
+        if self._parts.rows:
+            self._rows(books, present)
+        if self._parts.rollups:
+            self._rollups(present)
+        self._report.sources += len(books.state.sources)
+        if self._log_files:
+            self._originals(books, chain)
 
-    def _chain(self) -> list[Record]:
-        ledger = Ledger(self._fs, self._layout, writer_version="")
-        records: list[Record] = []
-        head = GENESIS
+    def named(self) -> set[str]:
+        """Return every path that the ledger names, by now or when it was read."""
+        state, now = self._books.state, self._now()
+        return {*state.files, *state.retired, *now.files, *now.retired}
+
+    def _now(self) -> State:
+        """Return the state as a daemon may have brought it on since; an unreadable ledger was reported already."""
         try:
-            for number, tail in ledger.read_all():
-                for record in tail.records:
-                    if record.header.prev != head:
-                        self._found(
-                            "CHAIN", f"record {record.header.n}", "does not follow the record before it"
-                        )
-                    head = record.hash
-                    records.append(record)
-                if tail.torn_bytes:
-                    self._found(
-                        "CHAIN", f"segment {number}", f"{tail.torn_bytes} bytes at the end are no record"
-                    )
-        except LedgerError as error:
-            self._found("CHAIN", error.where, error.what)
-        self._report.records += len(records)
-        return records
+            return read_state(self.layout.root, self.layout.node, self._fs)
+        except LedgerError:
+            return self._books.state
 
-    def _fold(self, records: list[Record]) -> State:
-        state = State()
-        for record in records:
-            if record.header.kind == "snapshot":
-                expected = {name: source.offset for name, source in state.sources.items()}
-                state.apply(record)
-                rebuilt = "rebuilt" in record.body  # from the files, because there was no ledger before it
-                if not rebuilt and expected != {
-                    name: source.offset for name, source in state.sources.items()
-                }:
-                    self._found(
-                        "CHAIN",
-                        f"record {record.header.n}",
-                        "the snapshot is not what the records before it say",
-                    )
-                continue
-            try:
-                state.apply(record)
-            except LedgerError as error:
-                self._found("CHAIN", error.where, error.what)
-        return state
+    # Files
 
     def _files(self, state: State) -> list[File]:
         """Hash every file; return those whose content is right."""
-        total = sum(file.bytes for file in state.files.values())
-        done = 0
+        files = {self.layout.absolute(file.path): file for file in state.files.values()}
+        total, done = sum(file.bytes for file in files.values()), 0
+
+        def tell(count: int) -> None:
+            nonlocal done
+            done += count
+            self._progress("files", done, total)
+
         good: list[File] = []
-        for file in sorted(state.files.values(), key=lambda file: file.path):
+        gone: list[File] = []
+        for path, digest in hashing.digests([*files], threads=self._parts.hash_threads, tell=tell):
+            file = files[path]
             self._report.files += 1
-            digest = hashlib.sha256()
-            try:
-                for block in _blocks(self._layout.absolute(file.path)):
-                    digest.update(block)
-                    done += len(block)
-                    self._progress("files", done, total)
-            except FileNotFoundError:
-                self._found("MISSING", file.path, "the ledger names it, the disk does not have it")
-                continue
-            self._report.bytes += file.bytes
-            if digest.hexdigest() != file.sha256:
-                self._found("MODIFIED", file.path, "its SHA-256 is not the one in the ledger")
-                continue
-            good.append(file)
-        return good
+            if digest is None:
+                gone.append(file)
+            elif self._right(file, digest):
+                good.append(file)
+        if gone:
+            good += self._looked_for(gone)
+        return sorted(good, key=lambda file: file.path)
 
-    def _rows(self, state: State, present: list[File]) -> None:
-        events = [file for file in present if file.kind == "events"]
-        self._report.events += sum(file.rows for file in events)
+    def _right(self, file: File, digest: str) -> bool:
+        self._report.bytes += file.bytes
+        if digest != file.sha256:
+            self._report.found("MODIFIED", file.path, "its SHA-256 is not the one in the ledger")
+            return False
+        return True
+
+    def _looked_for(self, gone: list[File]) -> list[File]:
+        """Return the files that only had not been moved yet; those dropped or merged meanwhile are nobody's loss."""
+        now = self._now()
+        found: list[File] = []
+        for file in gone:
+            if file.path not in now.files:
+                continue
+            paths = [self.layout.absolute(file.path), self.layout.staged(file.path)]
+            digest = next((d for _, d in hashing.digests(paths, threads=1) if d is not None), None)
+            if digest is None:
+                self._report.found("MISSING", file.path, "the ledger names it, the disk does not have it")
+            elif self._right(file, digest) and os.path.isfile(paths[0]):
+                found.append(file)
+        return found
+
+    def _live_strangers(self) -> None:
+        """Note files of this node that no record names, and among them those that show the ledger's end to be missing."""
+        live = list(folder_names(self._fs, self.layout, self.layout.live))
+        own = [*live, *sealed_names(self._fs, self.layout)]
+        named, last = self.named(), self._now().n
+        for path in own:
+            if path in named or self._fs.size(self.layout.absolute(path)) is None:
+                continue
+            if path in live:
+                self._report.found("UNKNOWN", path, "no record names it")
+            if never_named(self._fs, self.layout, path):
+                what = f"it ends at record {last}, and a later one put {path} in its place"
+                self._report.found("TRUNCATED", self.layout.ledger, what)
+
+    # Rows
+
+    def _counts(self, books: Books, present: list[File]) -> None:
+        for kind, wanted in books.rows.items():
+            held = sum(file.rows for file in books.state.files.values() if file.kind == kind)
+            if held != wanted:
+                self._report.found(
+                    "COUNTS",
+                    f"node {self.layout.node}",
+                    f"{wanted} {kind} should be here, the files hold {held}",
+                )
+        self._report.events += sum(file.rows for file in present if file.kind == "events")
         self._report.rejects += sum(file.rows for file in present if file.kind == "rejects")
-        for sid, source in state.sources.items():
+        for sid, source in books.state.sources.items():
             if not source.counts.balanced:
-                self._found("COUNTS", f"source {sid}", f"its lines do not add up: {source.counts}")
-        if not events:
+                self._report.found("COUNTS", f"source {sid}", f"its lines do not add up: {source.counts}")
+
+    def _rows(self, books: Books, present: list[File]) -> None:
+        files = {self.layout.absolute(f.path): f for f in present if f.kind == "events"}
+        if not files:
             return
-        paths = [self._layout.absolute(file.path) for file in events]
-        with connect(threads=1, memory_limit_mb=MEMORY_LIMIT_MB) as connection:
-            rows = connection.execute(
-                "SELECT source, count(*), count(DISTINCT source_offset), min(source_offset), max(source_offset) "
-                "FROM read_parquet($1, union_by_name = true) GROUP BY source",
-                [paths],
-            ).fetchall()
-        for sid, count, distinct, first, last in rows:
-            self._source_rows(state, sid, count, distinct, (first, last))
+        total = sum(file.rows for file in files.values())
+        found, twice = stretches(
+            {path: file.rows for path, file in files.items()},
+            lambda done: self._progress("rows", done, total),
+        )
+        for sid, count in twice.items():
+            self._report.found("DUPLICATE", f"source {sid}", f"{count} rows at a place that another one has")
+        held: dict[str, int] = dict.fromkeys(files, 0)
+        for stretch in found:
+            held[stretch.path] += stretch.rows
+        for path, count in held.items():
+            if count != files[path].rows and os.path.exists(path):
+                self._report.found(
+                    "MODIFIED", files[path].path, f"holds {count} rows, the ledger says {files[path].rows}"
+                )
+        every = len(files) == sum(file.kind == "events" for file in books.state.files.values())
+        every = every and all(map(os.path.exists, files))  # none was merged or dropped meanwhile
+        self._sources(books, found, whole=every and not books.dropped)
 
-    def _source_rows(
-        self, state: State, sid: str, count: int, distinct: int, extent: tuple[int, int]
-    ) -> None:
-        source = state.sources.get(sid)
-        where = f"source {sid}"
-        if source is None:
-            self._found("COUNTS", where, f"{count} rows of a source that the ledger does not know")
-            return
-        if distinct != count:
-            self._found("DUPLICATE", where, f"{count} rows at {distinct} positions")
-        first, last = extent
-        if last >= source.offset:
-            self._found(
-                "COUNTS", where, f"a row at byte {last}, but only {source.offset} bytes are committed"
-            )
-        if first < source.base:
-            self._found("COUNTS", where, f"a row at byte {first}, but the source begins at {source.base}")
-        if count > source.counts.events or (count < source.counts.events and not state.drops):
-            self._found("COUNTS", where, f"{count} rows, the ledger says {source.counts.events}")
+    def _sources(self, books: Books, found: list[Stretch], *, whole: bool) -> None:
+        by_source: dict[str, list[Stretch]] = {}
+        for stretch in found:
+            by_source.setdefault(stretch.sid, []).append(stretch)
+        for sid, mine in by_source.items():
+            source, where = books.state.sources.get(sid), f"source {sid}"
+            if source is None:
+                self._report.found("COUNTS", where, "has rows, and no record names it")
+                continue
+            first, last = min(s.first for s in mine), max(s.last for s in mine)
+            if first < source.base or last >= source.offset:
+                self._report.found(
+                    "COUNTS",
+                    where,
+                    f"has rows from byte {first} to {last}, committed are [{source.base}, {source.offset})",
+                )
+            if sum(s.rows for s in mine) > source.counts.events:
+                self._report.found("COUNTS", where, "has more rows than lines that became events")
+        if whole:
+            for sid, source in books.state.sources.items():
+                rows = sum(s.rows for s in by_source.get(sid, ()))
+                if rows < source.counts.events:
+                    self._report.found(
+                        "COUNTS", f"source {sid}", f"has {rows} rows of {source.counts.events} events"
+                    )
 
-    def _sources(self, state: State, records: list[Record]) -> None:
-        """Compare the log files that still exist with the digests of the ranges read from them."""
-        marks: dict[str, list[tuple[int, int, str]]] = {}
-        for record in records:
-            if record.header.kind == "commit":
-                for entry in record.body["ranges"]:
-                    extent = Range.from_json(entry)
-                    marks.setdefault(extent.sid, []).append((extent.digest_from, extent.end, extent.digest))
-        self._report.sources += len(state.sources)
-        # A file that lost its end, or all it held, goes on as a source of its own: the last one says what it holds now.
-        newest = {(source.path, source.inode): sid for sid, source in state.sources.items()}
-        for (path, inode), sid in newest.items():
-            held = [
-                mark
-                for segment in lineage(state.sources, sid)
-                for mark in marks.get(segment.source.sid, ())
-                if mark[1] <= segment.end
-            ]
-            if held and os.path.isfile(path):
-                self._source(path, inode, held)
-
-    def _source(self, path: str, inode: int, marks: list[tuple[int, int, str]]) -> None:
-        if os.stat(path).st_ino != inode:
-            return  # another file has taken the name
-        self._report.sources_checked += 1
-        for start in sorted({mark[0] for mark in marks}):
-            wanted = {end: digest for begin, end, digest in marks if begin == start}
+    def _rollups(self, present: list[File]) -> None:
+        """Make each roll-up again from its events and compare what does not depend on the order of the rows."""
+        events = {file.path for file in present if file.kind == "events"}
+        rollups = [file for file in present if file.kind == "rollup" and file.covers in events]
+        for number, file in enumerate(rollups, 1):
+            assert file.covers is not None
             try:
-                checked, wrong = _compare(path, start, wanted)
+                rows = pq.read_table(self.layout.absolute(file.covers), columns=[*COUNTED], partitioning=None)
+                stored = pq.read_table(self.layout.absolute(file.path), partitioning=None)
+            except FileNotFoundError:
+                continue  # merged or dropped meanwhile
+            if not _sums(stored).equals(_sums(delta(rows)).cast(_sums(stored).schema)):
+                self._report.found("ROLLUP", file.path, f"is not the sum of {file.covers}")
+            self._progress("roll-ups", number, len(rollups))
+
+    # Log files
+
+    def _originals(self, books: Books, chain: Chain) -> None:
+        """Compare the log files that still exist with the digests of the ranges read from them."""
+        sources = books.state.sources
+        # A file that lost its end, or all it held, goes on as a source of its own: the last one says what it holds now.
+        newest = {(source.path, source.device, source.inode): sid for sid, source in sources.items()}
+        total = sum(sources[sid].offset for sid in newest.values())
+        for sid in newest.values():
+            marks = _marks(sources, sid, books.marks)
+            blocks = self._parts.open_source(sources[sid]) if marks else None
+            if blocks is None:
+                continue
+            try:
+                read, wrong = originals.compare(blocks, marks)
             except DamagedError as error:
-                self._found("SOURCE", path, str(error))
-                return
-            self._report.source_bytes += checked
-            if wrong is not None:
-                self._found("SOURCE", path, f"bytes {start} to {wrong} are not those that were archived")
+                self._report.found("SOURCE", sources[sid].path, f"can no longer be unpacked: {error}")
+                continue
+            self._report.sources_checked += 1
+            self._report.source_bytes += read
+            self._progress("log files", min(self._report.source_bytes, total), total)
+            if wrong:
+                start, end = self._located(chain, sources[sid], wrong[0])
+                self._report.found(
+                    "SOURCE",
+                    sources[sid].path,
+                    f"bytes {start} to {end} are not those that were archived (source {sid})",
+                )
 
-    def _found(self, kind: str, where: str, what: str) -> None:
-        self._report.findings.append(Finding(kind, where, what))
+    def _located(self, chain: Chain, source: SourceState, wrong: Mark) -> tuple[int, int]:
+        """Return the commit's range in which a file begins to differ."""
+        marks = {
+            Mark(extent.digest_from, extent.end, extent.digest): extent.start
+            for extent in chain.ranges_of(source.sid)
+            if extent.digest_from == wrong.start and extent.end <= wrong.end
+        }
+        blocks = self._parts.open_source(source) if marks else None
+        if blocks is not None:
+            _, differing = originals.compare(blocks, marks)
+            if differing:
+                first = min(differing, key=lambda mark: mark.end)
+                return marks[first], first.end
+        return wrong.start, wrong.end
 
 
-def _compare(path: str, start: int, wanted: dict[int, str]) -> tuple[int, int | None]:
-    """Hash a file from ``start``; return bytes read and the first end whose digest differs (None: all fit)."""
-    digest = hashlib.sha256()
-    position = start
-    with open(path, "rb") as file:
-        stream = Stream(file, format_of(os.fsencode(path)))  # of a compressed file: what it holds
-        stream.skip(start)
-        for end in sorted(wanted):
-            while position < end:
-                block = stream.read(min(READ_BYTES, end - position))
-                if not block:
-                    return position - start, end
-                digest.update(block)
-                position += len(block)
-            if digest.copy().hexdigest() != wanted[end]:
-                return position - start, end
-    return position - start, None
+def _marks(
+    sources: Mapping[str, SourceState], sid: str, known: Mapping[str, Mapping[int, tuple[int, str]]]
+) -> list[Mark]:
+    """Return what a source's file must hash to; of the sources that it continues, what lies before the fork."""
+    marks: dict[int, Mark] = {}
+    for segment in lineage(sources, sid):
+        own = [Mark(start, end, digest) for start, (end, digest) in known.get(segment.source.sid, {}).items()]
+        own += [Mark(rung.start, rung.end, rung.digest) for rung in segment.source.rungs]
+        for mark in own:
+            longest = marks.get(mark.start)
+            if mark.start < mark.end <= segment.end and (longest is None or longest.end < mark.end):
+                marks[mark.start] = mark
+    return list(marks.values())
 
 
-def _blocks(path: str) -> Iterator[bytes]:
-    with open(path, "rb") as file:
-        while block := file.read(READ_BYTES):
-            yield block
+def _sums(table: pa.Table) -> pa.Table:
+    """Return a roll-up's rows without the partial families, in an order of their own."""
+    kept = table.filter(pc.invert(pc.is_in(table["family"], value_set=_PARTIAL)))
+    return kept.sort_by([(name, "ascending") for name in kept.schema.names])

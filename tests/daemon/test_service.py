@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -191,6 +191,9 @@ async def test_the_control_socket_works_in_a_deep_folder(tmp_path: Path) -> None
             raise OSError("no space left")
 
         async def cleanup(self, before_day: str, *, dry_run: bool) -> Any:
+            raise NotImplementedError
+
+        async def verified(self, outcome: Mapping[str, Any]) -> None:
             raise NotImplementedError
 
     deep = tmp_path / ("a" * 120)
