@@ -435,7 +435,7 @@ class Archive:
         """Remove superseded and dropped files whose grace time is over; return how many."""
         with self._writing:
             self.recover_if_broken()  # a seal that was recorded but not placed: readers still use the old files
-            return self._books.collect(self.options.grace_seconds)
+            return self._books.collect(self.options.grace_seconds, self._publisher.shown)
 
     def publish(self) -> bool:
         """Write the view files for outside readers if the set of files changed; return whether it did.

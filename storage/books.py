@@ -157,10 +157,10 @@ class Books:
             self.state.commits_since_snapshot = 0
             self.state.n, self.state.head = self._ledger.n, self._ledger.head
 
-    def collect(self, grace_seconds: float) -> int:
-        """Remove superseded and dropped files whose grace time is over; return how many."""
+    def collect(self, grace_seconds: float, needed: frozenset[str] = frozenset()) -> int:
+        """Remove superseded and dropped files whose grace time is over, those in ``needed`` apart; return how many."""
         limit = self.clock() - int(grace_seconds * 1_000_000)
-        due = [path for path, when in self.state.retired.items() if when <= limit]
+        due = [path for path, when in self.state.retired.items() if when <= limit and path not in needed]
         for path in due:
             self.fs.unlink(self.layout.absolute(path))
             del self.state.retired[path]

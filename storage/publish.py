@@ -16,9 +16,8 @@ from parsers.columns import EVENT_SCHEMA, REJECT_SCHEMA
 from storage.duck import LOCKED_DOWN, schema_sql
 from storage.fs import Fs
 from storage.layout import VIEW_DATABASE, VIEW_SQL, Layout
-from storage.reader import nodes, read_state
+from storage.reader import nodes, read_placed
 from storage.snapshot import File, Snapshot
-from storage.state import State
 
 # Written so that DuckDB releases from 1.0 on can open it.
 STORAGE_VERSION = "v1.0.0"
@@ -36,8 +35,13 @@ class Publisher:
     def __init__(self, fs: Fs, layout: Layout) -> None:
         self._fs = fs
         self._layout = layout
-        self._others: dict[str, tuple[tuple[tuple[str, int | None], ...], State]] = {}
+        self._others: dict[str, tuple[tuple[tuple[str, int | None], ...], list[File]]] = {}
         self._shown: tuple[str, ...] | None = None
+
+    @property
+    def shown(self) -> frozenset[str]:
+        """Paths that the published view names: they must stay, however old they are."""
+        return frozenset(self._shown or ())
 
     def publish(self, snapshot: Snapshot) -> bool:
         """Write both files if the set of files changed; return whether they were written.
@@ -67,9 +71,14 @@ class Publisher:
             ledger = Layout(self._layout.root, node).ledger
             stamp = tuple((n, self._fs.size(os.path.join(ledger, n))) for n in self._fs.listdir(ledger))
             if node not in self._others or self._others[node][0] != stamp:
-                self._others[node] = (stamp, read_state(self._layout.root, node, self._fs))
-            files = self._others[node][1].files.values()
-            found += [f for f in files if f.kind == kind and self._fs.size(self._layout.absolute(f.path))]
+                placed = read_placed(self._layout.root, node, self._fs, patience=0)
+                if not placed.staged:
+                    self._others[node] = (stamp, placed.files)
+                elif node in self._others:  # on the move: what it had before is whole, and is shown once more
+                    self._others[node] = ((), self._others[node][1])
+                else:
+                    self._others[node] = ((), placed.files)
+            found += [file for file in self._others[node][1] if file.kind == kind]
         return found
 
     def _replace_database(self, statements: Sequence[str]) -> None:

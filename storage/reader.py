@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from dataclasses import dataclass, replace
 
 from storage.errors import ArchiveError
 from storage.fs import Disk, Fs
@@ -10,6 +12,9 @@ from storage.layout import NODES, Layout
 from storage.ledger import Ledger
 from storage.snapshot import File, Snapshot
 from storage.state import State, fold
+
+PATIENCE_SECONDS = 2.0  # how long a reader waits for files to be moved to their places
+PAUSE_SECONDS = 0.01
 
 
 def nodes(path: str, fs: Fs | None = None) -> list[str]:
@@ -22,24 +27,59 @@ def read_state(path: str, node: str, fs: Fs | None = None) -> State:
     return fold(Ledger(fs or Disk(), Layout(path, node), writer_version="").read(repair=False))
 
 
-def read_snapshot(path: str, node: str | None = None, *, fs: Fs | None = None) -> Snapshot:
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A node's state, its files that are in their places, and those still in `staging`, under the path they have there."""
+
+    state: State
+    files: list[File]
+    staged: list[File]
+
+
+def read_placed(path: str, node: str, fs: Fs | None = None, *, patience: float = PATIENCE_SECONDS) -> Placed:
+    """Return a node's committed state and files.
+
+    Between a record and the moves it asks for (milliseconds, or until the next start if the daemon died in between) rows
+    are in files that are not in their places yet, and no longer in those they were merged from: this is waited out.
+    """
+    disk = fs or Disk()
+    layout = Layout(path, node)
+    until = time.monotonic() + patience
+    while True:
+        state = read_state(path, node, disk)
+        placed, staged = [], []
+        for file in state.files.values():
+            if _is_whole(disk, layout.absolute(file.path), file):
+                placed.append(file)
+            elif _is_whole(disk, layout.staged(file.path), file):
+                staged.append(replace(file, path=os.path.relpath(layout.staged(file.path), path)))
+            elif _is_whole(disk, layout.absolute(file.path), file):  # moved while we looked
+                placed.append(file)
+        if not staged or time.monotonic() >= until:
+            return Placed(state, placed, staged)
+        time.sleep(PAUSE_SECONDS)
+
+
+def _is_whole(disk: Fs, path: str, file: File) -> bool:
+    return disk.size(path) == file.bytes
+
+
+def read_snapshot(
+    path: str, node: str | None = None, *, fs: Fs | None = None, patience: float = PATIENCE_SECONDS
+) -> Snapshot:
     """Return the committed rows of one node, or of all when ``node`` is None.
 
     Raises ArchiveError if there is no archive. A file whose record is durable but that a crash left in `staging` is
-    left out until the daemon has moved it.
+    read there. A file that is missing or damaged is left out.
     """
     disk = fs or Disk()
     root = os.path.abspath(path)
     names = [node] if node is not None else nodes(root, disk)
-    states = {name: read_state(root, name, disk) for name in names}
+    found = {name: read_placed(root, name, disk, patience=patience) for name in names}
+    states = {name: placed.state for name, placed in found.items()}
     if not any(state.n for state in states.values()):
         raise ArchiveError("there is no archive", where=path, hint="start the daemon, or give --archive")
-    files = [
-        file
-        for state in states.values()
-        for file in state.files.values()
-        if disk.size(os.path.join(root, file.path)) == file.bytes
-    ]
+    files = [file for placed in found.values() for file in (*placed.files, *placed.staged)]
     files.sort(key=lambda file: (file.max_time_us, file.max_seq), reverse=True)
 
     def only(kind: str) -> tuple[File, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from parsers.batch import Counts, Parsed, Source
 from parsers.columns import PARSED_REJECT_SCHEMA, PARSED_SCHEMA, TIMESTAMP
 from storage import rearrange
 from storage.archive import Archive, ArchiveOptions
+from storage.books import Books
 from storage.errors import CommitError
 from storage.late import Key, LateRules, Waiting, late, most_late_files, ripe
 from storage.observer import Silent
+from storage.reader import read_snapshot
 from storage.rearrange import prefix
 from storage.seal import Stager
 from storage.snapshot import File
@@ -325,6 +328,45 @@ def test_a_recovery_in_the_middle_of_a_merge_voids_it(feed: Feed, monkeypatch: p
     feed.archive.seal()
     assert len(glob_rows(feed.archive)) == 20
     assert verify(feed.archive.layout.root).ok
+
+
+def test_files_that_the_published_view_names_are_not_collected(feed: Feed) -> None:
+    """When the view cannot be written for longer than the grace time, its readers still find every file."""
+    feed.log(MIDNIGHT_US, 20)
+    feed.archive.publish()
+    feed.archive.seal()
+    assert feed.archive.collect() == 1, "its roll-up, which no view names"
+    with duckdb.connect(
+        str(Path(feed.archive.layout.root, "watchkeep.duckdb")), read_only=True
+    ) as connection:
+        connection.execute(f"SET file_search_path = '{feed.archive.layout.root}'")
+        assert connection.execute("SELECT count(*) FROM events").fetchone() == (20,)
+    feed.archive.publish()
+    assert feed.archive.collect() == 1
+
+
+def test_a_reader_between_record_and_move_sees_every_row(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A seal's record is durable before its files are in their places: readers of the ledger find the rows all the same."""
+    feed.log(MIDNIGHT_US, 20)
+    between: list[int] = []
+    original = Books.place
+
+    def looked(books: Books, files: Sequence[File]) -> None:
+        before = feed.archive.snapshot
+        snapshot = read_snapshot(feed.archive.layout.root, patience=0.0)
+        between.append(sum(file.rows for file in snapshot.events))
+        paths = [feed.archive.layout.absolute(file.path) for file in snapshot.events]
+        between.append(sum(pq.read_table(path).num_rows for path in paths))
+        shown = feed.archive.append(
+            Parsed(PARSED_SCHEMA.empty_table(), PARSED_REJECT_SCHEMA.empty_table(), (), {}), []
+        )
+        assert shown.sealed_seq == before.sealed_seq, "readers of the glob are told when the files are there"
+        original(books, files)
+
+    monkeypatch.setattr(Books, "place", looked)
+    feed.archive.seal()
+    assert between == [20, 20]
+    assert feed.archive.snapshot.sealed_seq == 20
 
 
 def test_a_thread_that_commits_without_a_pause_starves_nobody() -> None:
