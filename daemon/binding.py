@@ -24,6 +24,7 @@ from daemon.ladder import Reached
 from daemon.packs import Packs
 from daemon.reader import MARK_BYTES
 from daemon.sources import Candidate, Catalogue, Known, Sink, same_bytes
+from parsers.decoding import format_of
 
 COPY_WAIT_SECONDS = (
     600.0  # how long a file that repeats another one may take to differ before it counts as a copy
@@ -39,6 +40,7 @@ LOST_WAIT_SECONDS = (
 
 _NO_DESCRIPTORS = {errno.EMFILE, errno.ENFILE}
 
+OnCopy = Literal["skip", "ingest"]
 NoteKind = Literal["gap", "rewritten", "shortened", "copy", "renamed", "unlinked", "damaged", "too large"]
 
 
@@ -88,6 +90,7 @@ class Binder:
         lock: threading.Lock,
         clock: Callable[[], float],
         max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
+        on_copy: OnCopy = "skip",
     ) -> None:
         self.files: dict[tuple[int, int], Followed] = {}
         self.by_path: dict[bytes, Followed] = {}
@@ -99,6 +102,7 @@ class Binder:
         self.held: dict[tuple[int, int], _Held] = {}
         self.away: set[Followed] = set()  # followed files that no name we look at leads to
         self.climbing: set[Followed] = set()  # files that do not hold any more what was read from them
+        self._on_copy = on_copy
         self._sink = sink
         self._max_line_bytes = max_line_bytes
         self._max_open = max_open_files
@@ -177,7 +181,8 @@ class Binder:
                 self._renamed(followed, entry)
             elif scan.covers(followed.path):
                 look(followed, now)
-                if self.follows(followed) and followed.reader.file.closed:
+                gone = self.follows(followed) and followed.fate is not Fate.RETARGETED
+                if gone and followed.reader.file.closed:
                     self.forget(followed)  # closed because it was read and committed: its content is known
 
     def _held_as_it_is(self, entry: Found) -> bool:
@@ -209,12 +214,20 @@ class Binder:
                 self.away.discard(followed)
                 self.by_path[followed.path] = followed
             return
+        if followed.fate is Fate.RETARGETED:
+            self._renames(followed, entry, Fate.PRESENT)
+            return  # a link leads to it again
         if _is(followed.path, followed.key):
             return  # a second link, or another root's name for it; the first name stays
         self._note("renamed", followed, detail=os.fsdecode(entry.path))
+        self._renames(followed, entry, Fate.RENAMED)
+
+    def _renames(self, followed: Followed, entry: Found, fate: Fate) -> None:
         self._unname(followed)
         followed.path, followed.file = entry.path, entry.file
-        self._becomes(followed, Fate.RENAMED)
+        real = b"" if followed.reader.file.closed else followed.reader.file.real_path()
+        followed.target = b"" if real == entry.path else real
+        self._becomes(followed, fate)
         if followed.known is not None:
             followed.known.path = os.fsdecode(entry.path)
         self.away.discard(followed)
@@ -222,6 +235,8 @@ class Binder:
 
     def look_away(self, followed: Followed) -> os.stat_result | None:
         """Decide what became of a file whose name leads elsewhere; returns what its descriptor says, if it is open."""
+        if followed.target and _is(followed.target, followed.key):
+            return self._retargeted(followed)
         folder_there = _is_folder(os.path.dirname(followed.path))
         if followed.reader.file.closed:
             if folder_there:
@@ -239,6 +254,15 @@ class Binder:
         self.away.add(followed)
         self._unname(followed)
         return info
+
+    def _retargeted(self, followed: Followed) -> os.stat_result | None:
+        """Follow what a link does not lead to any more by its own path: who has it open still writes to it."""
+        self._unname(followed)
+        followed.path, followed.target = followed.target, b""
+        self._becomes(followed, Fate.RETARGETED)
+        self.away.add(followed)
+        self.by_path[followed.path] = followed
+        return files.stat(followed.path)
 
     def _becomes(self, followed: Followed, fate: Fate) -> None:
         """Note what became of a file's name. What it holds should be committed before anything else happens to it."""
@@ -331,9 +355,9 @@ class Binder:
             return self._follow(found, candidate, heir, now)
         for original in originals:
             if self.follows(original) and self._repeats(candidate, original):
-                if not self._hold(found, original, now):
-                    break
-                return None
+                if self._hold(found, original, now):
+                    return None
+                return self._follow(found, candidate, None, now)
         former = self._former(candidate, by_inode.get(found.key, ()))
         former = former or self._catalogue.replaced(candidate, os.fsdecode(found.path))
         begun = self._catalogue.begun(candidate) if found.size >= MARK_BYTES else []
@@ -363,8 +387,9 @@ class Binder:
             placed = placed and same_bytes(candidate.file, deleted.reader.file, MARK_BYTES)
             if not whole and not placed:
                 continue
-            if deleted.known is None or (deleted.unread and not whole):
-                return True
+            written = not placed and not deleted.finishing(self._clock(), closing=False)
+            if deleted.known is None or (deleted.unread and not whole) or written:
+                return True  # who has it open may still write to it
             self.forget(deleted)
         return False
 
@@ -393,13 +418,17 @@ class Binder:
         path = os.fsdecode(original.path)
         held = self.held.setdefault(found.key, _Held(found, path, now))
         held.found = found
-        if found.size < MARK_BYTES:
+        if found.size < MARK_BYTES and format_of(found.path) is None:
             return now - held.since < SMALL_COPY_WAIT_SECONDS
-        if now - held.since >= COPY_WAIT_SECONDS and not held.reported:
+        if now - held.since < COPY_WAIT_SECONDS:
+            return True
+        if not held.reported:
             held.reported = True
-            detail = f"repeats {path}; it is not read unless it differs"
+            skipped = self._on_copy == "skip"
+            what = "it is not read unless it differs" if skipped else "it is read all the same"
+            detail = f"repeats {path}; {what}"
             self._notes.append(Note("copy", os.fsdecode(found.path), end=found.size, detail=detail))
-        return True
+        return self._on_copy == "skip"
 
     def _follow(self, found: Found, candidate: Candidate, known: Known | None, now: float) -> Followed:
         followed = Followed.of(found, candidate.file, known, max_line_bytes=self._max_line_bytes, now=now)

@@ -84,6 +84,10 @@ class Content(Protocol):
         """Return what the file system says of the file on disk."""
         ...
 
+    def real_path(self) -> bytes:
+        """Return the path that leads to the file on disk without any symbolic link; empty if nobody knows it."""
+        ...
+
     def sync(self) -> None:
         """Make its bytes durable where that can be done."""
 
@@ -150,6 +154,13 @@ class Plain:
     def info(self) -> os.stat_result:
         """Return what the file system says."""
         return fstat(self.fd)
+
+    def real_path(self) -> bytes:
+        """Return the path by which the system knows the descriptor."""
+        try:
+            return readlink(f"/proc/self/fd/{self.fd}".encode())
+        except OSError:
+            return b""
 
     def sync(self) -> None:
         """Make the bytes durable. A read-only or special file system has nothing to lose."""

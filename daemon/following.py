@@ -20,6 +20,7 @@ from parsers.batch import Place
 UNLINKED_IDLE_SECONDS = 5.0  # a deleted file nobody wrote to for so long gets no more bytes
 RENAMED_IDLE_SECONDS = 60.0  # a writer may hold the old descriptor for a while after a rotation
 SUPERSEDED_IDLE_SECONDS = 600.0  # yesterday's file, once today's exists
+RETARGETED_IDLE_SECONDS = 48 * 3600.0  # what a link led to before: its writer may not know of the new target
 
 
 class Fate(StrEnum):
@@ -29,6 +30,7 @@ class Fate(StrEnum):
     SUPERSEDED = "superseded"  # a file of the same name with a later date exists
     RENAMED = "renamed"  # still found, under another name
     MOVED = "moved"  # has links, but none that discovery finds
+    RETARGETED = "retargeted"  # a symbolic link led to it and leads elsewhere now; it is where it was
     UNLINKED = "unlinked"
 
 
@@ -38,6 +40,7 @@ _IDLE_SECONDS: dict[Fate, float | None] = {
     Fate.SUPERSEDED: SUPERSEDED_IDLE_SECONDS,
     Fate.RENAMED: RENAMED_IDLE_SECONDS,
     Fate.MOVED: RENAMED_IDLE_SECONDS,
+    Fate.RETARGETED: RETARGETED_IDLE_SECONDS,
     Fate.UNLINKED: UNLINKED_IDLE_SECONDS,
 }
 
@@ -99,6 +102,7 @@ class Followed:
     verified_ns: int = 0  # time of the last write before what was read was last found to be still there
     fate: Fate = Fate.PRESENT
     trouble: str = ""  # why it cannot be read now
+    target: bytes = b""  # where the file is, if its path leads over a symbolic link
     origin: Origin = field(default_factory=Origin)
     climb: Climb | None = None
 
@@ -131,6 +135,7 @@ class Followed:
             written_ns=info.st_mtime_ns,
             changed_at=now,
             verified_ns=found.mtime_ns,
+            target=b"" if (real := file.real_path()) == found.path else real,
         )
 
     @property

@@ -99,6 +99,7 @@ class Service:
             max_open_files=kept_descriptors(),
             pinned_bytes=settings.logs.pinned_bytes,
             max_unpacked_bytes=settings.logs.max_unpacked_bytes,
+            on_copy=settings.logs.on_copy,
         )
         ladder = ArchiveLadder(archive, options.parse_options(settings), settings.logs.max_line_bytes)
         self._tailer = Tailer(tail, archive, ladder=ladder)

@@ -143,6 +143,10 @@ class Logs(Section):
         le=64 * MEBIBYTE,
         description="Longest line that is parsed, in bytes; of a longer one the beginning is kept as a reject.",
     )
+    on_copy: Literal["skip", "ingest"] = Field(
+        default="skip",
+        description="What becomes of a file that for ten minutes only repeats another one that is there too (`cp a.log b.log`): `skip` leaves it unread, counted and shown until it differs; `ingest` reads it as a source of its own, so that its lines are in the archive twice.",
+    )
     max_unpacked_bytes: int = Field(
         default=16 * 1024 * MEBIBYTE,
         ge=MEBIBYTE,

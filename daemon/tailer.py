@@ -17,7 +17,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from daemon import files
-from daemon.binding import MAX_UNPACKED_BYTES, Binder
+from daemon.binding import MAX_UNPACKED_BYTES, Binder, OnCopy
 from daemon.climbing import Climbs
 from daemon.discovery import Discovery, Root, Watchable
 from daemon.following import Fate, Followed
@@ -55,6 +55,7 @@ class TailOptions:
     max_line_bytes: int = 1 << 20
     max_open_files: int = 512
     max_unpacked_bytes: int = MAX_UNPACKED_BYTES
+    on_copy: OnCopy = "skip"
     scan_seconds: float = SCAN_SECONDS
     pinned_bytes: int = 1 << 30
 
@@ -84,6 +85,7 @@ class Tailer:
             self._lock,
             clock,
             options.max_unpacked_bytes,
+            options.on_copy,
         )
         self._climbs = Climbs(self._binder, sink, ladder, executor, clock)
         self._hot: OrderedDict[Followed, None] = OrderedDict()

@@ -198,6 +198,10 @@ class Unpacked:
         """Return what the file system says of the compressed file."""
         return self._raw.info()
 
+    def real_path(self) -> bytes:
+        """Return where the compressed file is."""
+        return self._raw.real_path()
+
     def sync(self) -> None:
         """Make the compressed file durable."""
         self._raw.sync()
