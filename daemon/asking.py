@@ -10,21 +10,22 @@ import asyncio
 import http.client
 import time
 import urllib.parse
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import orjson
 
 from daemon.command import CommandError, Context, Exit
 from daemon.control import call
+from daemon.wanted import Values, wanted
 
 if TYPE_CHECKING:
     from daemon.settings import Settings
     from storage.queries import Queries
     from storage.query import Filter, Scope
 
-Values = Mapping[str, Sequence[str]]  # texts by the API's parameter names
 T = TypeVar("T")
 
 PREFIX = "/api/v1"
@@ -220,12 +221,12 @@ class Files:
         """Follow the pages by their cursor."""
         from storage.query import ListQuery
 
-        wanted, scope = question(values)
+        asked, scope = question(values)
 
         async def pages(queries: Queries) -> AsyncIterator[str]:
             left, cursor = limit, None
             while left > 0:
-                query = ListQuery(wanted, scope, limit=min(left, PAGE_ROWS), cursor=cursor, count=False)
+                query = ListQuery(asked, scope, limit=min(left, PAGE_ROWS), cursor=cursor, count=False)
                 page = await queries.page(query)
                 for row in page.rows:
                     yield row
@@ -267,23 +268,23 @@ class Files:
         """Compute the figures."""
         from storage.query import StatisticsQuery
 
-        wanted, scope = question(values, hours=hours)
-        return self._once(lambda queries: queries.statistics(StatisticsQuery(wanted, scope)))
+        asked, scope = question(values, hours=hours)
+        return self._once(lambda queries: queries.statistics(StatisticsQuery(asked, scope)))
 
     def count(self, values: Values) -> int:
         """Count."""
         from storage.query import ExportQuery
 
-        wanted, scope = question(values)
-        return self._once(lambda queries: queries.count(ExportQuery(wanted, scope)))
+        asked, scope = question(values)
+        return self._once(lambda queries: queries.count(ExportQuery(asked, scope)))
 
     def export(self, values: Values, form: str, limit: int | None) -> Iterator[bytes]:
         """Render the rows."""
         from storage.query import ExportQuery
 
-        wanted, scope = question(values)
+        asked, scope = question(values)
         return self._stream(
-            lambda queries: queries.export(ExportQuery(wanted, scope, limit), form)  # type: ignore[arg-type]  # argparse checked it
+            lambda queries: queries.export(ExportQuery(asked, scope, limit), form)  # type: ignore[arg-type]  # argparse checked it
         )
 
     def _once(self, work: Callable[[Queries], Awaitable[T]]) -> T:
@@ -324,39 +325,17 @@ class Files:
 
 def question(values: Values, *, hours: int | None = None) -> tuple[Filter, Scope]:
     """Return what the API would make of these parameters; CommandError names the one that cannot be used."""
-    from storage.filters import FIELDS, FilterError
-    from storage.query import Filter, Scope
-    from web.times import parse_time
+    from storage.filters import FilterError
 
     now_us = time.time_ns() // 1000
-
-    def one(name: str) -> str | None:
-        return values[name][0] if values.get(name) else None
-
-    def moment(name: str, *, end: bool) -> int | None:
-        text = one(name)
-        try:
-            return None if text is None else parse_time(text, now_us=now_us, end=end)
-        except ValueError as error:
-            raise CommandError(f"--{name.replace('_', '-')}: {error}", Exit.USAGE) from None
-
-    start_us, end_us = moment("start_date", end=False), moment("end_date", end=True)
-    if hours is not None:
-        end_us = now_us if end_us is None else end_us
-        start_us = end_us - hours * HOUR_US if start_us is None else start_us
-    risks = {name: float(text) for name in ("min_risk", "max_risk") if (text := one(name)) is not None}
     try:
-        wanted = Filter.of(
-            {name: texts for name, texts in values.items() if name in FIELDS},
-            min_risk=risks.get("min_risk"),
-            max_risk=risks.get("max_risk"),
-            start_us=start_us,
-            end_us=end_us,
-            search=one("search_query"),
-        )
+        found, scope = wanted(values, now_us=now_us)
     except FilterError as error:
         raise CommandError(
             f"--{error.field.replace('_', '-')}: {error.what}", Exit.USAGE, hint=error.hint
         ) from None
-    internal = {"true": "include", "only": "only"}.get(one("internal") or "false", "exclude")
-    return wanted, Scope(internal=internal)  # type: ignore[arg-type]  # one of the three words
+    if hours is not None:
+        end_us = now_us if found.end_us is None else found.end_us
+        start_us = end_us - hours * HOUR_US if found.start_us is None else found.start_us
+        found = replace(found, start_us=start_us, end_us=end_us)
+    return found, scope

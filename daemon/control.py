@@ -1,6 +1,7 @@
 """The control socket: how commands talk to the daemon that runs. Only its own user reaches it (mode 0600).
 
-`POST /seal`, `/flush`, `/cleanup`, `/verified`, `GET /status`, all JSON. `call` is the client's side; it needs no aiohttp.
+`POST /seal`, `/flush`, `/cleanup`, `/verified`, `/holds/add`, `/holds/release`, `/retention/lower`, `/exports/run`,
+`GET /status`, `/holds`, `/retention`, `/exports`, all JSON. `call` is the client's side; it needs no aiohttp.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import orjson
 if TYPE_CHECKING:  # commands import this module and must start fast
     from aiohttp import web
 
+    from daemon.keeping import Keeper
     from storage.retention import DropReport
 
 SOCKET_MODE = 0o600
@@ -39,12 +41,17 @@ class Controlled(Protocol):
         """Commit everything."""
         ...
 
-    async def cleanup(self, before_day: str, *, dry_run: bool) -> DropReport:
+    async def cleanup(self, before_day: str | None, *, dry_run: bool) -> DropReport:
         """Drop old days."""
         ...
 
     async def verified(self, outcome: Mapping[str, Any]) -> None:
         """Hear how a verification ended."""
+
+    @property
+    def keeper(self) -> Keeper:
+        """What is kept: holds, minimum ages, exports."""
+        ...
 
 
 class ControlError(Exception):
@@ -90,6 +97,8 @@ def create_app(daemon: Controlled) -> web.Application:
     """Return the application behind the socket."""
     from aiohttp import web
 
+    from storage.retention import facts
+
     @web.middleware
     async def failures(request: web.Request, handler: Any) -> web.StreamResponse:
         try:
@@ -111,19 +120,46 @@ def create_app(daemon: Controlled) -> web.Application:
 
     async def cleanup(request: web.Request) -> web.Response:
         asked = await request.json()
-        report = await daemon.cleanup(str(asked["before_day"]), dry_run=bool(asked.get("dry_run", True)))
+        report = await daemon.cleanup(asked.get("before_day"), dry_run=bool(asked.get("dry_run", True)))
+        return web.json_response(facts(report))
+
+    async def holds(_request: web.Request) -> web.Response:
+        return web.json_response({"holds": daemon.keeper.holds()})
+
+    async def hold(request: web.Request) -> web.Response:
+        asked = await request.json()
         return web.json_response(
-            {
-                "days": [day.day for day in report.days],
-                "files": report.files,
-                "rows": report.rows,
-                "bytes": report.bytes,
-            }
+            await daemon.keeper.hold(
+                asked["name"], asked["values"], reason=asked["reason"], author=asked["author"]
+            )
         )
 
     async def verified(request: web.Request) -> web.Response:
         await daemon.verified(await request.json())
         return web.json_response({})
+
+    async def release(request: web.Request) -> web.Response:
+        asked = await request.json()
+        return web.json_response(
+            await daemon.keeper.release(asked["name"], reason=asked["reason"], author=asked["author"])
+        )
+
+    async def retention(_request: web.Request) -> web.Response:
+        return web.json_response({"classes": daemon.keeper.status()["classes"]})
+
+    async def lower(request: web.Request) -> web.Response:
+        asked = await request.json()
+        return web.json_response(
+            await daemon.keeper.lower(
+                asked["class"], int(asked["minimum_days"]), reason=asked["reason"], author=asked["author"]
+            )
+        )
+
+    async def exports(_request: web.Request) -> web.Response:
+        return web.json_response({"exports": await daemon.keeper.exports()})
+
+    async def export(_request: web.Request) -> web.Response:
+        return web.json_response({"exports": await daemon.keeper.export(whatever_the_hour=True)})
 
     app = web.Application(middlewares=[failures])
     app.add_routes(
@@ -133,6 +169,13 @@ def create_app(daemon: Controlled) -> web.Application:
             web.post("/flush", flush),
             web.post("/cleanup", cleanup),
             web.post("/verified", verified),
+            web.get("/holds", holds),
+            web.post("/holds/add", hold),
+            web.post("/holds/release", release),
+            web.get("/retention", retention),
+            web.post("/retention/lower", lower),
+            web.get("/exports", exports),
+            web.post("/exports/run", export),
         ]
     )
     return app

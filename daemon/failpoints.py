@@ -29,8 +29,8 @@ from typing import Any
 from daemon import files
 
 OPERATIONS = (
-    "open_file", "close_file", "duplicate", "fdatasync", "fstat", "pread",
-    "readlink", "scandir", "stat", "unlink",
+    "open_file", "close_file", "duplicate", "fdatasync", "fstat", "fsync", "lstat", "pread",
+    "readlink", "rename", "scandir", "stat", "unlink",
 )  # fmt: skip
 FOREVER = 1 << 62
 

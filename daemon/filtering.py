@@ -30,6 +30,11 @@ FILTERS: tuple[Option, ...] = (
     Option(("--end-date", "--until"), "up to here, inclusive; a date is its last moment", "TIME"),
     Option(("--search-query", "--search"), "words in description, entity name or username", "TEXT"),
     Option(
+        ("--subject",),
+        "one person's events: by them, for them, or about them (an id, a name, an address)",
+        "USER",
+    ),
+    Option(
         ("--internal",),
         "the daemon's own events: left out (false), among the others (true), or alone (only)",
         choices=("false", "true", "only"),

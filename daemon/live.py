@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from daemon.following import Fate, Followed
+from daemon.keeping import Keeper
 from daemon.metrics import Metrics
 from daemon.packs import Pack
 from daemon.pipeline import Pipeline
@@ -39,6 +40,7 @@ class LiveDaemon:
         pipeline: Pipeline,
         watcher: Watcher,
         upkeep: Upkeep,
+        keeper: Keeper,
         selflog: SelfLog,
         metrics: Metrics,
         version: str,
@@ -49,6 +51,7 @@ class LiveDaemon:
         self._pipeline = pipeline
         self._watcher = watcher
         self._upkeep = upkeep
+        self.keeper = keeper
         self._selflog = selflog
         self._metrics = metrics
         self._version = version
@@ -161,6 +164,7 @@ class LiveDaemon:
             "disk_free_bytes": self._upkeep.disk_free_bytes,
             "watcher": self._watcher.trouble or "ok",
             "problems": list(self._tailer.binder.problems),
+            "retention": self.keeper.status(),
         }
 
     def metrics(self) -> bytes:
@@ -185,9 +189,9 @@ class LiveDaemon:
         """Append one event to the daemon's own log."""
         await self._selflog.append(event, durable=durable)
 
-    async def cleanup(self, before_day: str, *, dry_run: bool) -> DropReport:
-        """Drop (or list) the sealed files of all days before ``before_day``."""
-        return await self._upkeep.drop(before_day, dry_run=dry_run)
+    async def cleanup(self, before_day: str | None, *, dry_run: bool) -> DropReport:
+        """Drop (or list) sealed files: all of days before ``before_day``, or those older than their class may be."""
+        return await self.keeper.cleanup(before_day, dry_run=dry_run)
 
     async def verified(self, outcome: Mapping[str, Any]) -> None:
         """Make the outcome of a verification an event."""

@@ -85,7 +85,16 @@ METRICS: tuple[Metric, ...] = (
     Metric("archive_rows", "gauge", "Committed rows", ("kind",)),
     Metric("disk_free_bytes", "gauge", "Free bytes where the archive lies"),
     Metric("last_commit_timestamp_seconds", "gauge", "When the last commit became durable"),
+    # What is kept
+    Metric("dropped_events", "count", "Events removed by retention", ("retention_class",)),
+    Metric("dropped_bytes", "count", "Bytes of files removed by retention", ("retention_class",)),
+    Metric("budget_over_bytes", "gauge", "Bytes above the disk budget that may not be removed"),
+    Metric("holds", "gauge", "Legal holds in force"),
+    Metric("exports", "count", "Days exported, or attempts that failed", ("export", "result")),
+    Metric("export_waiting_days", "gauge", "Finished days that an export has not written", ("export",)),
     Metric("removed_log_files", "count", "Log files removed by retention"),
+    Metric("compressed_log_files", "count", "Log files compressed by retention"),
+    Metric("log_file_failures", "count", "Old log files that could not be compressed or removed"),
     # Queries and HTTP
     Metric("query_seconds", "seconds", "Time to answer a question, by shape", ("shape",), _SLOW),
     Metric("queries", "count", "Questions by shape and how they ended", ("shape", "result")),

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 from daemon.discovery import Root
 
 if TYPE_CHECKING:  # a command imports only the parts it uses
+    from daemon.exporting import Planned
+    from daemon.keeping import KeeperOptions
     from daemon.settings import Settings
     from storage.archive import ArchiveOptions
     from storage.engine import EngineOptions
+    from storage.retention import Policy
     from storage.transform import ParseOptions
     from web.keys import WebOptions
 
@@ -46,11 +49,28 @@ def archive_options(settings: Settings) -> ArchiveOptions:
         late_seconds=archive.late_seconds,
         late_files=archive.late_files,
         grace_seconds=archive.grace_seconds,
+        policy=policy(settings),
+    )
+
+
+def policy(settings: Settings) -> Policy:
+    """Return what retention may drop."""
+    from storage.retention import Policy, RetentionClass
+
+    kept = settings.retention
+    return Policy(
+        classes=tuple(
+            RetentionClass(item.name, item.categories, item.minimum_days, item.maximum_days)
+            for item in kept.classes
+        ),
+        event_days=kept.event_days,
+        exports=tuple(export.name for export in settings.archive.exports),
     )
 
 
 def parse_options(settings: Settings) -> ParseOptions:
     """Return how lines are read."""
+    from parsers.classes import Classes
     from parsers.redact import RedactionOptions
     from storage.transform import ParseOptions
 
@@ -58,6 +78,7 @@ def parse_options(settings: Settings) -> ParseOptions:
     return ParseOptions(
         node=settings.archive.node,
         timezone=settings.logs.timezone,
+        classes=Classes(policy(settings).by_category),
         memory_limit_mb=settings.archive.memory_limit_mb,
         redaction=RedactionOptions(redaction.enabled, redaction.keys, redaction.rules),
     )
@@ -91,3 +112,34 @@ def web_options(settings: Settings, version: str) -> WebOptions:
         timezone=settings.logs.timezone,
         redaction=parse_options(settings).redaction,
     )
+
+
+def keeper_options(settings: Settings) -> KeeperOptions:
+    """Return what is kept, and for how long."""
+    from daemon.keeping import KeeperOptions
+
+    kept = settings.retention
+    return KeeperOptions(
+        policy=policy(settings),
+        cleanup_hour=kept.cleanup_hour,
+        log_file_days=kept.log_file_days,
+        log_files=kept.log_files,
+        compression=kept.log_file_compression,
+        max_bytes=kept.max_bytes,
+        min_free_bytes=kept.min_free_bytes,
+    )
+
+
+def exports(settings: Settings) -> tuple[Planned, ...]:
+    """Return the daily exports; `daemon.origins` has checked their filters."""
+    from daemon.exporting import Planned
+    from daemon.wanted import wanted
+    from storage.daily import Export
+
+    planned = []
+    for item in settings.archive.exports:
+        found, scope = wanted(item.filter, now_us=0)
+        planned.append(
+            Planned(Export(item.name, item.folder, item.format, found, scope), item.hour, item.after_days)
+        )
+    return tuple(planned)

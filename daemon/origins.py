@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
+from daemon.marks import FilePath
 from daemon.settings import Key, Settings, keys, sections
 
 PREFIX = "WATCHKEEP__"
@@ -324,10 +325,14 @@ def _validated(draft: _Draft, model: type[BaseModel]) -> BaseModel | None:
         for item in error.errors():
             section, name = (*map(str, item["loc"][:2]), "")[:2]
             dotted = f"{section}.{name}" if name else section
+            key = draft.known.get(dotted)
+            if key is not None and key.table is not None:
+                where = draft.origins.get(dotted, DEFAULT)
+                draft.problem(where, *_said_of_table(dotted, item))
+                continue
             if item["type"] == "missing":
                 draft.problem("settings", dotted, "is needed and not set")
                 continue
-            key = draft.known.get(dotted)
             secret = key is not None and _is_secret(key)
             draft.problem(draft.origins.get(dotted, DEFAULT), dotted, _said(item, secret=secret), _hint(key))
         return None
@@ -339,6 +344,21 @@ def _said(item: Any, *, secret: bool) -> str:
     message = str(item["msg"]).removeprefix("Value error, ").replace("Input should", "should")
     given = "" if secret or item["type"] == "value_error" else f", not {item['input']!r}"
     return message + given
+
+
+def _said_of_table(dotted: str, item: Any) -> tuple[str, str]:
+    """Return where in a list of tables something is wrong, counted from 1, and what."""
+    place = "".join(f" #{part + 1}" if isinstance(part, int) else f" {part}" for part in item["loc"][2:])
+    match item["type"]:
+        case "missing":
+            said = "is needed and not set"
+        case "extra_forbidden":
+            said = "there is no such key"
+        case "string_pattern_mismatch":
+            said = f"{item['input']!r} should be lower-case letters, digits, '-' and '_', at most 31, a letter or digit first"
+        case _:
+            said = _said(item, secret=False)
+    return f"{dotted}{place}", said
 
 
 def _hint(key: Key | None) -> str:
@@ -353,9 +373,13 @@ def _placed(settings: BaseModel, draft: _Draft) -> BaseModel:
     update: dict[str, dict[str, Any]] = {}
     for key in draft.known.values():
         value = getattr(getattr(settings, key.section), key.name)
+        folder = draft.folders.get(key.dotted, os.getcwd())
+        if key.table is not None:
+            update.setdefault(key.section, {})[key.name] = tuple(
+                _placed_table(item, folder) for item in value
+            )
         if not key.is_path or value is None:
             continue
-        folder = draft.folders.get(key.dotted, os.getcwd())
         update.setdefault(key.section, {})[key.name] = (
             tuple(_absolute(folder, item) for item in value)
             if isinstance(value, tuple)
@@ -363,6 +387,16 @@ def _placed(settings: BaseModel, draft: _Draft) -> BaseModel:
         )
     tables = {name: getattr(settings, name).model_copy(update=values) for name, values in update.items()}
     return settings.model_copy(update=tables)
+
+
+def _placed_table(table: BaseModel, folder: str) -> BaseModel:
+    """Return one table of a list with its paths absolute."""
+    update = {
+        name: _absolute(folder, getattr(table, name))
+        for name, info in type(table).model_fields.items()
+        if any(isinstance(mark, FilePath) for mark in info.metadata)
+    }
+    return table.model_copy(update=update)
 
 
 def _absolute(folder: str, path: str) -> str:
@@ -388,6 +422,36 @@ def _contradictions(settings: Settings, origins: Mapping[str, str]) -> Iterator[
                 f"{log_file} lies inside the followed folder {folder}",
                 "the daemon would read its own log: put it elsewhere",
             )
+    yield from _export_contradictions(settings, origins.get("archive.exports", DEFAULT))
+
+
+def _export_contradictions(settings: Settings, origin: str) -> Iterator[ConfigProblem]:
+    """Yield what is wrong with exports: a filter that cannot be used, a folder that the daemon reads or manages."""
+    for number, export in enumerate(settings.archive.exports, 1):
+        key = f"archive.exports #{number}"
+        if _inside(export.folder, settings.archive.path):
+            yield ConfigProblem(
+                origin, f"{key} folder", f"{export.folder} lies inside the archive", "put it elsewhere"
+            )
+        for folder in settings.logs.directories:
+            if _inside(export.folder, folder):
+                what = f"{export.folder} lies inside the followed folder {folder}"
+                yield ConfigProblem(
+                    origin, f"{key} folder", what, "the daemon would read what it exports: put it elsewhere"
+                )
+        # Filters know the columns, which take a quarter of a second to import: only for those who have exports.
+        from daemon.wanted import wanted
+        from storage.filters import FilterError
+
+        for name in ("start_date", "end_date"):
+            if name in export.filter:
+                yield ConfigProblem(
+                    origin, f"{key} filter", f"{name} is not for exports", "each day is one export"
+                )
+        try:
+            wanted(export.filter, now_us=0)
+        except FilterError as error:
+            yield ConfigProblem(origin, f"{key} filter {error.field}", error.what, error.hint)
 
 
 def _inside(path: str, folder: str) -> bool:
@@ -417,6 +481,8 @@ def spelled(value: Any) -> str:
         return str(value)
     if isinstance(value, (tuple, list)):
         return f"[{', '.join(spelled(item) for item in value)}]"
+    if isinstance(value, BaseModel):
+        return spelled(value.model_dump(exclude_none=True))
     if isinstance(value, dict):
         inner = ", ".join(f"{spelled(name)} = {spelled(item)}" for name, item in value.items())
         return f"{{ {inner} }}" if inner else "{}"

@@ -73,10 +73,19 @@ def _entry(key: Key) -> str:
         subsequent_indent="# ",
         break_on_hyphens=False,
     )
+    if key.table is not None:
+        return f"{comment}\n{_example(key)}"
     default = key.info.get_default()
     example = f"# {key.name} = {spelled((key.info.examples or [''])[0])}"
     line = example if default is None else f"{key.name} = {spelled(default)}"
     return f"{comment}\n{line}\n"
+
+
+def _example(key: Key, mark: str = "# ") -> str:
+    """Return an example of a list of tables as it stands in the file."""
+    lines = [f"[[{key.dotted}]]"]
+    lines += [f"{name} = {spelled(value)}" for name, value in (key.info.examples or [{}])[0].items()]
+    return "".join(f"{mark}{line}\n" for line in lines)
 
 
 def configuration_markdown() -> str:
@@ -85,7 +94,7 @@ def configuration_markdown() -> str:
     for section, table in sections().items():
         parts.append(f"\n## [{section}]\n\n{table.__doc__}\n")
         parts.extend(
-            f"\n### `{key.name}`\n\n{key.info.description}\n\n{_facts(key)}\n"
+            f"\n### `{key.name}`\n\n{key.info.description}\n\n{_facts(key)}\n{_tables(key)}"
             for key in keys()
             if key.section == section
         )
@@ -100,6 +109,18 @@ def _facts(key: Key) -> str:
         facts.append(f"also `{key.original}`")
     facts.append("*live*" if key.live else "needs a restart")
     return "; ".join(facts) + "."
+
+
+def _tables(key: Key) -> str:
+    """Return the keys of each table, for a list of tables, and an example."""
+    if key.table is None:
+        return ""
+    rows = [
+        f"| `{name}` | {'needed' if info.is_required() else f'`{spelled(info.get_default())}`'} | {info.description} |\n"
+        for name, info in key.table.model_fields.items()
+    ]
+    head = "\n| key | default | meaning |\n|---|---|---|\n"
+    return f"{head}{''.join(rows)}\n```toml\n{_example(key, '')}```\n"
 
 
 _BOUNDS: tuple[tuple[type, str, str], ...] = (

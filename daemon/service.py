@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
 
@@ -17,21 +18,23 @@ from daemon import options
 from daemon.binding import Note
 from daemon.control import ControlSocket
 from daemon.descriptors import kept_descriptors, raise_limit
+from daemon.exporting import Exporter
+from daemon.keeping import Keeper
 from daemon.ladder import ArchiveLadder
 from daemon.live import LiveDaemon
 from daemon.metrics import Metrics
 from daemon.notify import Notifier
+from daemon.oldlogs import OldFile
 from daemon.ownlog import OwnLog
 from daemon.pipeline import Pipeline, PipelineOptions
 from daemon.selflog import SelfLog, program_version, root_of
-from daemon.settings import Settings
+from daemon.settings import Settings, reloadable
 from daemon.tailer import Tailer, TailOptions
-from daemon.upkeep import Upkeep, UpkeepOptions
+from daemon.upkeep import Upkeep
 from daemon.watcher import Watcher
 from storage.archive import Archive
 from storage.engine import Engine
 from storage.queries import Queries
-from storage.retention import DropReport
 from storage.transform import Transformer
 from web.app import create_app, create_runner
 
@@ -117,19 +120,16 @@ class Service:
             on_notes=self._note,
             on_turn=lambda: self._watcher.seen(*self._tailer.watchable()),
         )
-        self._upkeep = Upkeep(
-            archive,
-            metrics,
-            _upkeep_options(settings),
-            remove_log_files=self._remove_log_files,
-            on_removed=self._removed,
-        )
+        self._upkeep = Upkeep(archive, metrics)
+        exporter = Exporter(archive, metrics, options.exports(settings), version=program)
+        self._keeper = Keeper(archive, metrics, options.keeper_options(settings), exporter, self)
         self._live = LiveDaemon(
             archive=archive,
             tailer=self._tailer,
             pipeline=self._pipeline,
             watcher=self._watcher,
             upkeep=self._upkeep,
+            keeper=self._keeper,
             selflog=self._selflog,
             metrics=metrics,
             version=program,
@@ -189,9 +189,10 @@ class Service:
         background = [
             group.create_task(self._watcher.run(), name="watcher"),
             group.create_task(self._upkeep.run(), name="upkeep"),
+            group.create_task(self._keeper.run(), name="keeper"),
             group.create_task(self._pulse(), name="pulse"),
         ]
-        await self._say("The daemon started", "info", {"problems": len(self._archive.problems)})
+        await self.say("The daemon started", "info", {"problems": len(self._archive.problems)})
         for problem in self._archive.problems:
             _log.error("found while recovering: %s", problem)
         host, port = self._runner.addresses[0][:2]
@@ -208,7 +209,8 @@ class Service:
         started = time.monotonic()
         self._live.stopping = True  # readiness says no from here on
         self._notifier.send(STOPPING="1", STATUS="stopping")
-        await self._say("The daemon stops", "info", {})  # while it can still be read and archived
+        await self.say("The daemon stops", "info", {})  # while it can still be read and archived
+        self._keeper.stop()  # an export under way ends at its next block, and is made again
         await self._control.stop()  # no new orders
         for task in background:  # no more wake-ups, no upkeep that would hold up the last commit
             task.cancel()
@@ -224,6 +226,7 @@ class Service:
     def _release(self) -> None:
         """Give everything back that the system lends. Blocks."""
         self._pipeline.close()
+        self._keeper.close()
         self._upkeep.close()
         self._selflog.close()
         self._tailer.close()
@@ -260,7 +263,7 @@ class Service:
                 case "copy":
                     self._metrics.count("copies")
                     text = f"{note.path} {note.detail}"
-                    await self._say(text, "warning", {"path": note.path, "bytes": note.end})
+                    await self.say(text, "warning", {"path": note.path, "bytes": note.end})
                 case "rewritten":
                     self._metrics.count("rewrites")
                 case "shortened":
@@ -268,7 +271,7 @@ class Service:
                 case "damaged" | "too large":
                     self._metrics.count("unreadable_files", reason=note.kind)
                     text = f"{note.path} cannot be unpacked: it {note.detail}"
-                    await self._say(text, "warning", {"path": note.path, "bytes": note.end})
+                    await self.say(text, "warning", {"path": note.path, "bytes": note.end})
                 case "renamed" | "unlinked":
                     self._metrics.count("rotations")
 
@@ -279,11 +282,9 @@ class Service:
         await asyncio.to_thread(self._archive.gap, note.sid, note.start, note.end, note.detail)
         text = f"{lost} bytes of {note.path} were lost before they could be archived: {note.detail}"
         metadata = {"path": note.path, "source": note.sid, "from": note.start, "to": note.end}
-        await self._say(text, "error", metadata, outcome="failure")
+        await self.say(text, "error", metadata, outcome="failure")
 
-    async def _say(
-        self, description: str, level: str, metadata: Mapping[str, object], **fields: object
-    ) -> None:
+    async def say(self, description: str, level: str, metadata: Mapping[str, Any], **fields: Any) -> None:
         """Append an event of the daemon's own; if even that fails, say so in the own log."""
         event = {"level": level, "description": description, "metadata": metadata, **fields}
         try:
@@ -291,18 +292,23 @@ class Service:
         except OSError as error:
             _log.error("an event of the daemon could not be written: %s", description, exc_info=error)
 
-    async def _remove_log_files(self, before_us: int) -> list[str]:
-        return await self._pipeline.in_reader(lambda: self._tailer.remove_older(before_us))
+    # What the keeper needs of the others
 
-    async def _removed(self, report: DropReport, log_files: list[str]) -> None:
-        text = f"Retention removed {len(report.days)} days of events and {len(log_files)} log files"
-        metadata: dict[str, object] = {
-            "days": [day.day for day in report.days],
-            "events": report.rows,
-            "bytes": report.bytes,
-            "log_files": log_files,
-        }
-        await self._say(text, "info", metadata, category="data_management", action="delete")
+    async def seal(self) -> int:
+        """Commit and seal what the files hold now."""
+        return await self._live.seal()
+
+    async def publish(self) -> None:
+        """Write the view files."""
+        await self._upkeep.publish()
+
+    async def old_log_files(self, before_us: int) -> list[OldFile]:
+        """Return the log files that were last written before a time and are wholly committed."""
+        return await self._pipeline.in_reader(lambda: self._tailer.older(before_us))
+
+    async def remove_log_file(self, old: OldFile) -> bool:
+        """Remove one of them, if it is still as it was."""
+        return await self._pipeline.in_reader(lambda: self._tailer.remove(old))
 
     def _reload(self, reload: Callable[[], Settings] | None, own_log: OwnLog) -> None:
         """Read the settings again on SIGHUP and apply what can change while running."""
@@ -314,8 +320,8 @@ class Service:
             _log.error("the settings were not read again: %s", error)
             return
         own_log.set_level(settings.daemon.log_level)
-        self._upkeep.options = _upkeep_options(settings)
-        self._settings = settings
+        self._settings = reloadable(self._settings, settings).settings
+        self._renewing = asyncio.ensure_future(self._keeper.use(options.keeper_options(self._settings)))
         _log.info("the settings were read again; keys not marked as live take effect at the next start")
 
 
@@ -325,13 +331,6 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-def _upkeep_options(settings: Settings) -> UpkeepOptions:
-    kept = settings.retention
-    return UpkeepOptions(
-        event_days=kept.event_days, cleanup_hour=kept.cleanup_hour, log_file_days=kept.log_file_days
-    )
 
 
 @contextlib.contextmanager

@@ -7,15 +7,18 @@
 from __future__ import annotations
 
 import ipaddress
+import typing
 import zoneinfo
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 from pydantic.fields import FieldInfo
 
 from daemon.discovery import EXCLUDE, INCLUDE
+from daemon.marks import FilePath, Live, Names, Original, Section
+from daemon.tables import Classes, Exports
 from parsers.profiles import AUTO, PROFILES
 from parsers.redact import DEFAULT_KEYS, RULES
 from storage.layout import valid_node
@@ -23,27 +26,6 @@ from storage.layout import valid_node
 MEBIBYTE = 1 << 20
 LOOPBACK_NAMES = ("localhost", "ip6-localhost")
 REFRESH_CHOICES = (0, 5, 10, 30, 60)  # seconds; what the dashboard's menu offers
-
-
-@dataclass(frozen=True, slots=True)
-class Live:
-    """Marks a key whose change takes effect on SIGHUP; all others need a restart."""
-
-
-@dataclass(frozen=True, slots=True)
-class FilePath:
-    """Marks a path (or paths): a relative one counts from the folder of the file that sets it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Original:
-    """The variable of the original system that sets the key too."""
-
-    name: str
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _known_zone(value: str) -> str:
@@ -103,16 +85,9 @@ def _refresh_choice(value: int) -> int:
 
 
 Profile = Annotated[str, AfterValidator(_known_profile)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 Host = Annotated[str, AfterValidator(_loopback)]
 Zone = Annotated[str, AfterValidator(_known_zone)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_level_name)]
-
-
-class Section(BaseModel):
-    """A table of the file."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", validate_default=False)
 
 
 class Logs(Section):
@@ -223,6 +198,18 @@ class Archive(Section):
         description="How long a superseded file stays for those who still read it.",
     )
     memory_limit_mb: int = Field(default=128, ge=32, le=65_536, description="Memory for writing, MiB.")
+    exports: Exports = Field(
+        default=(),
+        examples=[
+            {
+                "name": "security",
+                "folder": "/srv/handover/security",
+                "format": "parquet",
+                "filter": {"category": ["security", "authentication"], "min_risk": 30},
+            }
+        ],
+        description="Copies of each finished day, written once with a manifest. Retention removes no day that an export has not written.",
+    )
 
 
 class Query(Section):
@@ -288,7 +275,38 @@ class Retention(Section):
         ge=1,
         le=36_500,
         examples=[30],
-        description="Age in days above which log files are removed, once every line in them is committed. Not set: never.",
+        description="Age in days above which log files are removed or compressed, once every line in them is committed. Not set: never.",
+    )
+    log_files: Annotated[Literal["delete", "compress"], Live()] = Field(
+        default="delete",
+        description="What becomes of log files of that age: `delete`, or `compress` beside the original, which goes when the copy is verified.",
+    )
+    log_file_compression: Annotated[Literal["gz", "zst"], Live()] = Field(
+        default="gz", description="How log files are compressed: `gz` or `zst`."
+    )
+    max_bytes: Annotated[int | None, Live()] = Field(
+        default=None,
+        ge=10_000_000,
+        examples=[50_000_000_000],
+        description="Bytes that committed files may take. Above it the oldest days are removed, never those that a minimum age, a hold or an outstanding export keeps.",
+    )
+    min_free_bytes: Annotated[int | None, Live()] = Field(
+        default=None,
+        ge=10_000_000,
+        examples=[5_000_000_000],
+        description="Bytes that stay free where the archive lies. Below it the oldest days are removed, as for `max_bytes`.",
+    )
+    classes: Classes = Field(
+        default=(),
+        examples=[
+            {
+                "name": "audit",
+                "categories": ["authentication", "authorization", "security"],
+                "minimum_days": 365,
+                "maximum_days": 2555,
+            }
+        ],
+        description="Categories that are kept for another time. Events of other categories are of the class `default`, with `event_days`.",
     )
 
 
@@ -353,6 +371,13 @@ class Key:
     def live(self) -> bool:
         """Whether a change takes effect on SIGHUP."""
         return any(isinstance(mark, Live) for mark in self.info.metadata)
+
+    @property
+    def table(self) -> type[BaseModel] | None:
+        """The model of each table, for a key that is a list of tables (`[[section.name]]`)."""
+        inner = typing.get_args(self.info.annotation)
+        first = inner[0] if typing.get_origin(self.info.annotation) is tuple else None
+        return first if isinstance(first, type) and issubclass(first, BaseModel) else None
 
     @property
     def is_path(self) -> bool:

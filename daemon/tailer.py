@@ -22,6 +22,7 @@ from daemon.climbing import Climbs
 from daemon.discovery import Discovery, Root, Watchable
 from daemon.following import Fate, Followed
 from daemon.ladder import Ladder
+from daemon.oldlogs import OldFile, sync_folder
 from daemon.reader import BLOCK_BYTES, RewrittenError
 from daemon.reading import Spanned, Turn, seen
 from daemon.sources import Known, Sink
@@ -457,23 +458,50 @@ class Tailer:
     def _committed(self, followed: Followed) -> bool:
         return self._binder.committed(followed)
 
-    def remove_older(self, before_us: int) -> list[str]:
-        """Remove files that were last written before a time and whose every byte is committed; returns their paths.
+    def older(self, before_us: int) -> list[OldFile]:
+        """Return the files that were last written before a time and whose every byte is committed.
 
-        Never the daemon's own log. Raises OSError when a file cannot be removed.
+        Never the daemon's own log, nor a file whose name says a later day.
         """
-        removed: list[str] = []
+        found: list[OldFile] = []
         for followed in list(self.files):
             old = max(followed.written_ns // 1000, followed.date_us or 0) < before_us
-            if not old or followed.root.internal or followed.unread or not self._committed(followed):
+            if not old or not self._done_with(followed):
                 continue
-            info = files.stat(followed.path)
-            whole = followed.disk_size if followed.packed is not None else followed.reader.offset
-            if (info.st_dev, info.st_ino, info.st_size) == (*followed.key, whole):
-                files.unlink(followed.path)
-                self._binder.forget(followed)
-                removed.append(os.fsdecode(followed.path))
-        return removed
+            try:
+                info = files.lstat(
+                    followed.path
+                )  # a symbolic link is somebody's arrangement, no file of ours
+            except FileNotFoundError:
+                continue
+            if self._whole(followed, info):
+                found.append(OldFile.of(followed.path, info, packed=followed.packed is not None))
+        return found
+
+    def remove(self, old: OldFile) -> bool:
+        """Remove a file that `older` gave, if it is still as it was then; returns whether it was removed.
+
+        Its descriptor stays open until the next turn has looked: what a writer appended at the last moment is read.
+        Raises OSError when the file cannot be removed.
+        """
+        followed = self._binder.by_path.get(old.path)
+        if followed is None or not self._done_with(followed) or not old.unchanged():
+            return False
+        if not self._binder.reopen(followed) or not self._whole(followed, followed.reader.file.info()):
+            return False
+        files.unlink(old.path)
+        sync_folder(os.path.dirname(old.path))
+        self._look(followed, self._clock())
+        return True
+
+    def _done_with(self, followed: Followed) -> bool:
+        return not followed.root.internal and not followed.unread and self._committed(followed)
+
+    @staticmethod
+    def _whole(followed: Followed, info: os.stat_result) -> bool:
+        """Return whether a file is the one that was read, to its end."""
+        size = followed.reader.offset if followed.packed is None else followed.disk_size
+        return (info.st_dev, info.st_ino, info.st_size) == (*followed.key, size)
 
     def sync(self, sids: Sequence[str]) -> None:
         """Make the bytes of some sources durable, in parallel; any thread. Raises OSError if one cannot be."""

@@ -1,4 +1,4 @@
-"""What the archive needs from time to time: folding, sealing, publishing, collecting, retention, measuring.
+"""What the archive needs from time to time: folding, sealing, publishing, collecting, measuring.
 
 Upkeep decides when; `storage` knows how. A step that fails is tried again at the next tick, and counted.
 """
@@ -11,13 +11,10 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from storage.archive import Archive
 from storage.observer import Observer
-from storage.retention import DropReport
 from storage.snapshot import File
 
 TICK_SECONDS = 0.5
@@ -25,19 +22,9 @@ PUBLISH_SECONDS = 1.0  # least time between two view files; readers are promised
 COLLECT_SECONDS = 60.0
 MEASURE_SECONDS = 10.0
 RETRY_SECONDS = 10.0  # a failed step waits this long
-FIRST_CLEANUP_SECONDS = 300.0  # after a start: the hour may have passed while the machine was off
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class UpkeepOptions:
-    """When events and log files are too old (days; 0 or None: never), and the hour of the day, UTC."""
-
-    event_days: int = 90
-    cleanup_hour: int = 3
-    log_file_days: int | None = None
 
 
 class Upkeep:
@@ -47,19 +34,13 @@ class Upkeep:
         self,
         archive: Archive,
         observer: Observer,
-        options: UpkeepOptions,
         *,
-        remove_log_files: Callable[[int], Awaitable[list[str]]],
-        on_removed: Callable[[DropReport, list[str]], Awaitable[None]],
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self.options = options
         self.disk_free_bytes = 0
         self._archive = archive
         self._observer = observer
-        self._remove_log_files = remove_log_files
-        self._on_removed = on_removed
         self._clock = clock
         self._wall = wall
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="upkeep")
@@ -71,7 +52,6 @@ class Upkeep:
             "fold": now,
             "seal": now,
         }
-        self._due["retention"] = now + FIRST_CLEANUP_SECONDS
         self._published = (-1, -1)  # commit and view_seq when the view files were last written
         self._late_slot: int | None = None  # the interval in which late rows were last looked at
 
@@ -84,7 +64,6 @@ class Upkeep:
                 ("seal", self._seal),
                 ("collect", self._collect),
                 ("measure", self._measure),
-                ("retention", self._retain),
             ):
                 if self._due[step] <= self._clock():
                     await self._attempt(step, work)
@@ -112,13 +91,6 @@ class Upkeep:
         await self.publish()
         await self._measure()
         return files
-
-    async def drop(self, before_day: str, *, dry_run: bool) -> DropReport:
-        """Drop (or list) sealed files of days before ``before_day``."""
-        report = await self._in_thread(lambda: self._archive.drop(before_day, dry_run=dry_run))
-        if not dry_run and report.files:
-            await self.publish()
-        return report
 
     async def _publish(self) -> None:
         if self._archive.snapshot.commit != self._published[0]:
@@ -186,23 +158,6 @@ class Upkeep:
         info = os.statvfs(self._archive.options.path)
         return info.f_bavail * info.f_frsize
 
-    async def _retain(self) -> None:
-        """Remove what is too old, once a day."""
-        now = datetime.now(UTC)
-        options = self.options
-        self._due["retention"] = self._clock() + _seconds_until(options.cleanup_hour, now)
-        report = DropReport("", dry_run=False, days=(), paths=())
-        if options.event_days:
-            before = (now - timedelta(days=options.event_days)).strftime("%Y-%m-%d")
-            report = await self.drop(before, dry_run=False)
-        removed: list[str] = []
-        if options.log_file_days is not None:
-            cutoff = now - timedelta(days=options.log_file_days)
-            removed = await self._remove_log_files(int(cutoff.timestamp() * 1_000_000))
-            self._observer.count("removed_log_files", len(removed))
-        if report.files or removed:
-            await self._on_removed(report, removed)
-
     async def _timed(self, name: str, work: Callable[[], T]) -> T:
         started = time.monotonic()
         result = await self._in_thread(work)
@@ -215,9 +170,3 @@ class Upkeep:
     def close(self) -> None:
         """Wait for the step under way."""
         self._thread.shutdown(wait=True)
-
-
-def _seconds_until(hour: int, now: datetime) -> float:
-    """Return the seconds until the next time the clock shows ``hour``:00 UTC."""
-    at = now.replace(hour=hour, minute=0, second=0, microsecond=0)
-    return ((at if at > now else at + timedelta(days=1)) - now).total_seconds()

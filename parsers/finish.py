@@ -33,6 +33,7 @@ from parsers.arrow import (
     whole,
 )
 from parsers.batch import Source
+from parsers.classes import Classes
 from parsers.clock import iso_times
 from parsers.columns import PARSED_SCHEMA, TIMESTAMP
 from parsers.flags import BIT, names
@@ -62,7 +63,7 @@ class Terms:
 
     node: str
     zone: ZoneInfo
-    retention_class: str
+    classes: Classes
 
 
 def finish(draft: pa.Table, origins: Sequence[Origin], terms: Terms) -> pa.Table:
@@ -87,13 +88,14 @@ def finish(draft: pa.Table, origins: Sequence[Origin], terms: Terms) -> pa.Table
     columns["ip_bytes"] = address_column(columns["ip"])
     columns["flags"] = _flags(bits)
     columns["source_offset"] = columns["offset"]
+    internal = np.array([o.source.internal for o in origins], bool)[chunk]
+    columns["retention_class"] = terms.classes.column(columns["category"], internal)
     for name, value in (
         ("source", [o.source.sid for o in origins]),
         ("source_file", [o.source.file for o in origins]),
         ("internal", [o.source.internal for o in origins]),
         ("parser", [o.parser for o in origins]),
         ("node", [terms.node]),
-        ("retention_class", [terms.retention_class]),
     ):
         same = all(item == value[0] for item in value)
         columns[name] = pa.repeat(value[0], len(bits)) if same else pa.array(value).take(rows(chunk))

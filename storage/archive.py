@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from parsers.batch import Chunk, Counts, Parsed, Source
@@ -25,6 +25,7 @@ from storage.commit import Cut, body, stage, unstage
 from storage.errors import ArchiveError
 from storage.fs import Disk, Fs
 from storage.hot import hot_rejects
+from storage.keeping import Keeping
 from storage.late import LateRules
 from storage.layout import Layout, valid_node
 from storage.observer import Observer, Silent
@@ -33,7 +34,7 @@ from storage.publish import Publisher
 from storage.rearrange import Rearranger, Sizes
 from storage.records import Range, SourceSeen, SourceState
 from storage.recovery import Problem
-from storage.retention import DropReport, plan_drop
+from storage.retention import DropReport, Policy
 from storage.seal import SealedWriter
 from storage.snapshot import File, Snapshot
 from storage.state import State
@@ -62,6 +63,7 @@ class ArchiveOptions:
     )
     late_files: int = 16  # most late files a day gains for having waited
     grace_seconds: float = 900.0  # superseded files stay longer than any query runs
+    policy: Policy = field(default_factory=Policy)  # what retention may drop
 
     @property
     def late_rules(self) -> LateRules:
@@ -114,6 +116,14 @@ class Archive:
         self._books = Books(fs, self.layout, clock)
         self._visible = Visible()
         self._shown = _Shown()
+        self.keeping = Keeping(
+            self._books,
+            options.policy,
+            root=options.path,
+            writing=self._writing,
+            recover=self.recover_if_broken,
+            changed=self.files_changed,
+        )
         self._view_seq = 0
         self._bulk: Bulk | None = None
         self._rearranger = Rearranger(
@@ -150,6 +160,7 @@ class Archive:
             archive._books.start()
             # Never a number that an earlier process may have shown: gaps, never reuse.
             archive._recover()
+            archive.keeping.lock_minimums()
         except BaseException:
             archive.abandon()
             raise
@@ -413,17 +424,8 @@ class Archive:
         return self._rearranger.seal_due(now_us)
 
     def drop(self, before_day: str, *, dry_run: bool) -> DropReport:
-        """Remove sealed files of days before ``before_day`` (YYYY-MM-DD), as one ledger record."""
-        with self._rearranger.merging, self._writing:
-            report, files = plan_drop(self._books.own_files(), before_day, dry_run=dry_run)
-            if files and not dry_run:
-                self.recover_if_broken()
-                paths = [file.path for file in files]
-                self._books.record(
-                    [("drop", {"removes": paths, "before": before_day, "reason": "retention"})]
-                )
-                self.files_changed()
-            return report
+        """Remove sealed files of days before ``before_day`` (YYYY-MM-DD) that nothing keeps, as one ledger record."""
+        return self.keeping.asked(before_day, dry_run=dry_run)
 
     def gap(self, sid: str, start: int, end: int, reason: str) -> None:
         """Record that bytes ``[start, end)`` of a source are known to have existed and can never be archived."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import orjson
 
 from storage.errors import LedgerError
@@ -20,6 +21,7 @@ from storage.fs import Fs
 from storage.layout import Layout, segments
 from storage.ledger import GENESIS, salvage
 from storage.records import Range, Record, SourceState, file_from_json
+from storage.retention import class_of, day_before
 from storage.snapshot import File
 from storage.state import State, advanced
 
@@ -191,6 +193,13 @@ class Chain:
         self.books.dropped = True
         for kind in _ROW_KINDS:
             self.books.rows[kind] -= _rows(removed, kind)
+        # What was forbidden then: a minimum that a person lowered before counts as lowered.
+        day = str(np.datetime64(record.header.written_at, "us").astype("datetime64[D]"))
+        for file in removed:
+            minimum = self.books.state.minimums.get(class_of(file), 0)
+            if minimum and file.day is not None and file.day >= day_before(day, minimum):
+                what = f"dropped by record {record.header.n} before it was {minimum} days old"
+                self._report.found("EARLY", file.path, what)
 
     def _snapshot(self, record: Record, *, rebuilt: bool) -> None:
         books = self.books

@@ -65,7 +65,7 @@ def pieces(
     trim = shape.trim
     if shape.head:
         yield shape.head
-    for part, first, last in _blocks(cursor, seen, query):
+    for part, first, last in key_blocks(cursor, seen, query):
         block = part.between(last[0], first[0])
         row = shape.row(used_by(block.paths(), block.hot) & ALL)
         expression = f"{shape.before}{row}{shape.after}"
@@ -81,7 +81,7 @@ def pieces(
         yield shape.tail
 
 
-def _blocks(
+def key_blocks(
     cursor: duckdb.DuckDBPyConnection, seen: View, query: ExportQuery
 ) -> Iterator[tuple[View, tuple[int, int], tuple[int, int]]]:
     """Yield blocks of at most BLOCK_ROWS matching rows, newest first: a view and the keys of first and last row."""

@@ -16,6 +16,7 @@ CLASSES: dict[str, str] = {
     "SOURCE_GAP": "the byte ranges of a source do not continue one another",
     "COUNTS": "rows and lines do not add up",
     "DUPLICATE": "a position of a source has more than one row",
+    "EARLY": "a file was dropped although its class's minimum age forbade it",
     "SOURCE": "a log file that still exists no longer holds the bytes that were archived",
     "ROLLUP": "a roll-up is not the sum of its events",
 }

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from storage.filters import FIELDS, Term, term
+from storage.filters import EXCLUDE, FIELDS, FilterError, Term, term
 
 Internal = Literal["exclude", "include", "only"]
 
 DEFAULT_LIMIT = 50  # rows on a page, as in the original
+_FILTER_KEYS = ("values", "min_risk", "max_risk", "start_us", "end_us", "search", "subject")
 STATISTICS_PARTS = ("counts", "users", "countries", "addresses", "entities", "critical", "previous", "series")
 
 
@@ -32,7 +33,8 @@ class Filter:
     """Which events: all terms of different fields must hold; of the same field, one included and no excluded one.
 
     Times are microseconds since 1970 UTC, both inclusive. ``search`` is looked for in any case inside description,
-    entity name and username. Values are data: they reach SQL as bound parameters only.
+    entity name and username. ``subject`` is a person: events by or about them (`storage.subjects`). Values are data:
+    they reach SQL as bound parameters only.
     """
 
     terms: tuple[Term, ...] = ()
@@ -41,6 +43,7 @@ class Filter:
     start_us: int | None = None
     end_us: int | None = None
     search: str | None = None
+    subject: str | None = None
 
     @classmethod
     def of(
@@ -52,6 +55,7 @@ class Filter:
         start_us: int | None = None,
         end_us: int | None = None,
         search: str | None = None,
+        subject: str | None = None,
     ) -> Filter:
         """Build a filter from texts by field name, as a query string or a command line has them.
 
@@ -66,7 +70,35 @@ class Filter:
             start_us=start_us,
             end_us=end_us,
             search=search or None,
+            subject=subject or None,
         )
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> Filter:
+        """Read back what `to_json` gave. Raises FilterError for a field that this release does not know."""
+        for name in body:
+            if name not in _FILTER_KEYS:
+                raise FilterError(name, f"there is no filter {name!r} in this release")
+        return cls.of(
+            body.get("values"),
+            min_risk=body.get("min_risk"),
+            max_risk=body.get("max_risk"),
+            start_us=body.get("start_us"),
+            end_us=body.get("end_us"),
+            search=body.get("search"),
+            subject=body.get("subject"),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the filter as records and manifests have it: what was given and nothing else."""
+        values: dict[str, list[str]] = {}
+        for item in self.terms:
+            values.setdefault(item.field, []).append(f"{EXCLUDE if item.exclude else ''}{item.value}")
+        given = {name: getattr(self, name) for name in _FILTER_KEYS if name != "values"}
+        return {
+            **({"values": values} if values else {}),
+            **{name: value for name, value in given.items() if value is not None},
+        }
 
     @property
     def names(self) -> frozenset[str]:
@@ -76,6 +108,8 @@ class Filter:
             found.add("risk_score")
         if self.search:
             found.add("search_query")
+        if self.subject:
+            found.add("subject")
         return frozenset(found)
 
     @property

@@ -19,10 +19,10 @@ KINDS = (
     "fold",  # several live files became one
     "seal",  # live files became sealed files
     "drop",  # retention removed sealed files
-    "hold",  # reserved: files that retention must keep
+    "hold",  # a legal hold was added or released: what matches it stays
     "erase",  # reserved: a file was rewritten without one person's fields
     "gap",  # bytes known to have existed that were never archived
-    "config",  # reserved: a change of configuration that matters to auditors
+    "config",  # what was decided beside the data: a minimum age was changed, an export has written a day
     "snapshot",  # the whole state, so that start-up need not read everything
     "key",  # reserved: a signing key
     "checkpoint",  # reserved: a signed head of the chain

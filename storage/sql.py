@@ -20,6 +20,7 @@ from storage.query import Filter, Scope
 from storage.scope import View
 from storage.shapes import shape
 from storage.snapshot import Hot
+from storage.subjects import subject_condition
 
 HOT = "hot"  # name of the hot rows on a query's cursor
 FILE = (
@@ -91,6 +92,8 @@ def where(view: View, wanted: Filter, scope: Scope, bind: Bind, *, after: Key | 
         parts.append(between("risk_score", wanted.min_risk, wanted.max_risk, bind))
     if wanted.search is not None:
         parts.append(search_condition(wanted.search, bind))
+    if wanted.subject is not None:
+        parts.append(subject_condition(wanted.subject, bind))
     if after is not None:
         parts.append(older(after, bind))
     return " AND ".join(parts) if parts else "TRUE"

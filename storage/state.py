@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -44,6 +45,10 @@ class State:
     drops: int = 0
     gaps: int = 0
     gap_bytes: int = 0
+    holds: dict[str, dict[str, Any]] = field(default_factory=dict)  # in force, by name; see `storage.holds`
+    minimums: dict[str, int] = field(default_factory=dict)  # class → days that only a person lowers
+    # Export → day → how many parts it has written, and which events files are in them; see `storage.daily`.
+    exports: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     last_commit_us: int = 0
     n: int = 0  # last record folded in
     head: str = ""
@@ -67,6 +72,10 @@ class State:
                 self.drops += 1
             case "gap":
                 self._gap(body)
+            case "hold":
+                self._hold(body)
+            case "config":
+                self._config(body)
             case "snapshot":
                 self._load(body)
             case _:
@@ -117,8 +126,33 @@ class State:
 
     def _retire(self, paths: Iterable[str], when_us: int) -> None:
         for path in paths:
-            self.files.pop(path, None)
+            file = self.files.pop(path, None)
             self.retired[path] = when_us
+            if file is not None and file.day is not None:
+                for days in self.exports.values():
+                    entry = days.get(file.day)
+                    if entry is not None and path in entry["paths"]:
+                        entry["paths"].remove(path)
+
+    def _hold(self, body: dict[str, Any]) -> None:
+        if body["action"] == "add":
+            self.holds[body["name"]] = {name: value for name, value in body.items() if name != "action"}
+        else:
+            self.holds.pop(body["name"], None)
+
+    def _config(self, body: dict[str, Any]) -> None:
+        """Take what a `config` record is about; what this release does not know changes nothing for it."""
+        match body.get("about"):
+            case "minimum":
+                self.minimums[body["class"]] = body["minimum_days"]
+            case "export":
+                entry = self.exports.setdefault(body["name"], {}).setdefault(
+                    body["day"], {"parts": 0, "paths": []}
+                )
+                entry["parts"] = body["part"]
+                entry["paths"] += [path for path in body["covers"] if path in self.files]
+            case _:
+                pass
 
     def _gap(self, body: dict[str, Any]) -> None:
         self.gaps += 1
@@ -136,6 +170,9 @@ class State:
             "retired": self.retired,
             "bare": {sid: asdict(bare) for sid, bare in self.bare.items()},
             "folds": self.head,
+            "holds": self.holds,
+            "minimums": self.minimums,
+            "exports": self.exports,
             **{name: getattr(self, name) for name in _SCALARS},
         }
 
@@ -147,6 +184,9 @@ class State:
             sid: Bare(bare["start"], bare["end"], Counts(**bare["counts"]))
             for sid, bare in body.get("bare", {}).items()
         }
+        self.holds = dict(body.get("holds", {}))
+        self.minimums = dict(body.get("minimums", {}))
+        self.exports = copy.deepcopy(body.get("exports", {}))  # changed in place later
         for name in _SCALARS:
             setattr(self, name, body.get(name, 0))
         self.commits_since_snapshot = 0

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from parsers.arrow import Array, Int64s, Mask, from_numpy, mask, pc, rows
 from parsers.batch import Chunk, Counts, Oversize, Parsed
+from parsers.classes import Classes
 from parsers.columns import PARSED_REJECT_SCHEMA, REJECT_RAW_BYTES
 from parsers.draft import DRAFT_SCHEMA
 from parsers.extract import extract, lines_with_escaped_quotes
@@ -48,7 +49,7 @@ class ParseOptions:
     node: str = "main"
     timezone: str = "UTC"
     max_depth: int = MAX_DEPTH
-    retention_class: str = "default"
+    classes: Classes = field(default_factory=Classes)
     memory_limit_mb: int = 256
     redaction: RedactionOptions = field(default_factory=RedactionOptions)
 
@@ -93,7 +94,7 @@ class Transformer:
 
     def __init__(self, options: ParseOptions) -> None:
         self._options = options
-        self._terms = Terms(options.node, ZoneInfo(options.timezone), options.retention_class)
+        self._terms = Terms(options.node, ZoneInfo(options.timezone), options.classes)
         self._redactor = Redactor(options.redaction)
         self._profiles: dict[str, str] = {}  # sid → detected profile
         self._readers: dict[str, _Reader] = {}

@@ -47,6 +47,7 @@ def filter_of(
         start_us=start_us,
         end_us=end_us,
         search=params.search_query,
+        subject=params.subject,
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from storage.retention import DropReport
+from storage.retention import DropReport, facts
 from web.answers import json_answer
 from web.callers import require_admin
 from web.keys import AUDIT, CLOCK, DAEMON
@@ -38,10 +38,5 @@ def _facts(report: DropReport) -> dict[str, Any]:
         "events_count": report.rows,
         "deleted_count": 0 if report.dry_run else report.rows,
         "dry_run": report.dry_run,
-        "days": [
-            {"day": day.day, "files": day.files, "rows": day.rows, "bytes": day.bytes} for day in report.days
-        ],
-        "files": report.files,
-        "rows": report.rows,
-        "bytes": report.bytes,
+        **facts(report),
     }

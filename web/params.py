@@ -139,6 +139,10 @@ class Filters(Params):
     search_query: Text | None = Field(
         None, description="Words to find in description, entity name or username"
     )
+    subject: Text | None = Field(
+        None,
+        description="One person (an id, a name, an address): events by them, for them, or about them",
+    )
     internal: Literal["true", "only", "false"] = Field(
         "false", description="The daemon's own events: left out, true = with them, only = nothing else"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 from daemon.command import Command, Context, Exit
 
@@ -30,7 +31,7 @@ def run(context: Context) -> int:
     if output.as_json:
         shown = {
             name: {
-                "value": value if not isinstance(value, tuple) else list(value),
+                "value": _plain(value),
                 "origin": origin,
                 "live": live,
             }
@@ -41,6 +42,13 @@ def run(context: Context) -> int:
         rows = [(name, spelled(value), origin) for name, (value, origin, _live) in values.items()]
         output.rows(("setting", "value", "origin"), rows)
     return Exit.OK
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it."""
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
 
 
 COMMAND = Command(

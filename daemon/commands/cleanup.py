@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from daemon.command import Command, CommandError, Context, Exit, Option
-from daemon.terminal import count, size
+from daemon.terminal import Output, count, size
 
 MIN_DAYS = 7  # as over HTTP: so that nobody removes this week by a slip of the finger
+SHOWN_KEPT = 20  # lines about what stays; `--json` has them all
 
 
 def _days(text: str) -> int:
@@ -19,76 +20,103 @@ def _days(text: str) -> int:
 
 
 def run(context: Context) -> int:
-    """List or remove the days before the cutoff."""
-    from daemon.control import ControlError, call
+    """List or remove what is old."""
+    from daemon.alone import ask
 
     arguments, output = context.arguments, context.output
-    days = arguments.days if arguments.days is not None else context.settings.retention.event_days
-    if days < MIN_DAYS:
-        hint = f"give --days, at least {MIN_DAYS}"
-        raise CommandError(
-            "[retention] event_days keeps everything" if not days else f"{days} days are too few",
-            Exit.USAGE,
-            hint=hint,
-        )
-    before = (datetime.now(UTC) - timedelta(days=days)).strftime("%Y-%m-%d")
+    before = None
+    if arguments.days is not None:
+        before = (datetime.now(UTC) - timedelta(days=arguments.days)).strftime("%Y-%m-%d")
+    else:
+        _check(context)
     dry_run = not arguments.delete
-    try:
-        report = call(context.control_socket, "POST", "/cleanup", {"before_day": before, "dry_run": dry_run})
-    except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
-        report = _alone(context, before, dry_run=dry_run)
-    except ControlError as error:
-        raise CommandError(f"the daemon could not clean up: {error}", Exit.ARCHIVE) from None
+    body = {"before_day": before, "dry_run": dry_run}
+    report = ask(context, "POST", "/cleanup", body, lambda: _alone(context, before, dry_run=dry_run))
     if output.as_json:
         output.object({"before": before, "dry_run": dry_run, **report})
-        return Exit.OK
-    found = report["days"]
-    span = f" ({found[0]} to {found[-1]})" if found else ""
-    what = "would go" if dry_run else "are gone"
-    output.line(
-        f"{count(len(found))} days before {before}{span}: {count(report['rows'])} events, "
-        f"{count(report['files'])} files, {size(report['bytes'])} {what}"
-    )
-    if dry_run and found:
-        output.line("nothing was removed; --delete removes them")
+    else:
+        _show(output, report, before, dry_run=dry_run)
     return Exit.OK
 
 
-def _alone(context: Context, before: str, *, dry_run: bool) -> dict[str, Any]:
-    from daemon import options
-    from storage.archive import Archive
-    from storage.reader import read_snapshot
-    from storage.retention import plan_drop
+def _check(context: Context) -> None:
+    """Refuse to go by settings that keep everything, or that would remove this week."""
+    kept = context.settings.retention
+    days = [kept.event_days, *(item.maximum_days for item in kept.classes if item.maximum_days is not None)]
+    if not any(days):
+        what = "[retention] event_days keeps everything"
+        raise CommandError(what, Exit.USAGE, hint=f"give --days, at least {MIN_DAYS}")
+    shortest = min(day for day in days if day)
+    if shortest < MIN_DAYS:
+        what = f"{shortest} days in the settings are too few for a command"
+        raise CommandError(what, Exit.USAGE, hint=f"give --days, at least {MIN_DAYS}")
 
-    settings = context.settings.archive
-    snapshot = read_snapshot(settings.path, settings.node)
+
+def _show(output: Output, report: dict[str, Any], before: str | None, *, dry_run: bool) -> None:
+    days = [day["day"] for day in report["days"]]
+    span = f" ({days[0]} to {days[-1]})" if days else ""
+    what = "would go" if dry_run else "are gone"
+    which = f"days before {before}" if before else "days older than their class may be"
+    output.line(
+        f"{count(len(days))} {which}{span}: {count(report['rows'])} events, "
+        f"{count(report['files'])} files, {size(report['bytes'])} {what}"
+    )
+    if report["classes"]:
+        output.rows(
+            ("class", "events", "files", "size"),
+            (
+                (name, count(tally["rows"]), count(tally["files"]), size(tally["bytes"]))
+                for name, tally in report["classes"].items()
+            ),
+        )
+    kept = report["kept"]
+    for item in kept[:SHOWN_KEPT]:
+        output.line(
+            f"{item['day']} stays: {item['reason']} ({count(item['rows'])} events, {size(item['bytes'])})"
+        )
+    if len(kept) > SHOWN_KEPT:
+        output.line(f"and {count(len(kept) - SHOWN_KEPT)} more stay; --json lists them")
+    if dry_run and days:
+        output.line("nothing was removed; --delete removes them")
+
+
+def _alone(context: Context, before: str | None, *, dry_run: bool) -> dict[str, Any]:
+    from daemon import options
+    from daemon.alone import author, opened
+    from storage.keeping import plan_beside
+    from storage.retention import facts
+
     if dry_run:
-        files = (*snapshot.events, *snapshot.rollups, *snapshot.rejects)
-        report, _ = plan_drop(files, before, dry_run=True)
-    else:
-        archive = Archive.open(options.archive_options(context.settings))
-        try:
-            report = archive.drop(before, dry_run=False)
-            archive.publish()
-            archive.collect()
-        finally:
-            archive.close()
-    return {
-        "days": [day.day for day in report.days],
-        "files": report.files,
-        "rows": report.rows,
-        "bytes": report.bytes,
-    }
+        where = context.settings.archive
+        return facts(plan_beside(where.path, where.node, options.policy(context.settings), before))
+    with opened(context) as (archive, say):
+        keeping = archive.keeping
+        planned = keeping.asked(before, dry_run=True) if before else keeping.old(dry_run=True)
+        if planned.files:
+            who = author()
+            say(
+                {
+                    "level": "warning",
+                    "category": "data_management",
+                    "action": "delete",
+                    "user": {"id": who, "username": who},
+                    "description": f"watchkeep cleanup removes {planned.rows} events of {len(planned.days)} days",
+                    "metadata": {"before": before, **facts(planned)},
+                }
+            )
+        return facts(keeping.asked(before, dry_run=False) if before else keeping.old(dry_run=False))
 
 
 COMMAND = Command(
     name="cleanup",
-    text="List the whole days of events that are older than so many days, and with --delete remove them: whole files, as one "
-    "record in the ledger. The daemon does the same once a day by [retention] event_days.",
+    text="List the whole days of events that are too old, by class, and what stays although its time has come and why (a minimum "
+    "age, a hold, an export that has not written it); with --delete remove them: whole files, as one record in the ledger. "
+    "The daemon does the same once a day by [retention].",
     options=(
         Option(
             ("--days",),
-            f"keep so many days before today, at least {MIN_DAYS} (default: [retention] event_days)",
+            f"keep so many days before today, at least {MIN_DAYS}, whatever the class's maximum age "
+            "(default: each class's own, by [retention])",
             "N",
             _days,
         ),

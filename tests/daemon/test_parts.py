@@ -14,17 +14,17 @@ from pathlib import Path
 import pytest
 
 from daemon.discovery import Watchable
+from daemon.keeping import _seconds_until
 from daemon.metrics import METRICS, PREFIX, Metrics
 from daemon.notify import Notifier
 from daemon.ownlog import JsonFormatter, OwnLog
 from daemon.queue import ReadingQueue, cost
 from daemon.reading import Reading
 from daemon.selflog import SelfLog, root_of
-from daemon.upkeep import Upkeep, UpkeepOptions, _seconds_until
+from daemon.upkeep import Upkeep
 from daemon.watcher import Watcher
 from parsers.batch import Chunk, Mark, Place, Source
 from storage.archive import Archive, ArchiveOptions
-from storage.retention import DropReport
 from tests.support import ROOT
 
 PATIENCE_SECONDS = 20.0
@@ -182,26 +182,17 @@ async def test_a_step_of_upkeep_that_fails_does_not_stop_the_others(tmp_path):
         lambda: Archive.open(ArchiveOptions(str(tmp_path / "archive")), observer=metrics)
     )
 
-    async def remove(_before_us: int) -> list[str]:
+    def refuse(_grace_seconds: float = 0.0) -> int:
         raise OSError("not now")
 
-    async def removed(_report: DropReport, _files: list[str]) -> None:
-        raise AssertionError("nothing was removed")
-
+    archive.collect = refuse  # type: ignore[method-assign]
     now = [0.0]
-    upkeep = Upkeep(
-        archive,
-        metrics,
-        UpkeepOptions(log_file_days=1),
-        remove_log_files=remove,
-        on_removed=removed,
-        clock=lambda: now[0],
-    )
+    upkeep = Upkeep(archive, metrics, clock=lambda: now[0])
     now[0] = 1000.0
     task = asyncio.create_task(upkeep.run())
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while b'upkeep_failures_total{step="retention"} 1.0' not in metrics.exposition():  # noqa: ASYNC110
+            while b'upkeep_failures_total{step="collect"} 1.0' not in metrics.exposition():  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
     finally:
         task.cancel()

@@ -181,6 +181,8 @@ async def test_the_control_socket_works_in_a_deep_folder(tmp_path: Path) -> None
     from daemon.control import ControlSocket
 
     class Answers:
+        keeper: Any = None  # not asked for here
+
         def status(self) -> dict[str, Any]:
             return {"fine": True}
 
@@ -190,7 +192,7 @@ async def test_the_control_socket_works_in_a_deep_folder(tmp_path: Path) -> None
         async def flush(self) -> int:
             raise OSError("no space left")
 
-        async def cleanup(self, before_day: str, *, dry_run: bool) -> Any:
+        async def cleanup(self, before_day: str | None, *, dry_run: bool) -> Any:
             raise NotImplementedError
 
         async def verified(self, outcome: Mapping[str, Any]) -> None:

@@ -30,7 +30,9 @@ def test_shipped_file_equals_the_defaults() -> None:
     document = tomllib.loads(text)
     assert Settings.model_validate(document) == Settings()
     for key in keys():
-        if key.info.get_default() is None:
+        if key.table is not None:
+            assert f"\n# [[{key.dotted}]]\n" in text
+        elif key.info.get_default() is None:
             assert f"\n# {key.name} = " in text
         else:
             assert key.name in document[key.section]
@@ -52,7 +54,7 @@ def test_documents_are_what_the_models_say() -> None:
 def test_commented_examples_of_the_shipped_file_are_valid() -> None:
     """What a reader uncomments works."""
     text = "\n".join(
-        line.removeprefix("# ") if line.startswith("# log_file") else line
+        line.removeprefix("# ") if line.startswith(("# log_file = ", "# log_file_days")) else line
         for line in (ROOT / "config.toml").read_text().splitlines()
     )
     settings = Settings.model_validate(tomllib.loads(text))

@@ -345,11 +345,14 @@ def test_old_files_are_removed_only_when_every_byte_is_committed(it):
     os.utime(it.folder / "a-2020-01-01.log", (1, 1))
     os.utime(it.folder / "b-2020-01-01.log", (1, 1))
     it.settle()
-    assert it.tailer.remove_older(1_700_000_000_000_000) == []
+    assert it.tailer.older(1_700_000_000_000_000) == []
 
     it.collector.commit()
 
-    assert it.tailer.remove_older(1_700_000_000_000_000) == [str(it.folder / "a-2020-01-01.log")]
+    (old,) = it.tailer.older(1_700_000_000_000_000)
+    assert old.path == bytes(it.folder / "a-2020-01-01.log")
+    assert it.tailer.remove(old)
+    assert not (it.folder / "a-2020-01-01.log").exists()
     assert (it.folder / "b-2020-01-01.log").exists()
 
 

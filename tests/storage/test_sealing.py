@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from daemon.upkeep import Upkeep, UpkeepOptions
+from daemon.upkeep import Upkeep
 from parsers.batch import Counts, Parsed, Source
 from parsers.columns import PARSED_REJECT_SCHEMA, PARSED_SCHEMA, TIMESTAMP
 from storage import rearrange
@@ -59,9 +59,6 @@ class Feed:
         self.upkeep = Upkeep(
             self.archive,
             Silent(),
-            UpkeepOptions(),
-            remove_log_files=_nothing,
-            on_removed=_nothing,
             clock=lambda: self.clock.now_us / 1e6,
             wall=lambda: self.clock.now_us / 1e6,
         )
@@ -92,10 +89,6 @@ class Feed:
 
     def files_by_day(self) -> Counter[str]:
         return Counter(file.day for file in self.archive.snapshot.events if file.day)
-
-
-async def _nothing(*_: object) -> Any:
-    return []
 
 
 @pytest.fixture

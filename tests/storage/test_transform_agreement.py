@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from parsers.batch import Chunk, Mark, Place, Source
+from parsers.classes import Classes
 from parsers.columns import PARSED_SCHEMA
 from parsers.draft import DRAFT_SCHEMA
 from parsers.finish import Origin, Terms, finish
@@ -60,7 +61,7 @@ def slowly(lines: list[bytes]) -> list[dict[str, Any]]:
             pass
         offset += len(line) + 1
     table = pa.Table.from_pylist(rows, DRAFT_SCHEMA)
-    return finish(table, [Origin(SOURCE, "native")], Terms("main", ZoneInfo("UTC"), "default")).to_pylist()
+    return finish(table, [Origin(SOURCE, "native")], Terms("main", ZoneInfo("UTC"), Classes())).to_pylist()
 
 
 def comparable(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
