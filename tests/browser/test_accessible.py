@@ -38,6 +38,28 @@ async def test_every_view_is_accessible(
     await visitor.leave()
 
 
+async def test_a_time_stays_on_one_line_on_a_phone(desk: Desk, browser: Browser) -> None:
+    """The time of an event is not broken between two of its digits."""
+    visitor = await Visitor.enter(browser, size=PHONE, scheme="light")
+    page = await visitor.open(desk.url)
+    lines = await page.evaluate(
+        """() => [...document.querySelectorAll("table.events td.at-time a")]
+            .map((link) => {
+              const text = document.createRange();
+              text.selectNodeContents(document.createTreeWalker(link, NodeFilter.SHOW_TEXT).nextNode());
+              return text.getClientRects().length;
+            })"""
+    )
+    inside = await page.evaluate(
+        """() => [...document.querySelectorAll("table.events td.at-time")]
+            .every((cell) => cell.scrollWidth <= cell.clientWidth)"""
+    )
+    assert lines
+    assert set(lines) == {1}
+    assert inside
+    await visitor.leave()
+
+
 async def overflow(page: Page) -> list[str]:
     """Return what reaches beyond the right edge of the screen; what scrolls inside its own box does not count."""
     found: list[str] = await page.evaluate(
