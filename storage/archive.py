@@ -22,7 +22,7 @@ from storage import rollups
 from storage.books import SEQ_RESERVE, Books, now_us
 from storage.bulk import Bulk
 from storage.commit import Cut, body, stage, unstage
-from storage.errors import ArchiveError
+from storage.errors import ArchiveError, CommitError
 from storage.fs import Disk, Fs
 from storage.hot import hot_rejects
 from storage.keeping import Keeping
@@ -125,6 +125,7 @@ class Archive:
             changed=self.files_changed,
         )
         self._view_seq = 0
+        self._begun = False  # whether our `open` record is durable: before that nothing may become visible
         self._bulk: Bulk | None = None
         self._rearranger = Rearranger(
             fs,
@@ -153,14 +154,21 @@ class Archive:
         """Take the node's lock, recover, and return the archive ready to append. ``clock`` gives microseconds, UTC.
 
         Raises LockedError if another process has it, LedgerError if the ledger is damaged or newer, OSError if the
-        disk refuses.
+        disk refuses. If the ledger can be read but not written (a full disk), what is committed can be read, and
+        `append` and `commit` raise CommitError until the disk lets them.
         """
         archive = cls(options, fs or Disk(), observer or Silent(), clock)
         try:
             archive._books.start()
-            # Never a number that an earlier process may have shown: gaps, never reuse.
-            archive._recover()
-            archive.keeping.lock_minimums()
+            try:
+                archive._recover()
+                archive.keeping.lock_minimums()
+            except CommitError as error:
+                if not error.retry:
+                    raise
+                # The ledger can be read and not written: what is committed is served, and nothing is appended.
+                archive._visible.settle(archive.state)
+                archive.files_changed()
         except BaseException:
             archive.abandon()
             raise
@@ -176,12 +184,13 @@ class Archive:
 
     def _recover(self) -> None:
         self._abandon_bulk()  # recovery clears `staging`
-        first_start = self._books.state.n == 0
         state = self._books.recover(next_seq=self._visible.next_seq)
         with self._memory:
             self._visible.settle(state)
-            if first_start:
+            if not self._begun:
+                # Never a number that an earlier process may have shown: gaps, never reuse.
                 self._visible.next_seq = state.before_open + 1
+                self._begun = True
             self._swap(files_changed=True)
 
     def recover_if_broken(self) -> None:
@@ -258,6 +267,9 @@ class Archive:
 
         Raises ValueError if a chunk does not continue its source, CommitError if the seq numbers reserved are used up.
         """
+        if not self._begun:
+            with self._writing:
+                self.recover_if_broken()
         when = self._books.clock() if now_us is None else now_us
         with self._memory:
             touched = self._visible.continued(parsed, chunks, self._books.state.sources)

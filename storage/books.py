@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from storage.commit import unstage
-from storage.errors import CommitError
-from storage.fs import Fs, Lock
+from storage.errors import CommitError, FencedError
+from storage.fs import Fs, Lock, makedirs
 from storage.layout import Layout
 from storage.ledger import Ledger
 from storage.provenance import Covered, Maker, Origin
@@ -54,6 +54,8 @@ class Books:
         self.recoveries = 0  # how often `staging` was cleared: a merge that began before is void
         self._ledger = Ledger(fs, layout, writer_version=WRITER_VERSION)
         self._lock: Lock | None = None
+        self._superseded: dict[str, float] = {}  # retired path → when this process first saw it so
+        self._elapsed: Callable[[], float] = time.monotonic
 
     @property
     def broken(self) -> bool:
@@ -62,7 +64,7 @@ class Books:
 
     def start(self) -> None:
         """Take the lock and make the folders. LockedError if another process has it."""
-        self.fs.makedirs(self.layout.home)
+        makedirs(self.fs, self.layout.home)
         self._lock = self.fs.lock(self.layout.lock, f"node {self.layout.node}, pid {os.getpid()}\n")
         prepare(self.fs, self.layout)
 
@@ -79,6 +81,10 @@ class Books:
         refuse_if_behind(self.fs, self.layout, state)
         self._ledger.resume(records)
         self.problems = settle(self.fs, self.layout, state)
+        if not self.state.n:
+            self.state = (
+                state  # at the first start, so that what is committed can be read on a full disk, too
+            )
         self._ledger.epoch += 1
         reserved = max(state.reserved_to, next_seq) + SEQ_RESERVE
         body = {"pid": os.getpid(), "seq_reserved_to": reserved}
@@ -108,7 +114,16 @@ class Books:
         )
 
     def record(self, records: Sequence[tuple[str, dict[str, Any]]]) -> None:
-        """Append (kind, body) records durably and fold them into the state. CommitError if the disk refuses."""
+        """Append (kind, body) records durably and fold them into the state.
+
+        CommitError if the disk refuses, FencedError if somebody else has the archive now.
+        """
+        if self._lock is not None and not self._lock.held():
+            raise FencedError(
+                "the lock of this archive was taken away",
+                where=self.layout.lock,
+                hint="this process ends; never remove the lock file of a running daemon",
+            )
         for record in self._ledger.append(records, now_us=self.clock()):
             self.state.apply(record)
 
@@ -158,12 +173,21 @@ class Books:
             self.state.n, self.state.head = self._ledger.n, self._ledger.head
 
     def collect(self, grace_seconds: float, needed: frozenset[str] = frozenset()) -> int:
-        """Remove superseded and dropped files whose grace time is over, those in ``needed`` apart; return how many."""
-        limit = self.clock() - int(grace_seconds * 1_000_000)
-        due = [path for path, when in self.state.retired.items() if when <= limit and path not in needed]
+        """Remove superseded and dropped files whose grace time is over, those in ``needed`` apart; return how many.
+
+        Graces are counted from when this process first saw the file superseded: the wall clock may jump.
+        """
+        now = self._elapsed()
+        seen = {path: self._superseded.get(path, now) for path in self.state.retired}
+        due = [path for path, since in seen.items() if now - since >= grace_seconds and path not in needed]
         for path in due:
             self.fs.unlink(self.layout.absolute(path))
-            del self.state.retired[path]
+        # Forgotten only once the names are gone for good: otherwise a file could come back that nobody knows.
+        for folder in sorted({os.path.dirname(path) for path in due}):
+            self.fs.sync_dir(self.layout.absolute(folder))
+        for path in due:
+            del self.state.retired[path], seen[path]
+        self._superseded = seen
         return len(due)
 
     def own_files(self) -> list[File]:

@@ -3,6 +3,7 @@
 ArchiveError
 ├── LedgerError        a record is damaged, or written by a newer release
 ├── LockedError        another process writes this node's archive
+├── FencedError        another process has taken this node's archive over: this one must end
 ├── CommitError        a commit did not become durable; nothing was lost, the lines are still in their files
 ├── QueryError         a query cannot be answered as asked
 │   └── DeadlineError  it took longer than its deadline
@@ -38,6 +39,10 @@ class LedgerError(ArchiveError):
 
 class LockedError(ArchiveError):
     """Another process writes this node's archive."""
+
+
+class FencedError(ArchiveError):
+    """Another process has taken this node's archive over although we had the lock. Nothing more may be written."""
 
 
 class CommitError(ArchiveError):

@@ -1,6 +1,6 @@
 """Every durable operation of the archive goes through one small object, so that a simulator can cut the power at each.
 
-`Disk` is the real one. Nothing else in `storage` opens, renames or removes a file of the archive; reading of
+`Disk` is the real one; each of its operations passes a failpoint first (`storage.failpoints`). Nothing else in `storage` opens, renames or removes a file of the archive; reading of
 published Parquet files by DuckDB is the exception, because a reader can do no harm.
 """
 
@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import BinaryIO, Protocol
 
 from storage.errors import LockedError
+from storage.failpoints import reach
 
 PUBLISHED_MODE = 0o440  # written once, so nobody needs to write it again
 PRIVATE_DIR_MODE = 0o750
@@ -44,6 +45,10 @@ class Handle(Protocol):
 class Lock(Protocol):
     """A lock on an archive node, held until released or until the process ends."""
 
+    def held(self) -> bool:
+        """Whether the lock still keeps others out: its file may have been removed or replaced."""
+        ...
+
     def release(self) -> None:
         """Let another process write."""
 
@@ -70,14 +75,24 @@ class Fs(Protocol):
     def truncate(self, path: str, size: int) -> None:
         """Cut a file to ``size`` bytes and make that durable."""
 
+    def rewrite(self, path: str, start: int, data: bytes) -> None:
+        """Write over the bytes from ``start`` and make them durable.
+
+        Unlike a sync it also reaches the disk when an earlier sync of these bytes failed: the system forgets that.
+        """
+
     def sync_file(self, path: str) -> None:
         """Make the present bytes of a file durable."""
 
     def sync_dir(self, path: str) -> None:
         """Make the names in a folder durable."""
 
-    def makedirs(self, path: str) -> None:
-        """Create a folder and its parents; each new name is durable on return."""
+    def isdir(self, path: str) -> bool:
+        """Whether there is a folder of that name."""
+        ...
+
+    def mkdir(self, path: str) -> None:
+        """Create a folder in an existing one, durable only after `sync_dir` of that; an existing one is no error."""
 
     def rename(self, source: str, target: str) -> None:
         """Rename within the archive, replacing the target; durable only after `sync_dir` of both folders."""
@@ -101,10 +116,26 @@ class Fs(Protocol):
         ...
 
 
+def makedirs(fs: Fs, path: str) -> None:
+    """Create a folder and its parents; each new name is durable on return.
+
+    A folder that is there already may have been made by a process that was killed before it synced the name: who
+    relies on it after a restart syncs its parent (`storage.recovery`).
+    """
+    if fs.isdir(path):
+        return
+    parent = os.path.dirname(path)
+    makedirs(fs, parent)
+    fs.mkdir(path)
+    fs.sync_dir(parent)
+
+
 class _DiskHandle:
     """A file descriptor with the few calls pyarrow and the ledger need."""
 
     def __init__(self, path: str, flags: int) -> None:
+        reach("open", path)
+        self._path = path
         self._fd = os.open(path, flags | os.O_CLOEXEC, 0o640)
         self._size = os.fstat(self._fd).st_size
         self.closed = False
@@ -113,7 +144,8 @@ class _DiskHandle:
         view = memoryview(data).cast("B")
         total = len(view)
         while view:
-            written = os.write(self._fd, view)
+            most = reach("write", self._path)
+            written = os.write(self._fd, view if most is None else view[:most])
             view = view[written:]
         self._size += total
         return total
@@ -125,6 +157,7 @@ class _DiskHandle:
         return self._size
 
     def sync(self) -> None:
+        reach("sync", self._path)
         os.fdatasync(self._fd)
 
     def close(self) -> None:
@@ -134,8 +167,18 @@ class _DiskHandle:
 
 
 class _DiskLock:
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, path: str) -> None:
         self._fd: int | None = fd
+        self._path = path
+
+    def held(self) -> bool:
+        if self._fd is None:
+            return False
+        try:
+            mine, there = os.fstat(self._fd), os.stat(self._path)
+        except FileNotFoundError:
+            return False
+        return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
 
     def release(self) -> None:
         if self._fd is not None:
@@ -153,13 +196,16 @@ class Disk:
         return _DiskHandle(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def read(self, path: str) -> bytes:
+        reach("read", path)
         with open(path, "rb") as file:
             return file.read()
 
     def reader(self, path: str) -> BinaryIO:
+        reach("read", path)
         return open(path, "rb")
 
     def truncate(self, path: str, size: int) -> None:
+        reach("truncate", path)
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.ftruncate(fd, size)
@@ -167,7 +213,20 @@ class Disk:
         finally:
             os.close(fd)
 
+    def rewrite(self, path: str, start: int, data: bytes) -> None:
+        reach("rewrite", path)
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            view = memoryview(data)
+            while view:
+                written = os.pwrite(fd, view, start)
+                view, start = view[written:], start + written
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
     def sync_file(self, path: str) -> None:
+        reach("sync_file", path)
         # A read-only descriptor is enough: sealed files may already be mode 0440.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -176,44 +235,50 @@ class Disk:
             os.close(fd)
 
     def sync_dir(self, path: str) -> None:
+        reach("sync_dir", path)
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(fd)
         finally:
             os.close(fd)
 
-    def makedirs(self, path: str) -> None:
-        if os.path.isdir(path):
-            return
-        parent = os.path.dirname(path)
-        self.makedirs(parent)
+    def isdir(self, path: str) -> bool:
+        return os.path.isdir(path)
+
+    def mkdir(self, path: str) -> None:
+        reach("mkdir", path)
         with suppress(FileExistsError):
             os.mkdir(path, PRIVATE_DIR_MODE)
-        self.sync_dir(parent)
 
     def rename(self, source: str, target: str) -> None:
+        reach("rename", target)
         os.rename(source, target)
 
     def unlink(self, path: str) -> None:
+        reach("unlink", path)
         with suppress(FileNotFoundError):
             os.unlink(path)
 
     def listdir(self, path: str) -> list[str]:
+        reach("listdir", path)
         try:
             return sorted(os.listdir(path))
         except FileNotFoundError:
             return []
 
     def size(self, path: str) -> int | None:
+        reach("stat", path)
         try:
             return os.stat(path).st_size
         except FileNotFoundError:
             return None
 
     def publish_mode(self, path: str) -> None:
+        reach("chmod", path)
         os.chmod(path, PUBLISHED_MODE)
 
     def lock(self, path: str, owner: str) -> Lock:
+        reach("lock", path)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -227,6 +292,7 @@ class Disk:
                     hint="stop it first, or use a command that talks to the running daemon",
                 ) from None
             raise
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, owner.encode(), 0)
-        return _DiskLock(fd)
+        with suppress(OSError):  # who holds it is a help for people: on a full disk it is left out
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, owner.encode(), 0)
+        return _DiskLock(fd, path)

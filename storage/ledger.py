@@ -2,7 +2,11 @@ r"""The ledger: append-only segments of hash-chained records. A record that is d
 
 A line of a segment is ``<sha256 of the JSON, hex> <JSON>\n``. A segment begins with a snapshot (the first one with the
 first record), so that start-up reads one segment. A last line that is incomplete or whose hash does not fit was
-torn by a crash and is cut; a damaged line with others behind it is corruption and is never cut.
+torn by a crash and is cut, and so is a hole within the last append. Any other damaged line is corruption and is never
+cut.
+
+Before the last append is trusted it is written over with its own bytes and synced: whoever wrote it may have been
+killed before the sync, or the sync may have failed, which the system tells only once.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from storage.errors import CommitError, LedgerError
+from storage.errors import CommitError, FencedError, LedgerError
 from storage.fs import Fs, Handle
 from storage.layout import FORMAT_VERSION, MIN_READER, SCHEMA_VERSION, Layout, segments
 from storage.records import KINDS, Header, Record
@@ -25,20 +29,27 @@ REBUILD_HINT = (
     "restore the ledger from a backup that is not older than the archive, or see with "
     "'watchkeep doctor --rebuild-ledger' what can be built again from the files"
 )
+_FENCED = "this process ends, and the other one has every line; see that only one daemon uses this archive"
+_ALWAYS = tuple(f.name for f in fields(Header) if f.name != "first")
 
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """What reading a segment found: its records, how many bytes of it are whole, and whether the rest was torn."""
+    """What reading a segment found: its records, how many bytes of it are whole, and whether the rest was torn.
+
+    ``last_append`` is the byte where the last append begins of which a record is whole.
+    """
 
     records: tuple[Record, ...]
     good_bytes: int
     torn_bytes: int
+    last_append: int = 0
 
 
 def encode(header: Header, body: dict[str, Any]) -> tuple[bytes, str]:
     """Return a record's line and its hash."""
-    text = orjson.dumps({**asdict(header), "body": body})
+    document = {name: value for name, value in asdict(header).items() if name != "first" or value is not None}
+    text = orjson.dumps({**document, "body": body})
     digest = hashlib.sha256(text).hexdigest()
     return digest.encode() + b" " + text + b"\n", digest
 
@@ -59,14 +70,14 @@ def decode(line: bytes, where: str) -> Record:
         raise LedgerError(
             f"unknown kind of record: {document['kind']!r}", where=where, hint="use the release that wrote it"
         )
-    header = Header(**{f.name: document[f.name] for f in fields(Header)})
+    header = Header(**{name: document[name] for name in _ALWAYS}, first=document.get("first"))
     return Record(header, document["body"], digest.decode())
 
 
 def parse(data: bytes, where: str) -> Tail:
-    """Read a segment's bytes. Only the last line may be torn; any other damage raises LedgerError."""
+    """Read a segment's bytes. Only the last append may be torn; any other damage raises LedgerError."""
     records: list[Record] = []
-    position = 0
+    position = last_append = 0
     while position < len(data):
         end = data.find(b"\n", position)
         if end < 0:
@@ -74,8 +85,8 @@ def parse(data: bytes, where: str) -> Tail:
         try:
             record = decode(data[position:end], f"{where}, byte {position}")
         except LedgerError:
-            if data.find(b"\n", end + 1) < 0 and not _readable(data[position:end]):
-                break  # the last line, and its hash does not fit: torn
+            if _torn(data[position:], records[-1].header.n + 1 if records else 0):
+                break
             raise
         if records and record.header.prev != records[-1].hash:
             raise LedgerError(
@@ -83,9 +94,33 @@ def parse(data: bytes, where: str) -> Tail:
                 where=f"{where}, record {record.header.n}",
                 hint=REBUILD_HINT,
             )
+        if record.header.first in {None, record.header.n}:
+            last_append = position
         records.append(record)
         position = end + 1
-    return Tail(tuple(records), position, len(data) - position)
+    return Tail(tuple(records), position, len(data) - position, last_append)
+
+
+def _torn(rest: bytes, number: int) -> bool:
+    """Whether ``rest``, which begins with the damaged record ``number``, is what a crash left of one append.
+
+    The last line may be cut anywhere. With lines behind it, what is damaged must show the zeros that a hole consists
+    of (JSON has none), and what is whole must belong to the same append.
+    """
+    damaged, *others = rest.split(b"\n")[:-1]
+    if _readable(damaged):
+        return False  # the hash fits: a refusal is about the content
+    if not others:
+        return True
+    for line in (damaged, *others):
+        if not _readable(line):
+            if b"\0" not in line:
+                return False
+        else:
+            first = decode(line, "").header.first
+            if first is None or first > number:
+                return False
+    return True
 
 
 def salvage(data: bytes, where: str) -> list[Record | str]:
@@ -132,18 +167,19 @@ class Ledger:
     def read(self, *, repair: bool) -> tuple[Record, ...]:
         """Return the records of the newest whole segment, in order.
 
-        With ``repair`` the ledger is made durable *before it is trusted* (a killed process may have left records
-        only in the page cache), a torn last line is cut, and a segment that holds no whole record is removed.
+        With ``repair`` the ledger is made durable *before it is trusted*, a torn end is cut, and a segment that holds
+        no whole record is removed.
         """
         if repair:
-            self._sync_everything()
+            self._fs.sync_dir(self._layout.ledger)
         numbers = segments(self._fs.listdir(self._layout.ledger))
         while numbers:
             path = self._layout.segment(numbers[-1])
-            tail = parse(self._fs.read(path), path.rsplit("/", 1)[-1])
+            data = self._fs.read(path)
+            tail = parse(data, path.rsplit("/", 1)[-1])
             if tail.records:
-                if tail.torn_bytes and repair:
-                    self._fs.truncate(path, tail.good_bytes)
+                if repair:
+                    self._make_trustworthy(path, data, tail)
                 return tail.records
             # A crash while a segment was begun: nothing in it was ever acknowledged.
             numbers.pop()
@@ -153,8 +189,10 @@ class Ledger:
         return ()
 
     def resume(self, records: Sequence[Record]) -> None:
-        """Continue after ``records`` (from `read`)."""
+        """Continue after ``records`` (from `read`). FencedError if another process wrote after we had begun to."""
         self.close()
+        if self.epoch and records and records[-1].header.epoch > self.epoch:
+            raise FencedError("another process writes this ledger", where=self._layout.ledger, hint=_FENCED)
         if records:
             last = records[-1]
             self.head, self.n, self.epoch = last.hash, last.header.n, last.header.epoch
@@ -170,14 +208,16 @@ class Ledger:
         lines: list[bytes] = []
         written: list[Record] = []
         head, n = self.head, self.n
+        first = n + 1 if len(records) > 1 else None
         for kind, body in records:
             n += 1
-            header = self._header(kind, n, head, now_us)
+            header = self._header(kind, n, head, now_us, first)
             line, head = encode(header, body)
             lines.append(line)
             written.append(Record(header, body, head))
         try:
             handle = self._open()
+            self._refuse_if_grown(handle)
             handle.write(b"".join(lines))
             handle.sync()
         except OSError as error:
@@ -220,7 +260,13 @@ class Ledger:
             self._handle.close()
             self._handle = None
 
-    def _header(self, kind: str, n: int, prev: str, now_us: int) -> Header:
+    def _refuse_if_grown(self, handle: Handle) -> None:
+        """Only we append to this segment: if it is longer than we left it, somebody else has begun to."""
+        if self._fs.size(self._layout.segment(self._segment)) != handle.tell():
+            self.broken = True
+            raise FencedError("another process writes this ledger", where=self._layout.ledger, hint=_FENCED)
+
+    def _header(self, kind: str, n: int, prev: str, now_us: int, first: int | None = None) -> Header:
         return Header(
             format=FORMAT_VERSION,
             min_reader=MIN_READER,
@@ -232,6 +278,7 @@ class Ledger:
             written_at=now_us,
             writer_version=self._version,
             schema_version=SCHEMA_VERSION,
+            first=first,
         )
 
     def _open(self) -> Handle:
@@ -243,8 +290,7 @@ class Ledger:
                 self._fs.sync_dir(self._layout.ledger)
         return self._handle
 
-    def _sync_everything(self) -> None:
-        for number in segments(self._fs.listdir(self._layout.ledger))[-2:]:
-            self._fs.sync_file(self._layout.segment(number))
-        if self._fs.listdir(self._layout.ledger):
-            self._fs.sync_dir(self._layout.ledger)
+    def _make_trustworthy(self, path: str, data: bytes, tail: Tail) -> None:
+        if tail.torn_bytes:
+            self._fs.truncate(path, tail.good_bytes)
+        self._fs.rewrite(path, tail.last_append, data[tail.last_append : tail.good_bytes])

@@ -20,7 +20,7 @@ from typing import Any
 from parsers.batch import Counts
 from storage.books import SEQ_RESERVE, WRITER_VERSION, now_us
 from storage.errors import LedgerError
-from storage.fs import Fs
+from storage.fs import Fs, makedirs
 from storage.layout import Layout, segments
 from storage.ledger import Ledger, salvage
 from storage.lineage import ground
@@ -98,7 +98,7 @@ class Plan:
 @contextmanager
 def holding(fs: Fs, layout: Layout) -> Generator[None]:
     """Hold the node's lock. LockedError while a daemon, or anything else, writes this archive."""
-    fs.makedirs(layout.home)
+    makedirs(fs, layout.home)
     lock = fs.lock(layout.lock, f"node {layout.node}, pid {os.getpid()}, rebuilding the ledger\n")
     try:
         prepare(fs, layout)

@@ -31,7 +31,11 @@ KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What every record carries. ``prev`` is the SHA-256 of the record before, 64 zeros for the first."""
+    """What every record carries. ``prev`` is the SHA-256 of the record before, 64 zeros for the first.
+
+    ``first`` is only there when several records were appended by one write: the number of the first of them. A power
+    cut can leave a hole in such a write with whole records behind it, and this tells a hole from damage.
+    """
 
     format: int
     min_reader: int
@@ -43,6 +47,7 @@ class Header:
     written_at: int  # microseconds since 1970, UTC
     writer_version: str
     schema_version: int
+    first: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +131,7 @@ class SourceState:
     @classmethod
     def from_json(cls, body: dict[str, Any]) -> SourceState:
         """Read it back; unknown keys of a newer release are ignored, what an older one did not write is as it was."""
-        parts = {"counts", "rungs"}
-        known = {f.name: body[f.name] for f in fields(cls) if f.name in body and f.name not in parts}
+        known = {name: body[name] for name in _SOURCE if name in body}
         rungs = tuple(Rung(**rung) for rung in body.get("rungs", ()))
         return cls(**known, counts=Counts(**body["counts"]), rungs=rungs)
 
@@ -160,8 +164,13 @@ class Range:
     @classmethod
     def from_json(cls, body: dict[str, Any]) -> Range:
         """Read it back; unknown keys of a newer release are ignored."""
-        known = {f.name: body[f.name] for f in fields(cls) if f.name != "counts"}
-        return cls(**known, counts=Counts(**body["counts"]))
+        return cls(**{name: body[name] for name in _RANGE}, counts=Counts(**body["counts"]))
+
+
+# Looked up once: start-up reads tens of thousands of these.
+_SOURCE = tuple(f.name for f in fields(SourceState) if f.name not in {"counts", "rungs"})
+_RANGE = tuple(f.name for f in fields(Range) if f.name != "counts")
+_FILE = tuple(f.name for f in fields(File))
 
 
 def file_to_json(file: File) -> dict[str, Any]:
@@ -171,4 +180,4 @@ def file_to_json(file: File) -> dict[str, Any]:
 
 def file_from_json(body: dict[str, Any]) -> File:
     """Read a file's entry back; unknown keys of a newer release are ignored."""
-    return File(**{f.name: body[f.name] for f in fields(File) if f.name in body})
+    return File(**{name: body[name] for name in _FILE if name in body})

@@ -1,6 +1,6 @@
 """Making the folders agree with the ledger: after a crash, or after a failed append in a running process.
 
-The ledger is made durable before it is trusted; then its files are moved to where it says (a crash may have come between
+The ledger is made durable before it is trusted (`storage.ledger`); then its files are moved to where it says (a crash may have come between
 record and move), and what it does not know is cleared from `staging` and `live` only. A file of ours under `events/`
 that the ledger does not know, or a listed file of the wrong size, is set aside and reported: start-up goes on.
 """
@@ -8,12 +8,14 @@ that the ledger does not know, or a listed file of the wrong size, is set aside 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import orjson
 
 from storage.errors import LedgerError
-from storage.fs import Fs
+from storage.fs import Fs, makedirs
 from storage.layout import EVENTS, REJECTS, ROLLUPS, Layout, segments
 from storage.ledger import REBUILD_HINT
 from storage.snapshot import File
@@ -30,11 +32,20 @@ class Problem:
 
 
 def prepare(fs: Fs, layout: Layout) -> None:
-    """Create the node's folders, durably."""
-    for folder in (layout.ledger, layout.staging, layout.live, layout.aside, layout.own_log):
-        fs.makedirs(folder)
-    for shared in (EVENTS, REJECTS, ROLLUPS):
-        fs.makedirs(layout.absolute(shared))
+    """Create the node's folders, durably.
+
+    Those that were there already may be known to the system's memory alone, so all their names are synced.
+    """
+    own = (layout.ledger, layout.staging, layout.live, layout.aside, layout.own_log)
+    shared = tuple(layout.absolute(name) for name in (EVENTS, REJECTS, ROLLUPS))
+    for folder in (*own, *shared):
+        makedirs(fs, folder)
+    for parent in (layout.home, os.path.dirname(layout.home), layout.root):
+        fs.sync_dir(parent)
+    with suppress(
+        PermissionError
+    ):  # whoever made the archive's folder for us may keep the one above to himself
+        fs.sync_dir(os.path.dirname(layout.root) or os.curdir)
 
 
 def refuse_if_behind(fs: Fs, layout: Layout, state: State) -> None:
@@ -80,7 +91,13 @@ def sweep_old_segments(fs: Fs, layout: Layout) -> None:
 
 def settle(fs: Fs, layout: Layout, state: State) -> list[Problem]:
     """Bring files and ledger together; return what is missing or damaged. Doing it again changes nothing."""
-    roll_forward(fs, layout, [file for file in state.files.values() if file.node == layout.node])
+    mine = [file for file in state.files.values() if file.node == layout.node]
+    # A process may have been killed between moving the files of its last record and making the moves durable. Earlier
+    # records are safe: the next one is only written when the files of the one before are in place.
+    folders = {os.path.dirname(path) for path in state.last_placed if path in state.files}
+    moved = [folder for folder in map(layout.absolute, sorted(folders)) if fs.isdir(folder)]
+    # The days' own names likewise.
+    roll_forward(fs, layout, mine, moved=[*map(layout.absolute, (EVENTS, REJECTS, ROLLUPS)), *moved])
     for name in fs.listdir(layout.staging):
         fs.unlink(os.path.join(layout.staging, name))
     fs.sync_dir(layout.staging)
@@ -89,16 +106,19 @@ def settle(fs: Fs, layout: Layout, state: State) -> list[Problem]:
     return problems + _check_files(fs, layout, state)
 
 
-def roll_forward(fs: Fs, layout: Layout, files: list[File]) -> None:
-    """Move staged files to their places, and make that durable. Files already there are left alone."""
+def roll_forward(fs: Fs, layout: Layout, files: list[File], *, moved: Sequence[str] = ()) -> None:
+    """Move staged files to their places, and make that durable, also in folders where files were ``moved`` before.
+
+    The new names first, then the loss of the old ones: in between a file may have two names, and never none.
+    """
     staged = set(fs.listdir(layout.staging))
-    folders: set[str] = set()
+    folders = set(moved)
     for file in files:
         if os.path.basename(file.path) not in staged:
             continue
         target = layout.absolute(file.path)
         folder = os.path.dirname(target)
-        fs.makedirs(folder)
+        makedirs(fs, folder)
         fs.rename(layout.staged(file.path), target)
         folders.add(folder)
     for folder in sorted(folders):

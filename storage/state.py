@@ -50,6 +50,7 @@ class State:
     # Export → day → how many parts it has written, and which events files are in them; see `storage.daily`.
     exports: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     last_commit_us: int = 0
+    last_placed: tuple[str, ...] = ()  # the files that the last commit, fold or seal put in place
     n: int = 0  # last record folded in
     head: str = ""
 
@@ -101,9 +102,7 @@ class State:
                 self.bare[extent.sid] = Bare(before.start, extent.end, before.counts + extent.counts)
         if body["files"]:
             self.bare.clear()
-        for entry in body["files"]:
-            file = file_from_json(entry)
-            self.files[file.path] = file
+        self._place(body)
         self.reserved_to = max(self.reserved_to, body["seq_reserved_to"])
         self.max_seq = max(self.max_seq, body["max_seq"])
         self.max_seq_internal = max(self.max_seq_internal, body["max_seq_internal"])
@@ -116,13 +115,17 @@ class State:
         self.last_commit_us = record.header.written_at
 
     def _replace(self, record: Record) -> None:
-        for entry in record.body["files"]:
-            file = file_from_json(entry)
-            self.files[file.path] = file
+        self._place(record.body)
         self._retire(record.body["removes"], record.header.written_at)
         self.sealed_seq = max(self.sealed_seq, record.body.get("sealed_seq", 0))
         if record.header.kind == "seal":
             self.unsealed_since_us = record.body.get("unsealed_since_us", 0)
+
+    def _place(self, body: dict[str, Any]) -> None:
+        files = [file_from_json(entry) for entry in body["files"]]
+        for file in files:
+            self.files[file.path] = file
+        self.last_placed = tuple(file.path for file in files)
 
     def _retire(self, paths: Iterable[str], when_us: int) -> None:
         for path in paths:

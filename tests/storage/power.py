@@ -1,29 +1,26 @@
-"""A disk in memory whose power can be cut at any operation, and the check of what is left afterwards.
+"""A disk in memory whose power can be cut at any operation.
 
-Bytes are durable after `sync`, names after `sync_dir`. A cut keeps, loses, tears or zeroes what was not synced, each
-file and each name independently; a kill keeps everything but makes nothing durable. Operations are recorded, so one
-run of the archive gives a crash state for each of them without running it again.
+Bytes are durable after `sync`, names after `sync_dir` of their folder, folders like any other name. A cut keeps, loses,
+tears, zeroes or riddles what was not synced, each file and each name by itself; a kill keeps everything but makes
+nothing durable. A sync that fails is forgotten by the system: the next one succeeds, and the bytes are not on the disk.
+
+Operations are recorded, so that one run of the archive gives a crash state for each of them without running it again.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import io
 import os
 import random
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from storage.archive import Archive, ArchiveOptions
 from storage.fs import Handle, Lock
 
 ROOT = "/archive"
-LINE = 10  # bytes of a line in these tests
+BLOCK = 64  # bytes that reach the disk together; small, because the files of these tests are
 
 
 class PowerCut(BaseException):
@@ -32,10 +29,14 @@ class PowerCut(BaseException):
 
 @dataclass(slots=True)
 class Inode:
-    """A file's bytes as processes see them, and as the platter has them."""
+    """A file's bytes as processes see them, and as the platter has them.
+
+    ``forgotten``: the ranges whose sync failed, so that no later sync writes them.
+    """
 
     data: bytes = b""
     stable: bytes = b""
+    forgotten: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,42 +47,39 @@ class Op:
     args: tuple[Any, ...]
 
 
-@dataclass(slots=True)
-class Rename:
-    """A change of names that is not durable yet: ``add`` and ``remove`` happen together or not at all."""
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change of one name that is not durable yet: it appears with ``inode`` (None: a folder), or goes.
 
-    add: tuple[str, Inode] | None
-    remove: str | None
+    ``pair`` is the same in both halves of a rename, which never leaves a file without any name.
+    """
 
-    def folders(self) -> set[str]:
-        """Return the folders whose sync makes it durable."""
-        paths = [self.add[0]] if self.add else []
-        return {os.path.dirname(path) for path in (*paths, *([self.remove] if self.remove else []))}
-
-    def apply(self, names: dict[str, Inode]) -> None:
-        """Carry it out on ``names``."""
-        if self.remove is not None:
-            names.pop(self.remove, None)
-        if self.add is not None:
-            names[self.add[0]] = self.add[1]
+    path: str
+    goes: bool = False
+    inode: Inode | None = None
+    pair: int = 0
 
 
 class PowerDisk:
-    """The `Fs` of these tests. ``fuse`` operations from now the power goes out; ``faults`` makes one of them fail."""
+    """The `Fs` of these tests. ``fuse`` operations from now the power goes out; ``fault`` makes one of them fail."""
 
     def __init__(self) -> None:
         self.names: dict[str, Inode] = {}
         self.stable: dict[str, Inode] = {}
-        self.pending: list[Rename] = []
-        self.folders: set[str] = {"/", ROOT}
-        self.journal: list[Op] = []
+        self.folders: set[str] = {"/"}
+        self.stable_folders: set[str] = {"/"}
+        self.pending: list[Change] = []
+        self.journal: list[Op] | None = []  # None: not recorded
         self.fuse: int | None = None
         self.fault: tuple[int, int] | None = None  # (operations from now, errno)
         self.marks: list[tuple[int, Any]] = []
+        self._pairs = 0
 
     # What a process calls
 
     def create(self, path: str) -> Handle:
+        if path in self.names:
+            raise FileExistsError(errno.EEXIST, "file exists", path)
         self.do("create", path)
         return _SimHandle(self, path)
 
@@ -91,9 +89,7 @@ class PowerDisk:
         return _SimHandle(self, path)
 
     def read(self, path: str) -> bytes:
-        if path not in self.names:
-            raise FileNotFoundError(errno.ENOENT, "no such file", path)
-        return self.names[path].data
+        return self._inode(path).data
 
     def reader(self, path: str) -> BinaryIO:
         return io.BytesIO(self.read(path))
@@ -101,16 +97,28 @@ class PowerDisk:
     def truncate(self, path: str, size: int) -> None:
         self.do("truncate", path, size)
 
+    def rewrite(self, path: str, start: int, data: bytes) -> None:
+        assert self._inode(path).data[start : start + len(data)] == data, "only ever the same bytes"
+        self.do("rewrite", path, start, start + len(data))
+
     def sync_file(self, path: str) -> None:
         self.do("sync", path)
 
     def sync_dir(self, path: str) -> None:
+        if path not in self.folders:
+            raise FileNotFoundError(errno.ENOENT, "no such folder", path)
         self.do("sync_dir", path)
 
-    def makedirs(self, path: str) -> None:
-        self.folders.add(path)
+    def isdir(self, path: str) -> bool:
+        return path in self.folders
+
+    def mkdir(self, path: str) -> None:
+        assert os.path.dirname(path) in self.folders
+        if path not in self.folders:
+            self.do("mkdir", path)
 
     def rename(self, source: str, target: str) -> None:
+        self._inode(source)
         self.do("rename", source, target)
 
     def unlink(self, path: str) -> None:
@@ -119,22 +127,25 @@ class PowerDisk:
 
     def listdir(self, path: str) -> list[str]:
         prefix = path.rstrip("/") + "/"
-        below = {
-            name[len(prefix) :].split("/")[0]
-            for name in (*self.names, *self.folders)
-            if name.startswith(prefix)
-        }
-        return sorted(below - {""})
+        cut = len(prefix)
+        below = [name[cut:] for name in (*self.names, *self.folders) if name.startswith(prefix)]
+        return sorted(name for name in below if name and "/" not in name)
 
     def size(self, path: str) -> int | None:
-        return len(self.names[path].data) if path in self.names else None
+        inode = self.names.get(path)
+        return len(inode.data) if inode is not None else None
 
     def publish_mode(self, path: str) -> None:
-        assert path in self.names
+        self._inode(path)
 
     def lock(self, path: str, owner: str) -> Lock:
         del path, owner
         return _NoLock()
+
+    def _inode(self, path: str) -> Inode:
+        if path not in self.names:
+            raise FileNotFoundError(errno.ENOENT, "no such file", path)
+        return self.names[path]
 
     # What happens on the disk
 
@@ -152,14 +163,28 @@ class PowerDisk:
             left, code = self.fault
             if left <= 0:
                 self.fault = None
+                self._fails(name, *args)
                 raise OSError(code, os.strerror(code), str(args[0]))
             self.fault = (left - 1, code)
-        self.journal.append(Op(name, args))
+        self._carry_out(name, *args)
+
+    def _carry_out(self, name: str, *args: Any) -> None:
+        if self.journal is not None:
+            self.journal.append(Op(name, args))
         getattr(self, f"on_{name}")(*args)
 
+    def _fails(self, name: str, *args: Any) -> None:
+        """What an operation that fails has done all the same: half a write, or a sync that is never made up for."""
+        if name == "write":
+            path, data = args
+            self._carry_out("write", path, data[: len(data) // 2])
+        elif name == "sync":
+            self._carry_out("forget", *args)
+
     def on_create(self, path: str) -> None:
+        assert os.path.dirname(path) in self.folders, path
         inode = self.names[path] = Inode()
-        self.pending.append(Rename((path, inode), None))
+        self.pending.append(Change(path, inode=inode))
 
     def on_write(self, path: str, data: bytes) -> None:
         self.names[path].data += data
@@ -167,28 +192,59 @@ class PowerDisk:
     def on_truncate(self, path: str, size: int) -> None:
         inode = self.names[path]
         inode.data = inode.stable = inode.data[:size]
+        inode.forgotten = tuple((a, min(b, size)) for a, b in inode.forgotten if a < size)
+
+    def on_rewrite(self, path: str, start: int, end: int) -> None:
+        inode = self.names[path]
+        kept = [(a, min(b, start)) for a, b in inode.forgotten] + [
+            (max(a, end), b) for a, b in inode.forgotten
+        ]
+        inode.forgotten = tuple((a, b) for a, b in kept if a < b)
+        self.on_sync(path)
 
     def on_sync(self, path: str) -> None:
         inode = self.names[path]
-        inode.stable = inode.data
+        stable = inode.data
+        for start, end in inode.forgotten:
+            stable = stable[:start] + bytes(end - start) + stable[end:]
+        inode.stable = stable
+
+    def on_forget(self, path: str) -> None:
+        inode = self.names[path]
+        if len(inode.stable) < len(inode.data):
+            inode.forgotten = (*inode.forgotten, (len(inode.stable), len(inode.data)))
 
     def on_sync_dir(self, path: str) -> None:
         kept = []
         for change in self.pending:
-            if path in change.folders():
-                change.apply(self.stable)
+            if os.path.dirname(change.path) == path:
+                self._settle(change)
             else:
                 kept.append(change)
         self.pending = kept
 
+    def on_mkdir(self, path: str) -> None:
+        self.folders.add(path)
+        self.pending.append(Change(path))
+
     def on_rename(self, source: str, target: str) -> None:
         inode = self.names.pop(source)
         self.names[target] = inode
-        self.pending.append(Rename((target, inode), source))
+        self._pairs += 1
+        self.pending.append(Change(target, inode=inode, pair=self._pairs))
+        self.pending.append(Change(source, goes=True, pair=self._pairs))
 
     def on_unlink(self, path: str) -> None:
         del self.names[path]
-        self.pending.append(Rename(None, path))
+        self.pending.append(Change(path, goes=True))
+
+    def _settle(self, change: Change) -> None:
+        if change.goes:
+            self.stable.pop(change.path, None)
+        elif change.inode is None:
+            self.stable_folders.add(change.path)
+        else:
+            self.stable[change.path] = change.inode
 
     # Crashes
 
@@ -198,26 +254,81 @@ class PowerDisk:
 
     def mark(self, what: Any) -> None:
         """Note what is promised from here on: a crash after this operation must keep it."""
+        assert self.journal is not None
         self.marks.append((len(self.journal), what))
 
-    def replayed(self, operations: int) -> PowerDisk:
-        """Return the disk as it was after the first ``operations`` recorded operations."""
+    def harden(self) -> None:
+        """Make everything durable as it is."""
+        self.stable, self.stable_folders, self.pending = dict(self.names), set(self.folders), []
+        for inode in self.names.values():
+            inode.stable, inode.forgotten = inode.data, ()
+
+    def clone(self) -> PowerDisk:
+        """Return the same disk, not recorded."""
         disk = type(self)()
-        disk.folders = set(self.folders)
-        for op in self.journal[:operations]:
-            getattr(disk, f"on_{op.name}")(*op.args)
-        disk.journal = self.journal[:operations]
+        disk.journal = None
+        copies: dict[int, Inode] = {}
+
+        def copied(inode: Inode) -> Inode:
+            copy = copies.get(id(inode))
+            if copy is None:
+                copy = copies[id(inode)] = Inode(inode.data, inode.stable, inode.forgotten)
+            return copy
+
+        disk.names = {name: copied(inode) for name, inode in self.names.items()}
+        disk.stable = {name: copied(inode) for name, inode in self.stable.items()}
+        disk.folders, disk.stable_folders = set(self.folders), set(self.stable_folders)
+        disk.pending = [
+            Change(c.path, c.goes, None if c.inode is None else copied(c.inode), c.pair) for c in self.pending
+        ]
+        disk._pairs = self._pairs
         return disk
 
+    def crash_points(self, first: int = 0) -> Iterator[tuple[int, PowerDisk, Any]]:
+        """Yield how many operations were done, the disk as it was then (clone it), and what had been promised."""
+        assert self.journal is not None
+        disk = type(self)()
+        disk.journal = None
+        marks = list(self.marks)
+        promised: Any = None
+        for count in range(len(self.journal) + 1):
+            while marks and marks[0][0] <= count:
+                promised = marks.pop(0)[1]
+            if count >= first and promised is not None:
+                yield count, disk, promised
+            if count < len(self.journal):
+                op = self.journal[count]
+                getattr(disk, f"on_{op.name}")(*op.args)
+
     def cut(self, chance: random.Random) -> None:
-        """Cut the power: whatever was not synced is kept, lost, torn or zeroed, each thing by itself."""
+        """Cut the power: whatever was not synced is kept, lost, torn or riddled, each thing by itself."""
         for change in self.pending:
-            if chance.random() < 0.5:
-                change.apply(self.stable)
+            if change.inode is None and not change.goes and chance.random() < 0.5:
+                self._settle(change)
+        reachable = {"/"}
+        for folder in sorted(self.stable_folders):
+            if os.path.dirname(folder) in reachable:
+                reachable.add(folder)
+        self.folders, self.stable_folders = set(reachable), reachable
+        halves = {change.pair for change in self.pending if change.pair and not change.goes}
+        arrived: set[int] = set()
+        for change in self.pending:
+            if change.goes:
+                # If the new name is lost, the old one is not gone.
+                possible = change.pair not in halves or change.pair in arrived
+            else:
+                possible = change.inode is not None and os.path.dirname(change.path) in reachable
+            if possible and chance.random() < 0.5:
+                self._settle(change)
+                arrived.add(change.pair)
         self.pending = []
-        self.names = dict(self.stable)
-        for inode in self.names.values():
+        self.names = {
+            path: inode for path, inode in self.stable.items() if os.path.dirname(path) in reachable
+        }
+        self.stable = dict(self.names)
+        for inode in {id(inode): inode for inode in self.names.values()}.values():
             inode.data = inode.stable = _torn(inode, chance)
+            inode.forgotten = ()
         self.fuse = None
 
     def kill(self) -> None:
@@ -228,16 +339,25 @@ class PowerDisk:
 def _torn(inode: Inode, chance: random.Random) -> bytes:
     if inode.data == inode.stable:
         return inode.stable
-    fresh = inode.data[len(inode.stable) :]
-    match chance.randrange(4):
+    known = len(inode.stable)
+    fresh = inode.data[known:]
+    for start, end in inode.forgotten:
+        if end > known:  # never handed to the disk again, whatever else is
+            begin = max(start, known)
+            fresh = fresh[: begin - known] + bytes(end - begin) + fresh[end - known :]
+    match chance.randrange(5):
         case 0:
-            return inode.stable
+            fresh = b""
         case 1:
-            return inode.data
+            pass
         case 2:
-            return inode.stable + fresh[: chance.randrange(len(fresh) + 1)]
+            fresh = fresh[: chance.randrange(len(fresh) + 1)]
+        case 3:
+            fresh = bytes(len(fresh))
         case _:
-            return inode.stable + bytes(len(fresh))
+            blocks = [fresh[at : at + BLOCK] for at in range(0, len(fresh), BLOCK)]
+            fresh = b"".join(b if chance.random() < 0.6 else bytes(len(b)) for b in blocks)
+    return inode.stable + fresh
 
 
 class _SimHandle:
@@ -275,86 +395,8 @@ class _SimHandle:
 
 
 class _NoLock:
+    def held(self) -> bool:
+        return True
+
     def release(self) -> None:
         pass
-
-
-@dataclass(frozen=True, slots=True)
-class Promise:
-    """What a crash must keep: committed offset per source, and the highest seq anybody may have seen."""
-
-    offsets: dict[str, int] = field(default_factory=dict)
-    shown_seq: int = 0
-    dropped_before: str = ""
-
-
-class Rows:
-    """The (source, offset, seq) of each file by content, read once however many crash states hold it."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, list[tuple[str, int, int]]] = {}
-
-    def of(self, data: bytes) -> list[tuple[str, int, int]]:
-        """Return the rows of an events file."""
-        key = hashlib.sha256(data).hexdigest()
-        if key not in self._known:
-            table = pq.read_table(pa.BufferReader(data), columns=["source", "source_offset", "seq"])
-            self._known[key] = list(
-                zip(
-                    *(table.column(name).to_pylist() for name in ("source", "source_offset", "seq")),
-                    strict=True,
-                )
-            )
-        return self._known[key]
-
-
-def options() -> ArchiveOptions:
-    """Return options for an archive on a `PowerDisk`: superseded files go at once."""
-    return ArchiveOptions(path=ROOT, grace_seconds=0.0, fold_files=3)
-
-
-def recover(disk: PowerDisk) -> Archive:
-    """Open the archive as after a restart."""
-    return Archive.open(options(), fs=disk)
-
-
-def check(archive: Archive, disk: PowerDisk, promise: Promise, rows: Rows) -> None:
-    """Assert that a recovered archive keeps the promise: every committed line exactly once, and nothing else."""
-    assert archive.problems == []
-    state = archive.state
-    for sid, offset in promise.offsets.items():
-        assert state.sources[sid].offset >= offset, "an acknowledged commit is gone"
-    assert archive.next_seq > promise.shown_seq, "a seq number could be used twice"
-    found: list[tuple[str, int]] = []
-    for file in state.files.values():
-        data = disk.read(archive.layout.absolute(file.path))
-        assert hashlib.sha256(data).hexdigest() == file.sha256, f"{file.path} is not what was committed"
-        if file.kind == "events":
-            assert all(seq <= state.max_seq for _, _, seq in rows.of(data))
-            found += [(sid, offset) for sid, offset, _ in rows.of(data)]
-    expected = {(sid, at) for sid, source in state.sources.items() for at in range(0, source.offset, LINE)}
-    assert len(found) == len(set(found)), "a line is archived twice"
-    if not state.drops:
-        assert set(found) == expected, "committed lines and rows differ"
-    else:
-        assert set(found) <= expected
-    listed = {archive.layout.absolute(path) for path in (*state.files, *state.retired)}
-    strays = [
-        name
-        for name in disk.names
-        if name.endswith(".parquet") and "/aside/" not in name and name not in listed
-    ]
-    assert strays == [], "a file that no record names was left behind"
-
-
-def crash_points(disk: PowerDisk) -> Iterator[tuple[int, Promise]]:
-    """Yield each number of operations after which the power can go, with what had been promised by then."""
-    promise = Promise()
-    marks = list(disk.marks)
-    for count in range(len(disk.journal) + 1):
-        while marks and marks[0][0] <= count:
-            promise = marks.pop(0)[1]
-        yield count, promise
-
-
-Action = Callable[[], None]

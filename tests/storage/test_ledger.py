@@ -72,6 +72,39 @@ def test_a_damaged_record_with_others_behind_it_is_never_cut(tmp_path: Path) -> 
     assert segment.read_bytes() == damaged
 
 
+def test_a_hole_in_the_last_append_is_cut_though_whole_records_stand_behind_it(tmp_path: Path) -> None:
+    """A power cut loses any block of a write that was not synced; none of its records was acknowledged."""
+    archive = _archive(tmp_path)
+    archive.register(seen("before"))
+    archive.register_all([seen("a"), seen("b"), seen("c")])
+    archive.abandon()
+    segment = _segments(tmp_path)[0]
+    whole = segment.read_bytes()
+    at = whole.index(b'"file":"b"')
+    segment.write_bytes(whole[:at] + bytes(64) + whole[at + 64 :])
+
+    archive = _archive(tmp_path)
+
+    assert [source.file for source in archive.sources.values()] == ["before", "a"]
+    assert archive.problems == []
+    archive.close()
+
+
+def test_a_hole_in_an_earlier_append_is_damage(tmp_path: Path) -> None:
+    """It was acknowledged: cutting it would lose what stands behind it, too."""
+    archive = _archive(tmp_path)
+    archive.register_all([seen("a"), seen("b")])
+    archive.register_all([seen("c"), seen("d")])
+    archive.abandon()
+    segment = _segments(tmp_path)[0]
+    whole = segment.read_bytes()
+    at = whole.index(b'"file":"a"')
+    segment.write_bytes(whole[:at] + bytes(64) + whole[at + 64 :])
+
+    with pytest.raises(LedgerError, match="damaged"):
+        _archive(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("change", "message"), [({"min_reader": 99}, "format 99"), ({"kind": "magic"}, "unknown kind")]
 )
@@ -82,7 +115,7 @@ def test_records_of_a_newer_release_are_refused_not_skipped(
     _archive(tmp_path).close()
     segment = _segments(tmp_path)[0]
     first = orjson.loads(segment.read_bytes().split(b" ", 1)[1])
-    fields = {name: first[name] for name in Header.__dataclass_fields__}
+    fields = {name: first.get(name) for name in Header.__dataclass_fields__}
     header = Header(**{**fields, "n": 2, "prev": segment.read_bytes().split(b" ", 1)[0].decode(), **change})
     segment.write_bytes(segment.read_bytes() + encode(header, {})[0])
 

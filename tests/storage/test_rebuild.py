@@ -18,7 +18,8 @@ from storage.ledger import Ledger
 from storage.rebuild import Plan, holding, plan, rebuild, usable
 from storage.verify import verify
 from tests.storage.made import lines, seen
-from tests.storage.power import PowerCut, PowerDisk, recover
+from tests.storage.power import PowerCut, PowerDisk
+from tests.storage.promises import recover
 
 
 def add(archive: Archive, source: Source, count: int) -> None:
@@ -267,17 +268,13 @@ def test_the_power_may_go_at_any_moment_of_a_rebuild() -> None:
     segment = next(name for name in disk.names if name.endswith(".ledger"))
     inode = disk.names[segment]
     inode.data = inode.stable = inode.data[: len(inode.data) // 2]
-    disk.journal.clear()
-    disk.stable = dict(disk.names)
-    disk.pending.clear()
-    base = {name: inode.data for name, inode in disk.names.items()}
-    whole = copied(disk, base)
+    whole = copied(disk)
     rebuild(whole, layout, plan(whole, layout))
-    operations = len(whole.journal)
+    operations = len(whole.journal or ())
     assert operations > 5
     for fuse in range(operations):
         for seed in range(3):
-            torn = copied(disk, base)
+            torn = copied(disk)
             found = plan(torn, layout)
             torn.fuse = fuse
             with pytest.raises(PowerCut):
@@ -294,18 +291,9 @@ def test_the_power_may_go_at_any_moment_of_a_rebuild() -> None:
             ]
 
 
-def copied(disk: PowerDisk, base: dict[str, bytes]) -> PowerDisk:
+def copied(disk: PowerDisk) -> PowerDisk:
     """Return another disk with the same files, all of them durable."""
-    fresh = PowerDisk()
-    fresh.folders = set(disk.folders)
-    for name, data in base.items():
-        handle = fresh.create(name)
-        handle.write(data)
-        handle.sync()
-        handle.close()
-    for folder in fresh.folders:
-        fresh.sync_dir(folder)
-    fresh.stable = dict(fresh.names)
-    fresh.pending.clear()
-    fresh.journal.clear()
+    fresh = disk.clone()
+    fresh.harden()
+    fresh.journal = []
     return fresh
