@@ -1,7 +1,7 @@
 """The control socket: how commands talk to the daemon that runs. Only its own user reaches it (mode 0600).
 
 `POST /seal`, `/flush`, `/cleanup`, `/verified`, `/holds/add`, `/holds/release`, `/retention/lower`, `/exports/run`,
-`GET /status`, `/holds`, `/retention`, `/exports`, all JSON. `call` is the client's side; it needs no aiohttp.
+`GET /status`, `/storage`, `/holds`, `/retention`, `/exports`, all JSON. `call` is the client's side; it needs no aiohttp.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ class Controlled(Protocol):
 
     def status(self) -> Mapping[str, Any]:
         """Return facts."""
+        ...
+
+    async def storage(self, days: int) -> Mapping[str, Any]:
+        """Say what lies where."""
         ...
 
     async def seal(self) -> int:
@@ -112,6 +116,9 @@ def create_app(daemon: Controlled) -> web.Application:
     async def status(_request: web.Request) -> web.Response:
         return web.json_response(dict(daemon.status()))
 
+    async def storage(request: web.Request) -> web.Response:
+        return web.json_response(dict(await daemon.storage(int(request.query["days"]))))
+
     async def seal(_request: web.Request) -> web.Response:
         return web.json_response({"files": await daemon.seal()})
 
@@ -165,6 +172,7 @@ def create_app(daemon: Controlled) -> web.Application:
     app.add_routes(
         [
             web.get("/status", status),
+            web.get("/storage", storage),
             web.post("/seal", seal),
             web.post("/flush", flush),
             web.post("/cleanup", cleanup),

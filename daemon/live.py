@@ -20,6 +20,8 @@ from daemon.upkeep import Upkeep
 from daemon.watcher import Watcher
 from parsers.batch import Counts
 from storage.archive import Archive
+from storage.occupancy import occupancy
+from storage.pruning import Pruning
 from storage.retention import DropReport
 from web.status import LogFile, SourceStatus
 
@@ -43,6 +45,7 @@ class LiveDaemon:
         keeper: Keeper,
         selflog: SelfLog,
         metrics: Metrics,
+        pruning: Pruning,
         version: str,
         directories: Sequence[str] = (),
     ) -> None:
@@ -54,6 +57,7 @@ class LiveDaemon:
         self.keeper = keeper
         self._selflog = selflog
         self._metrics = metrics
+        self._pruning = pruning
         self._version = version
         self._directories = list(directories)
         self._started_us = time.time_ns() // 1000
@@ -196,6 +200,15 @@ class LiveDaemon:
     async def verified(self, outcome: Mapping[str, Any]) -> None:
         """Make the outcome of a verification an event."""
         await self.audit(verified_event(outcome), durable=True)
+
+    async def storage(self, days: int) -> Mapping[str, Any]:
+        """Return what lies where, the newest ``days`` in full."""
+        snapshot, options = self._archive.snapshot, self._archive.options
+        pruned = self._pruning.recent
+        found = await asyncio.to_thread(
+            occupancy, snapshot, days=days, seal_bytes=options.seal_bytes, pruned=pruned
+        )
+        return found.to_json()
 
     async def seal(self) -> int:
         """Make everything the files hold now visible, committed and sealed; returns how many files were made."""

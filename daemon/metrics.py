@@ -82,6 +82,9 @@ METRICS: tuple[Metric, ...] = (
     Metric("upkeep_failures", "count", "Upkeep steps that failed", ("step",)),
     Metric("archive_bytes", "gauge", "Bytes of committed files", ("kind", "state")),
     Metric("archive_files", "gauge", "Committed files", ("kind", "state")),
+    Metric(
+        "late_rows", "gauge", "Committed rows that came when their day was over and wait for a sealed file"
+    ),
     Metric("archive_rows", "gauge", "Committed rows", ("kind",)),
     Metric("disk_free_bytes", "gauge", "Free bytes where the archive lies"),
     Metric("last_commit_timestamp_seconds", "gauge", "When the last commit became durable"),
@@ -98,6 +101,9 @@ METRICS: tuple[Metric, ...] = (
     # Queries and HTTP
     Metric("query_seconds", "seconds", "Time to answer a question, by shape", ("shape",), _SLOW),
     Metric("queries", "count", "Questions by shape and how they ended", ("shape", "result")),
+    Metric("query_files", "count", "Files of the archive that questions read or left out", ("outcome",)),
+    Metric("query_row_groups", "count", "Row groups that questions read or left out", ("outcome",)),
+    Metric("query_rows", "count", "Rows in the row groups that questions read or left out", ("outcome",)),
     Metric("queries_running", "gauge", "Questions being answered"),
     Metric("queries_waiting", "gauge", "Questions that wait for a thread"),
     Metric(

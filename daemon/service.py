@@ -123,6 +123,7 @@ class Service:
         self._upkeep = Upkeep(archive, metrics)
         exporter = Exporter(archive, metrics, options.exports(settings), version=program)
         self._keeper = Keeper(archive, metrics, options.keeper_options(settings), exporter, self)
+        self._engine = Engine(options.engine_options(settings), metrics)
         self._live = LiveDaemon(
             archive=archive,
             tailer=self._tailer,
@@ -132,10 +133,10 @@ class Service:
             keeper=self._keeper,
             selflog=self._selflog,
             metrics=metrics,
+            pruning=self._engine.pruning,
             version=program,
             directories=settings.logs.directories,
         )
-        self._engine = Engine(options.engine_options(settings))
         queries = Queries(self._engine, lambda: archive.snapshot)
         app = create_app(options.web_options(settings, program), queries, self._live, observer=metrics)
         self._runner = create_runner(app)

@@ -152,6 +152,8 @@ class Upkeep:
                 self._observer.gauge("archive_bytes", sum(f.bytes for f in chosen), kind=kind, state=state)
                 self._observer.gauge("archive_files", len(chosen), kind=kind, state=state)
             self._observer.gauge("archive_rows", sum(f.rows for f in files), kind=kind)
+        waiting = sum(file.rows for file in snapshot.events if file.late and file.day is None)
+        self._observer.gauge("late_rows", waiting)
         self._observer.gauge("last_commit_timestamp_seconds", self._archive.state.last_commit_us / 1e6)
 
     def _free(self) -> int:

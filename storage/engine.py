@@ -20,6 +20,8 @@ import duckdb
 
 from storage.duck import connect
 from storage.errors import BusyError, DeadlineError, QueryError
+from storage.observer import Observer
+from storage.pruning import Pruning
 
 T = TypeVar("T")
 
@@ -62,8 +64,9 @@ class EngineOptions:
 class Engine:
     """Runs work on cursors in threads. Create it and use it on one event loop."""
 
-    def __init__(self, options: EngineOptions | None = None) -> None:
+    def __init__(self, options: EngineOptions | None = None, observer: Observer | None = None) -> None:
         self.options = options or EngineOptions()
+        self.pruning = Pruning(observer)
         self._connection = connect(threads=self.options.threads, memory_limit_mb=self.options.memory_limit_mb)
         for setting in _SETTINGS:
             self._connection.execute(setting)
@@ -150,7 +153,8 @@ class Engine:
     ) -> asyncio.Future[T]:
         def call() -> T:
             try:
-                return work(cursor)
+                with self.pruning.watching():
+                    return work(cursor)
             except (duckdb.Error, OSError) as error:
                 raise _explain(error) from error
             finally:

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from storage import rolled, sql
 from storage.filters import Bind
+from storage.pruning import note_rolled
 from storage.query import Filter, Scope
 from storage.rollups import (
     ADDRESSES,
@@ -116,8 +117,10 @@ def plan(
             read.append(file)
         elif inside(file, start, end):
             by_whole.append(path)
+            note_rolled([path_of(snapshot.root, file)])
         elif _has_whole_bucket(file, low, high, width):
             by_bucket.append(path)
+            note_rolled([path_of(snapshot.root, file)])
             cut.append(file)
         else:
             read.append(file)

@@ -14,6 +14,7 @@ from storage.errors import DeadlineError, QueryError
 from storage.export import Format, pieces
 from storage.filters import Term
 from storage.planner import Planner
+from storage.pruning import note_snapshot
 from storage.query import ExportQuery, Filter, ListQuery, RejectQuery, Scope, StatisticsQuery, fingerprint
 from storage.rejects import RejectPage, reject_page
 from storage.render import rfc3339
@@ -93,6 +94,7 @@ class Queries:
         after = (mark.time_us, mark.seq) if mark else None
 
         def find(cursor: duckdb.DuckDBPyConnection) -> tuple[list[pages.Position], list[str]]:
+            note_snapshot(snapshot)
             sql.register(cursor, snapshot.hot)
             found = pages.find(
                 cursor, seen, query.filter, query.scope, limit=query.limit + 1, skip=skip, after=after
@@ -137,6 +139,7 @@ class Queries:
         seen = view(snapshot, wanted, asked)
 
         def find(cursor: duckdb.DuckDBPyConnection) -> EventAnswer | None:
+            note_snapshot(snapshot)
             sql.register(cursor, snapshot.hot)
             found = pages.find(cursor, seen, wanted, asked, limit=MAX_DUPLICATES)
             if not found:

@@ -20,11 +20,27 @@ _NAMES = frozenset(EVENT_SCHEMA.names)
 
 
 @dataclass(frozen=True, slots=True)
+class RowGroup:
+    """How many rows it has, and their first and last time (None: the file does not say)."""
+
+    rows: int
+    min_time_us: int | None
+    max_time_us: int | None
+
+    def overlaps(self, start_us: int | None, end_us: int | None) -> bool:
+        """Say whether it can hold rows between two times."""
+        return (end_us is None or self.min_time_us is None or self.min_time_us <= end_us) and (
+            start_us is None or self.max_time_us is None or self.max_time_us >= start_us
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Shape:
     """``complete``: the file has every column of today's schema. ``used``: columns with any value in the file."""
 
     complete: bool
     used: frozenset[str]
+    groups: tuple[RowGroup, ...] = ()
 
 
 @lru_cache(maxsize=REMEMBERED)
@@ -33,14 +49,19 @@ def shape(path: str) -> Shape:
     footer = pq.read_metadata(path)
     names = frozenset(footer.schema.to_arrow_schema().names)
     used: set[str] = set()
+    groups: list[RowGroup] = []
     for group in range(footer.num_row_groups):
         chunks = footer.row_group(group)
+        low = high = None
         for place in range(chunks.num_columns):
             chunk = chunks.column(place)
             nulls = chunk.statistics.null_count if chunk.statistics is not None else None
             if nulls is None or nulls < chunk.num_values:
                 used.add(chunk.path_in_schema.partition(".")[0])
-    return Shape(names >= _NAMES, frozenset(used) & _NAMES)
+            if chunk.path_in_schema == "timestamp" and chunk.statistics is not None:
+                low, high = chunk.statistics.min_raw, chunk.statistics.max_raw
+        groups.append(RowGroup(chunks.num_rows, low, high))
+    return Shape(names >= _NAMES, frozenset(used) & _NAMES, tuple(groups))
 
 
 def used_by(paths: Iterable[str], hot: Iterable[Hot]) -> frozenset[str]:

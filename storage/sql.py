@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from parsers.columns import EVENT_SCHEMA
 from storage.filters import Bind, between, conditions, quote, search_condition
+from storage.pruning import note_read
 from storage.query import Filter, Scope
 from storage.scope import View
 from storage.shapes import shape
@@ -64,6 +65,7 @@ def source(view: View, bind: Bind) -> str:
     """Return a FROM item with all columns of the view's rows and where each lies (`FILE`, `ROW`; null: hot)."""
     if not view.files:
         return f"(SELECT *, NULL AS {FILE}, NULL AS {ROW} FROM {HOT})"
+    note_read(view.root, view.files, view.start_us, view.end_us)
     paths = view.paths()
     if all(shape(path).complete for path in paths):
         files = f"read_parquet({bind(paths)})"

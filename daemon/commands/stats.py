@@ -1,15 +1,16 @@
-"""`watchkeep stats`: the figures of the last hours."""
+"""`watchkeep stats`: the figures of the last hours; `watchkeep stats storage`: what lies where."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from daemon.command import Command, Context, Exit, Option, positive
+from daemon.command import Command, CommandError, Context, Exit, Option, positive
 from daemon.filtering import FILTERS, REPEATED, values_of
-from daemon.terminal import Output, count
+from daemon.terminal import Output, count, size
 
 DEFAULT_HOURS = 24
+DEFAULT_DAYS = 14
 BAR_CELLS = 30
 NUMBER_CELLS = 12
 
@@ -19,12 +20,81 @@ def run(context: Context) -> int:
     from daemon.asking import connect
 
     arguments, output = context.arguments, context.output
+    if arguments.what == "storage":
+        return _storage(context)
     figures = connect(context).statistics(values_of(arguments), arguments.hours)
     if output.machine:
         output.object(figures)
     else:
         _show(output, figures)
     return Exit.OK
+
+
+def _storage(context: Context) -> int:
+    """Print what the archive is made of, as the daemon sees it, or as it is committed when none runs."""
+    from daemon.control import ControlError, call
+
+    days = context.arguments.days
+    try:
+        found = call(context.control_socket, "GET", f"/storage?days={days}")
+    except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+        from storage.occupancy import occupancy
+        from storage.reader import read_snapshot
+
+        settings = context.settings.archive
+        found = occupancy(read_snapshot(settings.path), days=days, seal_bytes=settings.seal_bytes).to_json()
+    except ControlError as error:
+        raise CommandError(f"the daemon could not say: {error}", Exit.ARCHIVE) from None
+    if context.output.machine:
+        context.output.object(found)
+    else:
+        _show_storage(context.output, found)
+    return Exit.OK
+
+
+def _show_storage(output: Output, found: dict[str, Any]) -> None:
+    output.facts(
+        {
+            "in all": f"{count(found['rows'])} events, {count(found['files'])} files, {size(found['bytes'])}",
+            "not sealed yet": f"{count(found['live_rows'])} events, {count(found['live_files'])} files, {size(found['live_bytes'])}",
+            "late, waiting": f"{count(found['waiting_rows'])} events in {count(found['waiting_files'])} files",
+            "not committed yet": f"{count(found['hot_rows'])} events",
+        }
+    )
+    output.line()
+    heads = ("day", "files", "late", "events", "bytes", "an event", "row groups", "rows in one", "roll-ups")
+    output.rows(
+        heads,
+        (
+            (
+                day["day"],
+                count(day["files"]),
+                count(day["late_files"]),
+                count(day["rows"]),
+                size(day["bytes"]),
+                f"{day['bytes_per_row']} B" if day["rows"] else "",
+                count(day["row_groups"]),
+                count(day["median_group_rows"]),
+                size(day["rollup_bytes"]),
+            )
+            for day in found["days"]
+        ),
+    )
+    if found["older_days"]:
+        output.line(f"and {count(found['older_days'])} days before: --days shows more")
+    asked = found["recent_questions"]
+    if asked and asked["questions"]:
+        output.line()
+        shown = {
+            name.replace("_", " "): f"{count(asked[f'{name}_read'])} of {count(asked[name])} read, "
+            f"{asked[f'{name}_skipped_percent']} % left out"
+            for name in ("files", "row_groups", "rows")
+            if asked[name]
+        }
+        output.facts({"last questions": count(asked["questions"]), **shown})
+    for hint in found["hints"]:
+        output.line()
+        output.line(hint)
 
 
 def _show(output: Output, figures: dict[str, Any]) -> None:
@@ -61,13 +131,34 @@ def _bars(output: Output, heading: str, rows: Iterable[tuple[Any, int]]) -> None
 
 COMMAND = Command(
     name="stats",
-    text=f"Print how many events of each kind there were in the last hours, or between --since and --until. {REPEATED}",
+    text="Print how many events of each kind there were in the last hours, or between --since and --until; with `storage`, "
+    "what the archive's days are made of: files, events, bytes and row groups, what waits, how much the last questions "
+    f"left unread, and what could be better. {REPEATED}",
     options=(
+        Option(
+            ("what",),
+            "`events` (the default) or `storage`",
+            "WHAT",
+            default="events",
+            choices=("events", "storage"),
+            needed=False,
+        ),
+        Option(
+            ("--days",),
+            f"storage: the newest so many days (default: {DEFAULT_DAYS})",
+            "N",
+            positive,
+            DEFAULT_DAYS,
+        ),
         Option(
             ("--hours",), f"the last so many hours (default: {DEFAULT_HOURS})", "N", positive, DEFAULT_HOURS
         ),
         *FILTERS,
     ),
     run=run,
-    examples=("watchkeep stats --hours 168", "watchkeep stats --since 2026-11-01 --until 2026-11-30 --json"),
+    examples=(
+        "watchkeep stats --hours 168",
+        "watchkeep stats storage",
+        "watchkeep stats --since 2026-11-01 --until 2026-11-30 --json",
+    ),
 )

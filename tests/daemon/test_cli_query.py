@@ -172,6 +172,24 @@ def test_exports_hold_everything_and_appear_when_they_are_whole(place: Place, tm
 
 
 @pytest.mark.timeout(120)
+def test_storage_tells_days_files_and_what_waits(place: Place) -> None:
+    """What an import sealed is listed by day; beside a daemon the same rows are live, and its questions are counted."""
+    (found,) = place.rows("stats", "storage")
+    sealed = sum(day["rows"] for day in found["days"])
+    assert sealed + found["live_rows"] + found["hot_rows"] >= len(EVENTS)
+    assert found["bytes"] > 0
+    for day in found["days"]:
+        assert day["files"] or day["reject_bytes"], "a day without events has lines that are none"
+        assert (day["row_groups"] > 0) == (day["rows"] > 0)
+    if (place.archive / "nodes/main/control.sock").exists():
+        place.rows("query", "--level", "error")
+        (found,) = place.rows("stats", "storage", "--days", "1")
+        assert found["recent_questions"]["questions"] > 0
+    text = place.run("stats", "storage").stdout
+    assert text.startswith("{"), "a pipe gets JSON"
+
+
+@pytest.mark.timeout(120)
 def test_figures_add_up(place: Place) -> None:
     """Counts by level over a range are those of the lines."""
     (figures,) = place.rows("stats", "--since", "2026-11-20", "--until", "2026-11-20")

@@ -186,6 +186,9 @@ async def test_the_control_socket_works_in_a_deep_folder(tmp_path: Path) -> None
         def status(self) -> dict[str, Any]:
             return {"fine": True}
 
+        async def storage(self, days: int) -> dict[str, Any]:
+            raise NotImplementedError
+
         async def seal(self) -> int:
             return 7
 
