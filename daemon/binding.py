@@ -19,12 +19,13 @@ from daemon import files
 from daemon.alike import HEAD_KEY_BYTES, Alike, Opened
 from daemon.descriptors import LEAST_KEPT
 from daemon.discovery import Found, Scan, Watchable
-from daemon.following import Climb, Fate, Followed, Origin
+from daemon.following import Climb, Fate, Followed, Origin, dated
 from daemon.ladder import Reached
 from daemon.packs import Packs
 from daemon.reader import MARK_BYTES
 from daemon.sources import Candidate, Catalogue, Known, Sink, same_bytes
 from parsers.decoding import format_of
+from storage.gaps import REASONS
 
 COPY_WAIT_SECONDS = (
     600.0  # how long a file that repeats another one may take to differ before it counts as a copy
@@ -38,6 +39,7 @@ LOST_WAIT_SECONDS = (
 )
 
 
+_AWAY = {Fate.MOVED, Fate.UNLINKED}
 _NO_DESCRIPTORS = {errno.EMFILE, errno.ENFILE}
 
 OnCopy = Literal["skip", "ingest"]
@@ -54,6 +56,7 @@ class Note:
     start: int = 0
     end: int = 0
     detail: str = ""
+    code: str = ""  # of a gap: one of `storage.gaps.REASONS`
 
 
 @dataclass(slots=True)
@@ -73,7 +76,7 @@ class _Lost:
     known: Known
     path: str
     since: float
-    reason: str
+    code: str
 
 
 Look = Callable[[Followed, float], None]
@@ -91,6 +94,7 @@ class Binder:
         clock: Callable[[], float],
         max_unpacked_bytes: int = MAX_UNPACKED_BYTES,
         on_copy: OnCopy = "skip",
+        lost_wait: float = LOST_WAIT_SECONDS,
     ) -> None:
         self.files: dict[tuple[int, int], Followed] = {}
         self.by_path: dict[bytes, Followed] = {}
@@ -114,9 +118,12 @@ class Binder:
         }  # sources of which more was seen than is committed, until their files are found
         self._closed: dict[str, str] = {}  # files that could not be opened at the last listing, and why
         self._urgent = False
+        self.starved = False  # some file could not be opened for want of descriptors
         self.anew = False  # a file that was followed turned out to be another one: everything is to be listed
         self.packs = Packs(self._catalogue.windows, max_unpacked_bytes, clock)
         self._lost: list[_Lost] = []
+        self._lost_wait = lost_wait
+        self._unopened: dict[tuple[int, int], Found] = {}  # files that were there and could never be opened
         self._notes: list[Note] = []
         self._open = 0
 
@@ -154,7 +161,8 @@ class Binder:
         keys = {entry.key for entry in loose}
         for key in [key for key in self.held if key not in keys]:
             del self.held[key]
-        self._closed = {}
+        self._closed, self.starved = {}, False
+        self._miss_unopened(scan, keys)
         # Larger files first: of two that begin alike the shorter one is the copy.
         # An empty file is nobody yet: it may be a copy that has only begun.
         new = (entry for entry in loose if entry.size and entry.key not in self.files)
@@ -172,18 +180,28 @@ class Binder:
         )
         return started
 
+    def _miss_unopened(self, scan: Scan, keys: set[tuple[int, int]]) -> None:
+        """Report files that are gone and never could be opened."""
+        for key, found in list(self._unopened.items()):
+            if key in self.files:
+                del self._unopened[key]
+            elif key not in keys and scan.covers(found.path):
+                del self._unopened[key]
+                self._gap("", os.fsdecode(found.path), 0, found.size, "unopened")
+
     def _compare(self, scan: Scan, now: float, look: Look) -> None:
         """Compare the names that were found with those that files are followed under."""
         found = {entry.key: entry for entry in scan.files}
         for followed in list(self.files.values()):
             entry = found.get(followed.key)
             if entry is not None:
-                self._renamed(followed, entry)
+                if entry.path != followed.path or followed.fate in _AWAY:
+                    self._renamed(followed, entry)
             elif scan.covers(followed.path):
                 look(followed, now)
                 gone = self.follows(followed) and followed.fate is not Fate.RETARGETED
                 if gone and followed.reader.file.closed:
-                    self.forget(followed)  # closed because it was read and committed: its content is known
+                    self._lose_closed(followed)
 
     def _held_as_it_is(self, entry: Found) -> bool:
         held = self.held.get(entry.key)
@@ -205,7 +223,7 @@ class Binder:
                 del self._missing[sid]
             elif scan.covers(os.fsencode(path)):
                 del self._missing[sid]
-                self._lose(known, path, now, "the file is gone since the daemon last ran")
+                self._lose(known, path, now, "gone")
 
     def _renamed(self, followed: Followed, entry: Found) -> None:
         if entry.path == followed.path:
@@ -240,7 +258,7 @@ class Binder:
         folder_there = _is_folder(os.path.dirname(followed.path))
         if followed.reader.file.closed:
             if folder_there:
-                self.forget(followed)
+                self._lose_closed(followed)
             return None  # a folder that is away now may come back with all that was in it
         info = followed.reader.file.info()
         if info.st_nlink and not folder_there:
@@ -278,11 +296,8 @@ class Binder:
         """Mark dated files of which a later sibling exists."""
         families: dict[bytes, list[tuple[int, Followed]]] = defaultdict(list)
         for followed in self.files.values():
-            date = followed.date_us
+            date, family = dated(followed.path)
             if date is not None:
-                family = bytes(
-                    byte for byte in followed.path if not 48 <= byte <= 57
-                )  # the name without digits
                 families[family].append((date, followed))
         for members in families.values():
             newest = max(date for date, _ in members)
@@ -459,7 +474,7 @@ class Binder:
             climb = Climb(known, followed.reader.offset)
             self._disown(followed)
             path = os.fsdecode(followed.path)
-            self._lose(known, path, self._clock(), "the file was truncated or overwritten before it was read")
+            self._lose(known, path, self._clock(), "truncated")
         if climb is None:
             self._note("rewritten", followed)
             followed.start_over()
@@ -497,9 +512,23 @@ class Binder:
         detail = f"held {reached.offset} of the {climb.limit} bytes that were read"
         self._notes.append(Note(kind, os.fsdecode(followed.path), sid, reached.offset, climb.limit, detail))
 
-    def _lose(self, known: Known, path: str, now: float, reason: str) -> None:
+    def _lose_closed(self, followed: Followed) -> None:
+        """Stop following a file that is gone and not open. Mostly it was read and committed: its content is known."""
+        known, path, size = followed.known, os.fsdecode(followed.path), followed.size
+        self.forget(followed)
+        if known is not None:
+            self._lose(known, path, self._clock(), "removed")
+        elif size:
+            self._gap(
+                "", path, 0, size, "removed"
+            )  # it held no complete line yet, and has no name in the archive
+
+    def _gap(self, sid: str, path: str, start: int, end: int, code: str) -> None:
+        self._notes.append(Note("gap", path, sid, start, end, REASONS[code], code))
+
+    def _lose(self, known: Known, path: str, now: float, code: str) -> None:
         if known.size > known.offset:
-            self._lost.append(_Lost(known, path, now, reason))
+            self._lost.append(_Lost(known, path, now, code))
 
     def _settle_lost(self, now: float) -> None:
         """Report as gaps what nothing has taken over in time."""
@@ -508,12 +537,10 @@ class Binder:
             known = lost.known
             if known.source.sid not in self._catalogue.orphans:
                 continue  # a file holds it again
-            if now - lost.since < LOST_WAIT_SECONDS or self.packs.busy:
+            if now - lost.since < self._lost_wait or self.packs.busy:
                 waiting.append(lost)
                 continue
-            self._notes.append(
-                Note("gap", lost.path, known.source.sid, known.offset, known.size, lost.reason)
-            )
+            self._gap(known.source.sid, lost.path, known.offset, known.size, lost.code)
             known.size = known.offset
         self._lost = waiting
 
@@ -557,10 +584,14 @@ class Binder:
     def _candidate(self, found: Found) -> Opened:
         return _Watched(found, self.packs, self._not_opened)
 
-    def _not_opened(self, path: str, error: OSError) -> None:
+    def _not_opened(self, found: Found, error: OSError) -> None:
+        path = os.fsdecode(found.path)
+        if isinstance(error, PermissionError) and found.size:
+            self._unopened[found.key] = found
         if error.errno in _NO_DESCRIPTORS:
             self._max_open = max(LEAST_KEPT, min(self._max_open, self._open * 3 // 4))
             self._shrink(None)
+            self.starved = True
         if not isinstance(error, FileNotFoundError):
             self._closed[path] = error.strerror or str(error)
 
@@ -618,14 +649,14 @@ class Binder:
 class _Watched(Opened):
     """An `Opened` that tells when it could not be."""
 
-    def __init__(self, found: Found, packs: Packs, failed: Callable[[str, OSError], None]) -> None:
+    def __init__(self, found: Found, packs: Packs, failed: Callable[[Found, OSError], None]) -> None:
         super().__init__(found, packs)
         self._failed = failed
 
     def __enter__(self) -> Candidate | None:
         candidate = super().__enter__()
         if self.error is not None:
-            self._failed(os.fsdecode(self._found.path), self.error)
+            self._failed(self._found, self.error)
         return candidate
 
 

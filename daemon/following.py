@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -79,6 +80,12 @@ class Climb:
     def again(self) -> Climb:
         """Return the same, of which nothing was compared yet."""
         return Climb(self.known, self.limit, self.copy, self.others)
+
+
+@functools.lru_cache(maxsize=1 << 17)  # asked of every file whenever a name changes anywhere
+def dated(path: bytes) -> tuple[int | None, bytes]:
+    """Return the day in a file's name, and the path without digits, which its siblings of other days share."""
+    return file_date_us(path), path.translate(None, b"0123456789")
 
 
 @dataclass(slots=True, eq=False)
@@ -180,7 +187,7 @@ class Followed:
     @property
     def date_us(self) -> int | None:
         """Return the day in the file's name."""
-        return file_date_us(self.path)
+        return dated(self.path)[0]
 
     def first_bytes(self, length: int) -> bytes:
         """Return the first bytes that were read, perhaps fewer; of a file not read yet, what it begins with now."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +20,7 @@ from daemon.upkeep import Upkeep
 from daemon.watcher import Watcher
 from parsers.batch import Counts
 from storage.archive import Archive
+from storage.gaps import REASONS, Gap, Tally
 from storage.occupancy import occupancy
 from storage.pruning import Pruning
 from storage.retention import DropReport
@@ -29,6 +30,12 @@ STUCK_SECONDS = 30.0  # without a completed turn the reader is stuck: turns come
 REUSE_SECONDS = 0.5  # a list of sources is built at most this often
 SHOWN_SOURCES = 100  # files with a measurement of their own: those that lag most
 NO_COUNTS = Counts()
+NO_GAPS = Tally()
+GAP_SECONDS = (
+    24 * 3600.0
+)  # so long after a gap the daemon calls itself degraded: somebody should have seen it by then
+SHOWN_PROBLEMS = 20  # folders and files that cannot be read, in the readiness answer
+SHOWN_LOST = 100  # sources that are gone and lost bytes, newest first
 
 
 class LiveDaemon:
@@ -91,15 +98,47 @@ class LiveDaemon:
                 for held in list(self._tailer.binder.held.values())
             ]
             found += [_packed(pack) for pack in list(self._tailer.binder.packs.unread.values())]
+            found += self._lost({source.sid for source in found})
             self._sources = sorted(found, key=lambda source: source.path)
             self._sources_until = now + REUSE_SECONDS
         return self._sources
+
+    def _lost(self, followed: set[str]) -> list[SourceStatus]:
+        """Return the sources that lost bytes and have no file any more."""
+        book = self._archive.state.gap_book
+        gone = [(tally, sid) for sid, tally in book.by_source.items() if sid not in followed]
+        newest = sorted(gone, key=lambda entry: entry[0].when_us, reverse=True)[:SHOWN_LOST]
+        return [self._gone(sid, tally) for tally, sid in newest]
+
+    def _gone(self, sid: str, lost: Tally) -> SourceStatus:
+        state = self._archive.sources.get(sid)
+        counts = state.counts if state else NO_COUNTS
+        offset = state.offset if state else 0
+        return SourceStatus(
+            sid=sid,
+            path=state.path if state else self._archive.state.gap_book.paths.get(sid, ""),
+            file=state.file if state else "",
+            size=offset,
+            read=offset,
+            committed=offset,
+            lines=counts.lines,
+            events=counts.events,
+            rejects=counts.rejects,
+            last_event_us=None,
+            state="gone",
+            internal=state.internal if state else False,
+            note=REASONS.get(lost.code, lost.code),
+            gaps=lost.count,
+            gap_bytes=lost.bytes,
+            gap_reason=lost.code,
+        )
 
     def _status(self, followed: Followed, now: float) -> SourceStatus:
         sid = followed.sid
         committed = self._archive.sources.get(sid)
         visible = self._pipeline.visible.get(sid)
         durable = committed.offset if committed else 0
+        lost = self._archive.state.gap_book.by_source.get(sid, NO_GAPS)
         counts = self._before.get(sid, NO_COUNTS) + (visible.counts if visible else NO_COUNTS)
         read = max(visible.end if visible else followed.origin.base, durable)
         return SourceStatus(
@@ -117,6 +156,9 @@ class LiveDaemon:
             profile=followed.root.profile,
             internal=followed.root.internal,
             note=followed.trouble or _note(followed),
+            gaps=lost.count,
+            gap_bytes=lost.bytes,
+            gap_reason=lost.code,
             base=committed.base if committed else followed.origin.base,
             continues=committed.continues if committed else followed.origin.continues,
         )
@@ -147,6 +189,29 @@ class LiveDaemon:
             return False, f"no file was looked at for {silent:.0f} s"
         return True, ""
 
+    def degraded(self) -> Sequence[Mapping[str, str]]:
+        """Return what is wrong although lines are archived."""
+        return [{"code": code, "detail": detail} for code, detail in self._complaints()]
+
+    def _complaints(self) -> Iterator[tuple[str, str]]:
+        gap = self._archive.state.gap_book.last
+        if gap is not None and time.time() - gap.when_us / 1e6 < GAP_SECONDS:
+            yield "gap", f"{gap.bytes} bytes of {gap.path or gap.sid} were lost: {gap.reason}"
+        if self._watcher.trouble:
+            yield "watches", f"new lines may be seen late: {self._watcher.trouble}"
+        for problem in self._tailer.binder.problems[:SHOWN_PROBLEMS]:
+            yield "unreadable", problem
+        if self._tailer.pinned_too_much:
+            yield (
+                "pinned",
+                f"deleted files hold {self._tailer.pinned_bytes} bytes of their disk until they are read",
+            )
+        if self._tailer.binder.starved:
+            yield (
+                "descriptors",
+                "this process has no more file descriptors: raise `ulimit -n` or LimitNOFILE=",
+            )
+
     def status(self) -> Mapping[str, Any]:
         """Return what only the running daemon knows, for `/status`."""
         state = self._archive.state
@@ -162,11 +227,19 @@ class LiveDaemon:
             "reason": reason or None,
             "gaps": state.gaps,
             "gap_bytes": state.gap_bytes,
+            "gaps_by_reason": {
+                code: {"count": tally.count, "bytes": tally.bytes, "last": _rfc3339(tally.when_us)}
+                for code, tally in state.gap_book.by_code.items()
+            },
+            "last_gap": _gap(state.gap_book.last),
+            "degraded": self.degraded(),
             "queue_bytes": self._pipeline.queue.bytes,
             "hot_bytes": self._archive.hot_bytes(),
             "ledger_head": state.head,
             "disk_free_bytes": self._upkeep.disk_free_bytes,
             "watcher": self._watcher.trouble or "ok",
+            "polled": self._watcher.polled,
+            "pinned_bytes": self._tailer.pinned_bytes,
             "problems": list(self._tailer.binder.problems),
             "retention": self.keeper.status(),
         }
@@ -184,6 +257,7 @@ class LiveDaemon:
             self._metrics.clear(name)
         for state, amount in by_state.items():
             self._metrics.gauge("sources", amount, state=state)
+        self._metrics.gauge("pinned_bytes", self._tailer.pinned_bytes)
         self._metrics.gauge("lag_bytes", sum(source.lag_bytes for source in sources))
         for source in sorted(sources, key=lambda s: -s.lag_bytes)[:SHOWN_SOURCES]:
             self._metrics.gauge("source_size_bytes", source.size, source=source.file)
@@ -260,6 +334,12 @@ def _state(followed: Followed, lag: int, now: float) -> str:
     if lag > 0 and followed.reader.position < followed.size and now - followed.changed_at > 1.0:
         return "catching-up"
     return "live" if now - followed.changed_at < HOT_SECONDS else "idle"
+
+
+def _gap(gap: Gap | None) -> dict[str, Any] | None:
+    if gap is None:
+        return None
+    return {"path": gap.path, "bytes": gap.bytes, "reason": gap.code, "when": _rfc3339(gap.when_us)}
 
 
 def _rfc3339(us: int) -> str | None:

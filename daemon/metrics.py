@@ -48,8 +48,9 @@ METRICS: tuple[Metric, ...] = (
     Metric("rejected_lines", "count", "Lines kept as rejects, by reason", ("reason",)),
     Metric("redactions", "count", "Values replaced before anything was stored, by rule", ("rule",)),
     Metric("read_bytes", "count", "Bytes read from log files"),
-    Metric("gaps", "count", "Times bytes were lost before they could be archived"),
-    Metric("gap_bytes", "count", "Bytes lost before they could be archived"),
+    Metric("gaps", "count", "Times that bytes turned out to be lost for the archive", ("reason",)),
+    Metric("gap_bytes", "count", "Bytes that will never be archived, at least", ("reason",)),
+    Metric("pinned_bytes", "gauge", "Bytes of disk that deleted files hold until they are read to their end"),
     Metric("copies", "count", "Files that only repeat another one and are not read"),
     Metric(
         "unreadable_files",

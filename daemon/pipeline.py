@@ -94,6 +94,7 @@ class Pipeline:
         *,
         on_notes: Callable[[list[Note]], Awaitable[None]],
         on_turn: Callable[[], None] = lambda: None,
+        on_commit: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.queue = ReadingQueue(options.queue_bytes)
         self.visible: dict[str, Visible] = {}
@@ -106,6 +107,7 @@ class Pipeline:
         self._observer = observer
         self._on_notes = on_notes
         self._on_turn = on_turn
+        self._on_commit = on_commit
         self._wake = asyncio.Event()
         self._touched: set[bytes] = set()
         self._rescan = False
@@ -187,6 +189,7 @@ class Pipeline:
     async def commit(self) -> None:
         """Commit what is visible now; raises what the archive raises."""
         await self._in("commit", self._commit_once)
+        await self._committed()
 
     # Reading
 
@@ -217,11 +220,11 @@ class Pipeline:
         self._observer.count("read_bytes", sum(r.chunk.end - r.chunk.start for r in turn.readings))
         self._observer.gauge("queue_bytes", self.queue.bytes)
         self.progress = time.monotonic()
+        if turn.notes:  # before the commit they may ask for: what is at risk is in the ledger then
+            await self._on_notes(turn.notes)
         if turn.urgent:
             self._urgent_at = self.queue.put_count
             self._commit_if_urgent()
-        if turn.notes:
-            await self._on_notes(turn.notes)
         if turn.trouble:
             self._failed("register", turn.trouble)
         else:
@@ -327,6 +330,11 @@ class Pipeline:
             self._dirty.clear()
             with suppress(_GivenUpError):
                 await self._persistently("commit", self._commit_once)
+                await self._committed()
+
+    async def _committed(self) -> None:
+        if self._on_commit is not None:
+            await self._on_commit()
 
     def _commit_once(self) -> None:
         self._archive.commit(sync_sources=self._tailer.sync)

@@ -86,4 +86,5 @@ def seen(spanned: Spanned) -> SourceSeen:
         continues=origin.continues,
         seam=short_hash(origin.tail) if origin.tail else "",
         seam_length=len(origin.tail),
+        size=spanned.place.size,
     )

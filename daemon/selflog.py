@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import socket
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -20,6 +21,7 @@ from aiofiles.base import wrap
 from daemon.discovery import Root
 
 FOLDER_MODE = 0o750
+SEARCHED_FILES = 30  # newest days in which an event is looked for after a crash
 FILE_MODE = 0o640
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 
@@ -107,6 +109,20 @@ class SelfLog:
                 os.fdatasync(fd)
         finally:
             os.close(fd)
+
+    def holds(self, event_ids: Collection[str]) -> set[str]:
+        """Return those ids whose events stand in the log, the newest file first until all are found. Blocks."""
+        missing = {b'"eventId":"%s"' % event_id.encode(): event_id for event_id in event_ids}
+        found: set[str] = set()
+        with suppress(FileNotFoundError):
+            for name in sorted(os.listdir(self.folder), reverse=True)[:SEARCHED_FILES]:
+                if len(found) == len(missing):
+                    break
+                with open(os.path.join(self.folder, name), "rb") as lines:
+                    for line in lines:
+                        if line.endswith(b"\n"):  # half an event is none
+                            found.update(event_id for text, event_id in missing.items() if text in line)
+        return found
 
     def close(self) -> None:
         """Wait for what is being written."""

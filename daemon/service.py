@@ -15,10 +15,11 @@ from typing import Any
 from aiohttp import web
 
 from daemon import options
-from daemon.binding import Note
+from daemon.binding import LOST_WAIT_SECONDS, Note
 from daemon.control import ControlSocket
 from daemon.descriptors import kept_descriptors, raise_limit
 from daemon.exporting import Exporter
+from daemon.gaps import GapTeller
 from daemon.keeping import Keeper
 from daemon.ladder import ArchiveLadder
 from daemon.live import LiveDaemon
@@ -39,6 +40,7 @@ from storage.transform import Transformer
 from web.app import create_app, create_runner
 
 LOOP_TIMER_SECONDS = 0.1  # how often the event loop's own punctuality is measured
+LOST_WAIT_LISTINGS = 6  # what was renamed or copied is found by one of so many listings, or is lost
 PULSE_SECONDS = 10.0  # how long the reader may need for a turn before the watchdog is no longer fed
 
 _log = logging.getLogger(__name__)
@@ -103,10 +105,12 @@ class Service:
             pinned_bytes=settings.logs.pinned_bytes,
             max_unpacked_bytes=settings.logs.max_unpacked_bytes,
             on_copy=settings.logs.on_copy,
+            lost_wait_seconds=min(LOST_WAIT_SECONDS, LOST_WAIT_LISTINGS * settings.logs.scan_seconds),
         )
         ladder = ArchiveLadder(archive, options.parse_options(settings), settings.logs.max_line_bytes)
         self._tailer = Tailer(tail, archive, ladder=ladder)
         self._watcher = Watcher(self._noticed, on_restart=lambda: metrics.count("watcher_restarts"))
+        self._gaps = GapTeller(archive, self._selflog, metrics, node=settings.archive.node)
         self._pipeline = Pipeline(
             PipelineOptions(
                 queue_bytes=settings.logs.queue_bytes,
@@ -119,6 +123,7 @@ class Service:
             metrics,
             on_notes=self._note,
             on_turn=lambda: self._watcher.seen(*self._tailer.watchable()),
+            on_commit=self._gaps.tell,
         )
         self._upkeep = Upkeep(archive, metrics)
         exporter = Exporter(archive, metrics, options.exports(settings), version=program)
@@ -194,6 +199,7 @@ class Service:
             group.create_task(self._pulse(), name="pulse"),
         ]
         await self.say("The daemon started", "info", {"problems": len(self._archive.problems)})
+        await self._gaps.tell()  # of what a crash left untold
         for problem in self._archive.problems:
             _log.error("found while recovering: %s", problem)
         host, port = self._runner.addresses[0][:2]
@@ -273,17 +279,21 @@ class Service:
                     self._metrics.count("unreadable_files", reason=note.kind)
                     text = f"{note.path} cannot be unpacked: it {note.detail}"
                     await self.say(text, "warning", {"path": note.path, "bytes": note.end})
-                case "renamed" | "unlinked":
+                case "unlinked":
+                    await self._unlinked(note)
+                case "renamed":
                     self._metrics.count("rotations")
 
     async def _gap(self, note: Note) -> None:
-        lost = note.end - note.start
-        self._metrics.count("gaps")
-        self._metrics.count("gap_bytes", lost)
-        await asyncio.to_thread(self._archive.gap, note.sid, note.start, note.end, note.detail)
-        text = f"{lost} bytes of {note.path} were lost before they could be archived: {note.detail}"
-        metadata = {"path": note.path, "source": note.sid, "from": note.start, "to": note.end}
-        await self.say(text, "error", metadata, outcome="failure")
+        """Record what is lost; the teller makes an event of it."""
+        await asyncio.to_thread(self._archive.gap, note.sid, note.start, note.end, note.code, note.path)
+        await self._gaps.tell()
+
+    async def _unlinked(self, note: Note) -> None:
+        """Let the ledger know how much a deleted file held: if we die before its commit, that much is lost."""
+        self._metrics.count("rotations")
+        if note.sid:
+            await asyncio.to_thread(self._archive.at_risk, note.sid, note.end)
 
     async def say(self, description: str, level: str, metadata: Mapping[str, Any], **fields: Any) -> None:
         """Append an event of the daemon's own; if even that fails, say so in the own log."""

@@ -17,7 +17,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from daemon import files
-from daemon.binding import MAX_UNPACKED_BYTES, Binder, OnCopy
+from daemon.binding import LOST_WAIT_SECONDS, MAX_UNPACKED_BYTES, Binder, OnCopy
 from daemon.climbing import Climbs
 from daemon.discovery import Discovery, Root, Watchable
 from daemon.following import Fate, Followed
@@ -49,6 +49,7 @@ _MICROSECONDS = 1_000_000
 class TailOptions:
     """``max_line_bytes`` without the newline; ``max_open_files`` descriptors are kept; listings every ``scan_seconds``.
 
+    ``lost_wait_seconds``: how long a source may take to turn up again before it counts as lost.
     ``pinned_bytes``: how much deleted files may hold on their disk before they are let go of as soon as possible.
     """
 
@@ -59,6 +60,7 @@ class TailOptions:
     on_copy: OnCopy = "skip"
     scan_seconds: float = SCAN_SECONDS
     pinned_bytes: int = 1 << 30
+    lost_wait_seconds: float = LOST_WAIT_SECONDS
 
 
 class Tailer:
@@ -87,6 +89,7 @@ class Tailer:
             clock,
             options.max_unpacked_bytes,
             options.on_copy,
+            options.lost_wait_seconds,
         )
         self._climbs = Climbs(self._binder, sink, ladder, executor, clock)
         self._hot: OrderedDict[Followed, None] = OrderedDict()

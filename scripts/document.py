@@ -32,6 +32,7 @@ from parsers.redact import DEFAULT_KEYS  # noqa: E402
 from parsers.schema import line_schema  # noqa: E402
 from parsers.vocabulary import LEVEL_WORDS, LEVELS, OUTCOME_WORDS, OUTCOMES  # noqa: E402
 from storage import records, rollups  # noqa: E402
+from storage.gaps import REASONS  # noqa: E402
 from storage.records import Header, Range  # noqa: E402
 from storage.snapshot import File  # noqa: E402
 
@@ -192,6 +193,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "file": lambda: members(File),
     "range": lambda: members(Range),
     "metrics": metrics,
+    "gap_codes": lambda: table(("code", "why"), [(code(name), why) for name, why in REASONS.items()]),
 }
 
 

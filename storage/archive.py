@@ -24,6 +24,7 @@ from storage.bulk import Bulk
 from storage.commit import Cut, body, stage, unstage
 from storage.errors import ArchiveError, CommitError
 from storage.fs import Disk, Fs
+from storage.gaps import AT_RISK, Gap, Hole, holes_in
 from storage.hot import hot_rejects
 from storage.keeping import Keeping
 from storage.late import LateRules
@@ -137,6 +138,7 @@ class Archive:
             writing=self._writing,
             observer=observer,
         )
+        self._gaps_told = 0  # events were made of the gaps up to this number
         self._listeners: list[Listener] = []
         self.snapshot: Snapshot = self._frozen()
 
@@ -273,6 +275,7 @@ class Archive:
         when = self._books.clock() if now_us is None else now_us
         with self._memory:
             touched = self._visible.continued(parsed, chunks, self._books.state.sources)
+            self._visible.holes += holes_in(parsed, chunks)
             self._visible.show(*self._visible.number(parsed, when, self._books.state.reserved_to))
             self._visible.accept(touched)
             return self._swap()
@@ -347,7 +350,8 @@ class Archive:
     def _record_commit(self, cut: Cut, *, sealed_seq: int = 0) -> None:
         with self._memory:
             reserved = max(self._books.state.reserved_to, self._visible.next_seq + SEQ_RESERVE)
-        self._books.record([("commit", body(cut, seq_reserved_to=reserved, sealed_seq=sealed_seq))])
+        entry = body(cut, seq_reserved_to=reserved, sealed_seq=sealed_seq, gaps_told=self._gaps_told)
+        self._books.record([("commit", entry)])
 
     # Bulk import
 
@@ -368,6 +372,7 @@ class Archive:
                     parsed, self._books.clock(), self._books.state.reserved_to
                 )
                 self._visible.accept(touched)
+                self._visible.holes += holes_in(parsed, chunks)
             try:
                 bulk.add(events)
             except BaseException:
@@ -439,11 +444,39 @@ class Archive:
         """Remove sealed files of days before ``before_day`` (YYYY-MM-DD) that nothing keeps, as one ledger record."""
         return self.keeping.asked(before_day, dry_run=dry_run)
 
-    def gap(self, sid: str, start: int, end: int, reason: str) -> None:
-        """Record that bytes ``[start, end)`` of a source are known to have existed and can never be archived."""
+    def gap(self, sid: str, start: int, end: int, code: str, path: str = "") -> None:
+        """Record that bytes ``[start, end)`` of a source are known to have existed and can never be archived.
+
+        ``code`` is one of `storage.gaps.REASONS`; ``sid`` is empty for a file that never became a source.
+        """
+        entry = Hole(sid, path, start, end, end - start, code).entry()
         with self._writing:
             self.recover_if_broken()
-            self._books.record([("gap", {"sid": sid, "start": start, "end": end, "reason": reason})])
+            self._books.record([("gap", entry)])
+
+    def at_risk(self, sid: str, size: int) -> None:
+        """Record that a source lost its name while ``size`` bytes of it were known, so that a crash cannot hide them."""
+        with self._writing:
+            self.recover_if_broken()
+            source = self._books.state.sources.get(sid)
+            if source is not None and size > max(source.offset, source.size):
+                body = {
+                    "sid": sid,
+                    "start": source.offset,
+                    "end": size,
+                    "reason": "at risk",
+                    "code": AT_RISK,
+                    "bytes": 0,
+                }
+                self._books.record([("gap", body)])
+
+    def untold_gaps(self) -> list[Gap]:
+        """Return the recorded gaps of which no event was made yet, oldest first."""
+        return [gap for gap in self._books.state.gap_book.untold() if gap.number > self._gaps_told]
+
+    def gaps_told(self, number: int) -> None:
+        """Note that events were made of the gaps up to ``number``; the next commit says so durably."""
+        self._gaps_told = max(self._gaps_told, number)
 
     def collect(self) -> int:
         """Remove superseded and dropped files whose grace time is over; return how many."""
@@ -524,7 +557,7 @@ def _first_state(seen: SourceSeen) -> SourceState:
         file_date_us=seen.file_date_us,
         profile=seen.profile,
         internal=seen.internal,
-        size=0,
+        size=seen.size,
         counts=Counts(),
         base=seen.base,
         continues=seen.continues,

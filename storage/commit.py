@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from parsers.columns import EVENT_SCHEMA, REJECT_SCHEMA
 from storage.fs import Fs
+from storage.gaps import Hole, joined
 from storage.hot import concatenated, extent_us, max_seq_of
 from storage.layout import Layout
 from storage.parquet import ROLLUP, Written, write_parquet
@@ -33,6 +34,7 @@ class Cut:
     files: list[File] = field(default_factory=list)
     max_seq_internal: int = 0
     max_seq_external: int = 0
+    holes: list[Hole] = field(default_factory=list)  # what the ranges hold and the rows do not
 
 
 def stage(fs: Fs, layout: Layout, cut: Cut, delta: Delta, origin: Origin) -> None:
@@ -173,7 +175,7 @@ def unstage(fs: Fs, layout: Layout, files: list[File]) -> None:
             return  # recovery clears `staging` before the next attempt
 
 
-def body(cut: Cut, *, seq_reserved_to: int, sealed_seq: int = 0) -> dict[str, Any]:
+def body(cut: Cut, *, seq_reserved_to: int, sealed_seq: int = 0, gaps_told: int = 0) -> dict[str, Any]:
     """Return the commit record's body."""
     return {
         "files": [file_to_json(file) for file in cut.files],
@@ -183,6 +185,8 @@ def body(cut: Cut, *, seq_reserved_to: int, sealed_seq: int = 0) -> dict[str, An
         "max_seq_internal": cut.max_seq_internal,
         "max_seq_external": cut.max_seq_external,
         "sealed_seq": sealed_seq,
+        "gaps": [hole.entry() for hole in joined(cut.holes)],
+        "gaps_told": gaps_told,
     }
 
 

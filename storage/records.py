@@ -21,7 +21,7 @@ KINDS = (
     "drop",  # retention removed sealed files
     "hold",  # a legal hold was added or released: what matches it stays
     "erase",  # reserved: a file was rewritten without one person's fields
-    "gap",  # bytes known to have existed that were never archived
+    "gap",  # bytes known to have existed that were never archived; or that are at risk
     "config",  # what was decided beside the data: a minimum age was changed, an export has written a day
     "snapshot",  # the whole state, so that start-up need not read everything
     "key",  # reserved: a signing key
@@ -79,6 +79,7 @@ class SourceSeen:
     continues: str = ""  # sid of the source that the bytes before it are archived under
     seam: str = ""  # of the bytes before ``base``
     seam_length: int = 0
+    size: int = 0  # of the file then, bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from parsers.batch import Counts
 from storage.errors import LedgerError
+from storage.gaps import AT_RISK, GapBook
 from storage.lineage import climbed, ground
 from storage.records import Range, Record, Rung, SourceState, file_from_json, file_to_json
 from storage.snapshot import File
@@ -49,6 +50,7 @@ class State:
     minimums: dict[str, int] = field(default_factory=dict)  # class → days that only a person lowers
     # Export → day → how many parts it has written, and which events files are in them; see `storage.daily`.
     exports: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    gap_book: GapBook = field(default_factory=GapBook)
     last_commit_us: int = 0
     last_placed: tuple[str, ...] = ()  # the files that the last commit, fold or seal put in place
     n: int = 0  # last record folded in
@@ -72,7 +74,7 @@ class State:
                 self._retire(body["removes"], record.header.written_at)
                 self.drops += 1
             case "gap":
-                self._gap(body)
+                self._gap(body, record.header.written_at)
             case "hold":
                 self._hold(body)
             case "config":
@@ -110,6 +112,9 @@ class State:
         self.sealed_seq = max(self.sealed_seq, body.get("sealed_seq", 0))
         if not self.unsealed_since_us and any(entry["day"] is None for entry in body["files"]):
             self.unsealed_since_us = record.header.written_at
+        for entry in body.get("gaps", ()):
+            self._lost(entry, record.header.written_at)
+        self.gap_book.tell(body.get("gaps_told", 0))
         self.commits += 1
         self.commits_since_snapshot += 1
         self.last_commit_us = record.header.written_at
@@ -157,13 +162,22 @@ class State:
             case _:
                 pass
 
-    def _gap(self, body: dict[str, Any]) -> None:
-        self.gaps += 1
-        self.gap_bytes += body["end"] - body["start"]
+    def _gap(self, body: dict[str, Any], when_us: int) -> None:
         source = self.sources.get(body["sid"])
+        code = body.get("code", "")
+        if code == AT_RISK:
+            if source is not None:
+                self.sources[source.sid] = replace(source, size=max(source.size, body["end"]))
+            return
+        self._lost(body, when_us)
         if source is not None:
             # What is lost is told once: nothing beyond the offset is expected of this source any more.
             self.sources[source.sid] = replace(source, size=source.offset)
+
+    def _lost(self, entry: dict[str, Any], when_us: int) -> None:
+        gap = self.gap_book.add(entry, when_us)
+        self.gaps += 1
+        self.gap_bytes += gap.bytes
 
     def to_json(self) -> dict[str, Any]:
         """Return the body of a snapshot record; ``folds`` is the hash of the last record it stands for."""
@@ -176,6 +190,7 @@ class State:
             "holds": self.holds,
             "minimums": self.minimums,
             "exports": self.exports,
+            "gap_book": self.gap_book.to_json(),
             **{name: getattr(self, name) for name in _SCALARS},
         }
 
@@ -183,6 +198,7 @@ class State:
         self.sources = {entry["sid"]: SourceState.from_json(entry) for entry in body["sources"]}
         self.files = {entry["path"]: file_from_json(entry) for entry in body["files"]}
         self.retired = dict(body["retired"])
+        self.gap_book = GapBook.from_json(body.get("gap_book"))
         self.bare = {
             sid: Bare(bare["start"], bare["end"], Counts(**bare["counts"]))
             for sid, bare in body.get("bare", {}).items()

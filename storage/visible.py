@@ -15,6 +15,7 @@ from parsers.batch import Chunk, Parsed
 from parsers.columns import EVENT_SCHEMA, REJECT_SCHEMA
 from storage.commit import Cut
 from storage.errors import CommitError
+from storage.gaps import Hole
 from storage.hot import extended, hot_bytes, hot_events, hot_rejects, joined, max_seq_of, with_order
 from storage.records import Range, SourceState
 from storage.snapshot import Hot
@@ -27,6 +28,7 @@ class Visible:
     def __init__(self) -> None:
         self.events: tuple[Hot, ...] = ()
         self.rejects: tuple[Hot, ...] = ()
+        self.holes: list[Hole] = []  # bytes that no row holds, in what no commit has taken yet
         self.next_seq = 1
         self.max_seq_internal = 0
         self.max_seq_external = 0
@@ -101,15 +103,15 @@ class Visible:
 
     def cut(self) -> Cut:
         """Take everything for a commit; rows stay visible until `settle`."""
-        cut = Cut(self.events, self.rejects, self._pending, self.next_seq - 1)
-        self._pending = {}
+        cut = Cut(self.events, self.rejects, self._pending, self.next_seq - 1, holes=self.holes)
+        self._pending, self.holes = {}, []
         self._taken = (len(cut.events), len(cut.rejects))
         return cut
 
     def cut_ranges(self, rejects: Sequence[Hot]) -> Cut:
         """Take the ranges of a bulk import, whose rows never were hot."""
-        cut = Cut((), tuple(rejects), self._pending, self.next_seq - 1)
-        self._pending = {}
+        cut = Cut((), tuple(rejects), self._pending, self.next_seq - 1, holes=self.holes)
+        self._pending, self.holes = {}, []
         return cut
 
     def committed(self, cut: Cut) -> None:
@@ -121,6 +123,7 @@ class Visible:
     def failed(self, cut: Cut) -> None:
         """Take a failed commit's ranges back, in front of what came since."""
         self._taken = (0, 0)
+        self.holes = cut.holes + self.holes
         for sid, extent in cut.ranges.items():
             later = self._pending.get(sid)
             if later is None:
@@ -148,3 +151,4 @@ class Visible:
         """Drop the ranges of a bulk import that failed: its lines must be read again from the committed offsets."""
         self._pending.clear()
         self._ends.clear()
+        self.holes = []

@@ -43,6 +43,9 @@ def source_row(source: SourceStatus) -> dict[str, Any]:
         "last_event": None if source.last_event_us is None else rfc3339(source.last_event_us),
         "state": source.state,
         "note": source.note,
+        "gaps": source.gaps,
+        "gap_bytes": source.gap_bytes,
+        "gap_reason": source.gap_reason or None,
         "profile": source.profile,
         "internal": source.internal,
     }

@@ -18,11 +18,14 @@ async def live(_request: web.Request, _: NoParams) -> web.StreamResponse:
 
 
 async def ready(request: web.Request, _: NoParams) -> web.StreamResponse:
-    """Answer 200 when lines are archived and queries answered, else 503 with the reason."""
+    """Answer 200 when lines are archived and queries answered, else 503 with the reason.
+
+    `degraded` tells what is wrong all the same: it is for people and alerts, and no reason to take the daemon away.
+    """
     is_ready, reason = request.app[DAEMON].ready()
     if not is_ready:
         raise Problem(NOT_READY, reason, headers={"Retry-After": str(RETRY_SECONDS)})
-    return json_answer({"status": "ready"})
+    return json_answer({"status": "ready", "degraded": list(request.app[DAEMON].degraded())})
 
 
 async def metrics(request: web.Request, _: NoParams) -> web.StreamResponse:

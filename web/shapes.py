@@ -196,6 +196,9 @@ class SourceRow(Shape):
     last_event: str | None
     state: str
     note: str
+    gaps: int = Field(description="Times that bytes of it were lost for the archive")
+    gap_bytes: int
+    gap_reason: str | None = Field(description="Code of the newest gap")
     profile: str
     internal: bool
 
@@ -250,10 +253,18 @@ class Status(Shape):
     sources: list[SourceRow]
 
 
+class Complaint(Shape):
+    """Something that is wrong although lines are archived and questions answered."""
+
+    code: str = Field(description="gap, watches, unreadable, pinned or descriptors")
+    detail: str
+
+
 class Health(Shape):
-    """One word."""
+    """One word, and for readiness what is wrong all the same."""
 
     status: str
+    degraded: list[Complaint] = Field(default=[], description="Of readiness: for people and alerts")
 
 
 class ProblemFault(Shape):

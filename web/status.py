@@ -47,6 +47,9 @@ class SourceStatus:
     profile: str = "auto"
     internal: bool = False
     note: str = ""
+    gaps: int = 0  # times that bytes of it were lost for the archive
+    gap_bytes: int = 0
+    gap_reason: str = ""  # the code of the newest one
     base: int = 0  # byte at which the source begins: not 0 when it continues another one
     continues: str = ""  # sid of the source that holds what is before it
 
@@ -85,6 +88,10 @@ class Daemon(Protocol):
 
     def ready(self) -> tuple[bool, str]:
         """Return whether lines are being archived and queries answered, and if not, why (for people)."""
+        ...
+
+    def degraded(self) -> Sequence[Mapping[str, str]]:
+        """Return what is wrong although lines are archived: ``code`` for programs, ``detail`` for people."""
         ...
 
     def status(self) -> Mapping[str, Any]:

@@ -61,6 +61,10 @@ class Process:
         with urllib.request.urlopen(self.url() + path, timeout=PATIENCE_SECONDS) as response:
             return json.loads(response.read())
 
+    def metrics(self) -> str:
+        with urllib.request.urlopen(self.url() + "/metrics", timeout=PATIENCE_SECONDS) as response:
+            return str(response.read().decode())
+
     def events(self) -> list[dict[str, Any]]:
         data: list[dict[str, Any]] = self.get("/events")["data"]
         return data

@@ -139,6 +139,9 @@ class Station:
     def ready(self) -> tuple[bool, str]:
         return not self.reason, self.reason
 
+    def degraded(self) -> Sequence[Mapping[str, str]]:
+        return []
+
     def status(self) -> Mapping[str, Any]:
         return {"gaps": self.archive.state.gaps, "hot_bytes": self.archive.hot_bytes()}
 

@@ -156,7 +156,7 @@ async def test_status_says_what_the_archive_holds(station: Station, client: Test
 
 async def test_readiness_says_why_not(station: Station, client: TestClient) -> None:
     """503 with the reason; liveness does not depend on it."""
-    assert await get(client, "/health/ready") == {"status": "ready"}
+    assert await get(client, "/health/ready") == {"status": "ready", "degraded": []}
     station.reason = "the disk is full"
     body = await get(client, "/health/ready", status=503)
     assert body["detail"] == "the disk is full"

@@ -24,7 +24,8 @@ export function warningsOf(status) {
   const free = status.disk_free_bytes;
   if (free !== null && free !== undefined && free < DISK_FREE_BYTES) warnings.push(`Only ${bytes(free)} are free on the archive's disk.`);
   const gaps = status.gaps ?? 0;
-  if (gaps > 0) warnings.push(`${count(gaps)} ${gaps === 1 ? "gap" : "gaps"}: bytes that were gone before they could be archived.`);
+  if (gaps > 0) warnings.push(gapsText(gaps, status));
+  for (const said of status.degraded ?? []) if (said.code === "pinned" || said.code === "descriptors") warnings.push(sentence(said.detail));
   return warnings;
 }
 
@@ -35,6 +36,17 @@ export function warningsOf(status) {
  */
 export function lagOf(status) {
   return (status.sources ?? []).reduce((/** @type {number} */ sum, /** @type {any} */ source) => sum + source.lag_bytes, 0);
+}
+
+/**
+ * @param {number} gaps
+ * @param {any} status
+ */
+function gapsText(gaps, status) {
+  const amount = status.gap_bytes ? `, ${bytes(status.gap_bytes)}` : "";
+  const last = status.last_gap;
+  const newest = last ? `; the last one in ${last.path || "a file without a name"} (${last.reason})` : "";
+  return `${count(gaps)} ${gaps === 1 ? "gap" : "gaps"}${amount}: bytes that will never be archived${newest}.`;
 }
 
 /** @param {string} text */

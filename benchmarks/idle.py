@@ -1,0 +1,131 @@
+"""Many files that nobody writes to: what watching them costs, and how soon a line in one of them is answered."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.daemon import Connection, Daemon
+from benchmarks.measure import DEFAULT_DATA, BenchmarkError, milliseconds, table
+
+FILES = (1_000, 10_000, 50_000)
+FOLDER_FILES = 100
+SECONDS = 30.0
+SETTLE_SECONDS = 15.0  # files that were written just now are looked at more often for a while
+IDLE_AGE_SECONDS = 86_400  # how long ago the files were last written
+MARKS = 15
+NEW_FILES = 5
+POLL_SECONDS = 0.004
+GIVE_UP_SECONDS = 300.0
+
+
+def measure(
+    data: Path, amounts: Sequence[int], seconds: float = SECONDS, settle: float = SETTLE_SECONDS
+) -> None:
+    """Print the CPU of a daemon over so many idle files, and the delay of a line and of a new file among them."""
+    rows = [_measured(data / "idle", amount, seconds, settle) for amount in amounts]
+    heads = (
+        "files",
+        "first read s",
+        "idle CPU of one core",
+        "line p50 ms",
+        "line max ms",
+        "new file p50 ms",
+        "peak MiB",
+    )
+    table("Idle files (polling included: every 4 ms and the time of an answer)", heads, rows)
+
+
+def _measured(folder: Path, amount: int, seconds: float, settle: float) -> list[str]:
+    shutil.rmtree(folder, ignore_errors=True)
+    logs = folder / "logs"
+    paths = _written(logs, amount)
+    began = time.perf_counter()
+    with Daemon.over(folder / "archive", logs, folder) as daemon, daemon.connect() as connection:
+        _await_events(connection, amount)
+        first = time.perf_counter() - began
+        time.sleep(settle)
+        cpu, began = daemon.cpu_seconds(), time.perf_counter()
+        time.sleep(seconds)
+        used = (daemon.cpu_seconds() - cpu) / (time.perf_counter() - began)
+        chance = random.Random(7)
+        delays = [_delay(connection, chance.choice(paths), f"mark-{n}") for n in range(MARKS)]
+        fresh = [_delay(connection, logs / f"new-{n}.jsonl", f"new-{n}") for n in range(NEW_FILES)]
+        peak = daemon.peak_bytes()
+    return [
+        f"{amount:,}",
+        f"{first:.1f}",
+        f"{used:.1%}",
+        milliseconds(statistics.median(delays)),
+        milliseconds(max(delays)),
+        milliseconds(statistics.median(fresh)),
+        f"{peak / 2**20:,.0f}",
+    ]
+
+
+def _written(logs: Path, amount: int) -> list[Path]:
+    """Write files of one line each, last written a day ago."""
+    paths = []
+    then = time.time() - IDLE_AGE_SECONDS
+    for number in range(amount):
+        path = logs / str(number // FOLDER_FILES) / f"app-{number}.jsonl"
+        if number % FOLDER_FILES == 0:
+            path.parent.mkdir(parents=True)
+        path.write_bytes(_line(f"first-{number}"))
+        os.utime(path, (then, then))
+        paths.append(path)
+    return paths
+
+
+def _line(event_id: str) -> bytes:
+    return (
+        b'{"eventId":"%s","timestamp":"2026-03-01T10:00:00Z","level":"info","description":"idle"}\n'
+        % event_id.encode()
+    )
+
+
+def _delay(connection: Connection, path: Path, event_id: str) -> float:
+    time.sleep(0.2)
+    began = time.perf_counter()
+    with path.open("ab", buffering=0) as file:
+        file.write(_line(event_id))
+    while connection.status(f"/api/v1/events/{event_id}") != 200:
+        if time.perf_counter() - began > GIVE_UP_SECONDS:
+            raise BenchmarkError(f"{event_id} was not visible after {GIVE_UP_SECONDS:.0f} s")
+        time.sleep(POLL_SECONDS)
+    return time.perf_counter() - began
+
+
+def _await_events(connection: Connection, amount: int) -> None:
+    deadline = time.perf_counter() + GIVE_UP_SECONDS
+    while (total := int(connection.json("/api/v1/events?limit=1")["total"])) != amount:
+        if time.perf_counter() > deadline:
+            raise BenchmarkError(f"{amount} lines were written, {total} events are there")
+        time.sleep(0.25)
+
+
+def main() -> int:
+    """Measure each amount once."""
+    parser = argparse.ArgumentParser(prog="benchmarks.idle", description=__doc__)
+    parser.add_argument(
+        "--files", type=int, nargs="*", default=list(FILES), help="how many files, one run each"
+    )
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="how long the idle daemon is measured")
+    parser.add_argument(
+        "--settle", type=float, default=SETTLE_SECONDS, help="how long it may come to rest before"
+    )
+    parser.add_argument("--data", type=Path, default=DEFAULT_DATA)
+    given = parser.parse_args()
+    measure(given.data, given.files, given.seconds, given.settle)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
