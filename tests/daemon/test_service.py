@@ -1,6 +1,7 @@
 """The daemon as a process: from a line in a file to an answer over HTTP, and out of the way when told."""
 
 import asyncio
+import gzip
 import json
 import os
 import signal
@@ -219,3 +220,26 @@ async def test_the_control_socket_works_in_a_deep_folder(tmp_path: Path) -> None
         await control.stop()
     with pytest.raises(FileNotFoundError):
         await asyncio.to_thread(call, path, "GET", "/status")
+
+
+def test_compressed_files_are_archived_and_broken_ones_are_shown(tmp_path: Path) -> None:
+    """A whole one like any file, adding nothing when a rotation was compressed; a broken one as a source that failed."""
+    lines = "".join(json.dumps({"eventId": f"e{n}", "description": "x" * 50}) + "\n" for n in range(100))
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    (logs / "old.jsonl.1.gz").write_bytes(gzip.compress(lines.encode()))
+    (logs / "broken.log.gz").write_bytes(gzip.compress(lines.encode())[:-4] + b"\0\0\0\0")
+    with serving(tmp_path, WATCHKEEP__ARCHIVE__COMMIT_SECONDS="0.1") as daemon:
+        ends = time.monotonic() + PATIENCE_SECONDS
+        whole: dict[str, Any] = {}
+        while whole.get("offset_committed") != len(lines) and time.monotonic() < ends:
+            states = {entry["path"]: entry for entry in daemon.get("/logs/files")["data"]}
+            whole = states.get("old.jsonl.1.gz", {})
+            time.sleep(0.05)
+        with urllib.request.urlopen(daemon.url() + "/metrics", timeout=PATIENCE_SECONDS) as response:
+            text = response.read().decode()
+
+    assert (whole["size"], whole["events"], whole["offset_committed"]) == (len(lines), 100, len(lines))
+    assert states["broken.log.gz"]["state"] == "failed"
+    assert "is damaged" in states["broken.log.gz"]["note"]
+    assert 'watchkeep_unreadable_files_total{reason="damaged"} 1.0' in text
