@@ -21,6 +21,7 @@ from daemon.exporting import Exporter, Failed, Wrote, told
 from daemon.oldlogs import Compression, OldFile, compress
 from daemon.wanted import Values
 from storage.archive import Archive
+from storage.errors import ArchiveError
 from storage.observer import Observer
 from storage.retention import DropReport, Policy, ages
 
@@ -29,6 +30,8 @@ BUDGET_SECONDS = 60.0  # how often the disk budget is looked at
 EXPORT_SECONDS = 60.0  # how often is looked whether a day is due
 RETRY_SECONDS = 60.0  # a step that failed waits this long
 FIRST_CLEANUP_SECONDS = 300.0  # after a start: the hour may have passed while the machine was off
+JUMP_SECONDS = 3600.0  # more than clocks are corrected by, and than a leap of summer time in a wrong zone
+BELIEVED_SECONDS = 86_400.0  # after so long a jump is no accident
 SHOWN_KEPT = 20  # of what stays although its time has come, in the status
 
 _log = logging.getLogger(__name__)
@@ -46,6 +49,11 @@ class KeeperOptions:
     compression: Compression = "gz"
     max_bytes: int | None = None
     min_free_bytes: int | None = None
+
+
+def elapsed() -> float:
+    """Return seconds that passed, those in which the machine slept included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Surroundings(Protocol):
@@ -72,6 +80,17 @@ class Surroundings(Protocol):
         ...
 
 
+class ClockError(ArchiveError):
+    """The clock jumped ahead, so that nothing can be said of ages."""
+
+    def __init__(self, ahead: float) -> None:
+        super().__init__(
+            f"the clock jumped ahead by {ahead:.0f} s",
+            hint="nothing is removed until it is right, the daemon is started again, or a day has passed",
+            retry=True,
+        )
+
+
 class Keeper:
     """Runs the steps, one at a time. Everything but `close` belongs to the event loop."""
 
@@ -83,7 +102,7 @@ class Keeper:
         exporter: Exporter,
         surroundings: Surroundings,
         *,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = elapsed,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._archive = archive
@@ -98,6 +117,8 @@ class Keeper:
         self._due = {"export": clock(), "budget": clock(), "retention": clock() + FIRST_CLEANUP_SECONDS}
         self._last: dict[str, Any] = {}
         self._over_bytes = 0  # above the budget, and nothing may go
+        self._clock_offset = now().timestamp() - clock()  # between the time of day and time that passed
+        self._jumped_at: float | None = None
         self._exports: list[dict[str, Any]] = []  # as they were when last looked at
         self._stop = False
 
@@ -137,6 +158,8 @@ class Keeper:
     async def cleanup(self, before_day: str | None, *, dry_run: bool) -> DropReport:
         """Drop, or list: everything before a day, or, without one, what is older than its class's maximum age."""
         keeping = self._archive.keeping
+        if not dry_run:
+            self._trusted()
         if before_day is not None:
             return await self._drop(lambda dry: keeping.asked(before_day, dry_run=dry), dry_run=dry_run)
         day = self._today()
@@ -170,6 +193,7 @@ class Keeper:
 
     async def _retain(self) -> None:
         """Remove what is too old, once a day."""
+        self._trusted()
         self._due["retention"] = self._clock() + _seconds_until(self._options.cleanup_hour, self._now())
         report = await self.cleanup(None, dry_run=False)
         removed = await self._old_log_files()
@@ -184,6 +208,23 @@ class Keeper:
                 for kept in report.kept[:SHOWN_KEPT]
             ],
         }
+
+    def _trusted(self) -> None:
+        """Raise ClockError while the clock shows a day that it should not show yet: ages would be wrong by the jump.
+
+        A clock that was set forward is believed after a day. Backwards does no harm: everything is younger then.
+        """
+        passed, shown = self._clock(), self._now().timestamp()
+        ahead = shown - passed - self._clock_offset
+        if abs(ahead) <= JUMP_SECONDS:
+            self._jumped_at = None
+            return
+        if self._jumped_at is None:
+            self._jumped_at = passed
+        if ahead < 0 or passed - self._jumped_at >= BELIEVED_SECONDS:
+            self._clock_offset, self._jumped_at = shown - passed, None
+            return
+        raise ClockError(ahead)
 
     def _today(self) -> str:
         return self._now().strftime("%Y-%m-%d")
@@ -219,6 +260,7 @@ class Keeper:
 
     async def _budget(self) -> None:
         """Remove the oldest files while the archive takes more than it may, or the disk has less than it should."""
+        self._trusted()
         self._due["budget"] = self._clock() + BUDGET_SECONDS
         excess = await self._in_thread(self._excess)
         if excess > 0:

@@ -236,6 +236,7 @@ class LiveDaemon:
             "queue_bytes": self._pipeline.queue.bytes,
             "hot_bytes": self._archive.hot_bytes(),
             "ledger_head": state.head,
+            "ledger_record": state.n,
             "disk_free_bytes": self._upkeep.disk_free_bytes,
             "watcher": self._watcher.trouble or "ok",
             "polled": self._watcher.polled,

@@ -133,14 +133,44 @@ class Stats(Shape):
     recent_activity_count: int
 
 
+class DroppedDay(Shape):
+    """What one UTC day loses."""
+
+    day: str
+    files: int
+    rows: int
+    bytes: int
+
+
+class DroppedClass(Shape):
+    """What a retention class loses."""
+
+    files: int
+    rows: int
+    bytes: int
+
+
+class KeptDay(Shape):
+    """What stays of one day and class although its time has come, and why."""
+
+    day: str
+    retention_class: str
+    files: int
+    rows: int
+    bytes: int
+    reason: str
+
+
 class CleanupFacts(Shape):
-    """What retention removes: whole UTC days before `cutoff_date`."""
+    """What retention removes, and what it keeps: whole UTC days before `cutoff_date`."""
 
     cutoff_date: str
     events_count: int
     deleted_count: int
     dry_run: bool
-    days: list[Any]
+    days: list[DroppedDay]
+    classes: dict[str, DroppedClass]
+    kept: list[KeptDay]
     files: int
     rows: int
     bytes: int

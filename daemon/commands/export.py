@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
-from typing import BinaryIO
+from datetime import UTC, datetime
+from typing import Any, BinaryIO
+
+import orjson
 
 from daemon.command import Command, CommandError, Context, Exit, Option, positive
 from daemon.filtering import FILTERS, REPEATED, values_of
@@ -13,6 +19,9 @@ from daemon.terminal import Progress, count, size
 
 FORMATS = ("json", "ndjson", "csv")
 PARTIAL = ".part"  # a file under this name is not whole
+MANIFEST = ".manifest.json"
+READ_BYTES = 1 << 20
+MAX_CELL = 1 << 30  # of a CSV file: an event's metadata may be as long as a line
 
 
 def run(context: Context) -> int:
@@ -20,11 +29,18 @@ def run(context: Context) -> int:
     from daemon.asking import connect
 
     arguments, output = context.arguments, context.output
-    answers, values = connect(context), values_of(arguments)
+    values = values_of(arguments)
+    if arguments.subject:
+        values.setdefault("internal", ["true"])  # what the daemon noted about a person is about them as well
+    described = bool(arguments.manifest or arguments.subject)
+    if described and arguments.output is None:
+        raise CommandError("a manifest needs a file to describe", Exit.USAGE, hint="give --output FILE")
+    answers = connect(context)
     if arguments.output is None and output.terminal:
         raise CommandError(
             "an export is not for a terminal", Exit.USAGE, hint="give --output FILE, or use query"
         )
+    position = _position(context) if described else {}
     total = answers.count(values)
     total = total if arguments.limit is None else min(total, arguments.limit)
     pieces = answers.export(values, arguments.format, arguments.limit)
@@ -34,17 +50,45 @@ def run(context: Context) -> int:
             stream.write(piece)
         stream.flush()
         return Exit.OK
-    partial = arguments.output + PARTIAL
-    bar = Progress("export", total, stream=output.err)
+    written, digest = _write(arguments.output, pieces, Progress("export", total, stream=output.err))
+    answer: dict[str, Any] = {"file": arguments.output, "events": total, "bytes": written}
+    if described:
+        total = _rows(arguments.output, arguments.format)
+        answer |= {"events": total, "sha256": digest, "manifest": arguments.output + MANIFEST}
+        manifest = {
+            "file": os.path.basename(arguments.output),
+            "format": arguments.format,
+            "rows": total,
+            "bytes": written,
+            "sha256": digest,
+            "filter": values,
+            **position,
+        }
+        text = orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        _write(arguments.output + MANIFEST, iter([text]), None)
+    if output.as_json:
+        output.object(answer)
+    else:
+        beside = f", described in {arguments.output}{MANIFEST}" if described else ""
+        output.line(f"{count(total)} events, {size(written)}, in {arguments.output}{beside}")
+    return Exit.OK
+
+
+def _write(path: str, pieces: Iterator[bytes], bar: Progress | None) -> tuple[int, str]:
+    """Write a file, durably, under its own name only when it is whole; return its size and SHA-256."""
+    partial = path + PARTIAL
+    digest = hashlib.sha256()
     written = lines = 0
     try:
         with open(partial, "xb") as file:
             for piece in pieces:
                 written += file.write(piece)
+                digest.update(piece)
                 lines += piece.count(b"\n")
-                bar.update(lines, size(written))
+                if bar is not None:
+                    bar.update(lines, size(written))
             _sync(file)
-        os.replace(partial, arguments.output)
+        os.replace(partial, path)
     except FileExistsError:
         raise CommandError(
             f"{partial} exists", Exit.ARCHIVE, hint="another export writes it, or one failed: remove it"
@@ -54,12 +98,41 @@ def run(context: Context) -> int:
             os.unlink(partial)
         raise
     finally:
-        bar.close()
-    if output.as_json:
-        output.object({"file": arguments.output, "events": total, "bytes": written})
+        if bar is not None:
+            bar.close()
+    return written, digest.hexdigest()
+
+
+def _position(context: Context) -> dict[str, Any]:
+    """Return where the ledger stands: every event up to there is in an export that begins now."""
+    from daemon.asking import daemon_status
+    from daemon.selflog import program_version
+    from storage.reader import read_state
+
+    archive = context.settings.archive
+    status = daemon_status(context)
+    if status is not None:
+        ledger = {"record": status["ledger_record"], "head": status["ledger_head"]}
     else:
-        output.line(f"{count(total)} events, {size(written)}, in {arguments.output}")
-    return Exit.OK
+        state = read_state(archive.path, archive.node)
+        ledger = {"record": state.n, "head": state.head}
+    at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return {"node": archive.node, "ledger": ledger, "at": at, "watchkeep": program_version()}
+
+
+def _rows(path: str, form: str) -> int:
+    """Count the events in a whole export: what was counted before may have grown since."""
+    if form == "csv":
+        with open(path, newline="", encoding="utf-8") as file:
+            csv.field_size_limit(MAX_CELL)
+            return sum(1 for _ in csv.reader(file)) - 1
+    lines = 0
+    with open(path, "rb") as plain:
+        while block := plain.read(READ_BYTES):
+            lines += block.count(b"\n")
+    if form == "json":  # a line break stands before each event, before the end of the array and after it
+        return lines - 2
+    return lines
 
 
 def _sync(file: BinaryIO) -> None:
@@ -70,7 +143,8 @@ def _sync(file: BinaryIO) -> None:
 COMMAND = Command(
     name="export",
     text=f"Write every event that matches, newest first, without a cap: an array (json), one object a line (ndjson) or a "
-    f"table (csv, with cells that a spreadsheet would run marked as text). {REPEATED}",
+    f"table (csv, with cells that a spreadsheet would run marked as text). With --subject: everything by, for or about one "
+    f"person, the daemon's own notes included, with a manifest. {REPEATED}",
     options=(
         Option(("--format",), "json, ndjson or csv (default: ndjson)", default="ndjson", choices=FORMATS),
         Option(
@@ -79,11 +153,16 @@ COMMAND = Command(
             "FILE",
         ),
         Option(("--limit",), "at most so many", "N", positive),
+        Option(
+            ("--manifest",),
+            "write FILE.manifest.json too: rows, bytes, SHA-256, filter, where the ledger stood (always with --subject)",
+        ),
         *FILTERS,
     ),
     run=run,
     examples=(
         "watchkeep export --format csv --since=-7d -o week.csv",
         "watchkeep export --user-id 42 | gzip > user-42.ndjson.gz",
+        "watchkeep export --subject 42 --format csv -o request-2026-17.csv",
     ),
 )

@@ -1,5 +1,7 @@
 """`query`, `export`, `stats`, `tail`, `seal`, `cleanup`, `verify`, `doctor`: the same answers with and without a daemon."""
 
+import csv
+import hashlib
 import io
 import json
 import os
@@ -167,8 +169,38 @@ def test_exports_hold_everything_and_appear_when_they_are_whole(place: Place, tm
     assert [path.name for path in tmp_path.iterdir()] == ["all.ndjson"]
     assert len(target.read_text().splitlines()) == len(EVENTS)
     assert place.run("export").stdout == target.read_text()
-    csv = place.run("export", "--format", "csv", "--limit", "3").stdout
-    assert csv.startswith("eventId,")
+    table = place.run("export", "--format", "csv", "--limit", "3").stdout
+    assert table.startswith("eventId,")
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("form", ["json", "ndjson", "csv"])
+def test_everything_about_one_person_comes_with_a_manifest(place: Place, tmp_path: Path, form: str) -> None:
+    """Every event by them (and the daemon's own about them), and nobody else's; the manifest proves what was given."""
+    target = tmp_path / f"user1.{form}"
+    done = place.run("export", "--subject", "user1", "--format", form, "--output", str(target), "--json")
+    assert done.returncode == Exit.OK, done.stderr
+    text = target.read_text()
+    if form == "csv":
+        found = [row["eventId"] for row in csv.DictReader(io.StringIO(text))]
+    else:
+        found = [
+            row["eventId"]
+            for row in (json.loads(text) if form == "json" else map(json.loads, text.splitlines()))
+        ]
+    own = [f"e{n}" for n in range(59, -1, -1) if n % 3 == 1]
+    assert [event_id for event_id in found if event_id.startswith("e") and len(event_id) < 4] == own
+    manifest = json.loads((tmp_path / f"user1.{form}.manifest.json").read_text())
+    assert manifest["rows"] == len(found) == json.loads(done.stdout)["events"]
+    assert manifest["sha256"] == hashlib.sha256(target.read_bytes()).hexdigest()
+    assert manifest["bytes"] == target.stat().st_size
+    assert manifest["filter"] == {"subject": ["user1"], "internal": ["true"]}
+    assert manifest["ledger"]["record"] > 0
+    assert len(manifest["ledger"]["head"]) == 64
+    nobody = tmp_path / f"nobody.{form}"
+    place.run("export", "--subject", "nobody at all", "--format", form, "--output", str(nobody))
+    assert json.loads((tmp_path / f"nobody.{form}.manifest.json").read_text())["rows"] == 0
+    assert place.run("export", "--subject", "user1").returncode == Exit.USAGE  # nothing to describe
 
 
 @pytest.mark.timeout(120)

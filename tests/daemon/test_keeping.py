@@ -21,7 +21,7 @@ import pytest
 
 from daemon.control import call
 from daemon.exporting import Exporter
-from daemon.keeping import FIRST_CLEANUP_SECONDS, Keeper, KeeperOptions
+from daemon.keeping import FIRST_CLEANUP_SECONDS, ClockError, Keeper, KeeperOptions
 from daemon.oldlogs import OldFile
 from storage.archive import Archive
 from storage.query import Filter
@@ -175,6 +175,29 @@ async def test_too_little_free_space_lets_the_oldest_go(archive: Archive) -> Non
     free = os.statvfs(archive.options.path)
     expected = 10**18 - free.f_bavail * free.f_frsize - waiting
     assert abs(bench.observer.values["budget_over_bytes"] - expected) < 10**10
+
+
+async def test_a_clock_that_jumped_ahead_removes_nothing(archive: Archive) -> None:
+    """A year ahead everything is too old. It is counted as a failure, and believed only after a day."""
+    await asyncio.to_thread(stock, archive, OLD)
+    bench = Bench(archive, KeeperOptions(max_bytes=1))
+    bench.later(seconds=FIRST_CLEANUP_SECONDS)
+    bench.now += timedelta(days=365)
+    with pytest.raises(ClockError, match="the clock jumped ahead by 31536000 s"):
+        await bench.keeper._retain()
+    with pytest.raises(ClockError):
+        await bench.keeper._budget()
+    assert days(archive) == ["2026-01-01", "2026-05-30"]
+    bench.now -= timedelta(days=365, hours=2)
+    await bench.keeper._retain()
+    assert days(archive) == ["2026-05-30"]
+    bench.now += timedelta(days=365)
+    with pytest.raises(ClockError):
+        await bench.keeper._retain()
+    bench.later(days=1)
+    await bench.keeper._retain()
+    assert days(archive) == []
+    await asyncio.to_thread(bench.keeper.close)
 
 
 async def test_one_log_file_in_the_way_does_not_keep_the_others(archive: Archive, tmp_path: Path) -> None:

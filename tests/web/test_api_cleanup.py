@@ -4,6 +4,7 @@ from typing import Any
 
 from aiohttp.test_utils import TestClient
 
+from storage.query import Filter
 from tests.web.station import DAY_US, Station, event
 
 
@@ -33,6 +34,8 @@ async def test_a_dry_run_is_the_default_and_removes_nothing(station: Station, cl
     assert (data["events_count"], data["deleted_count"], data["dry_run"]) == (8, 0, True)
     assert [day["day"] for day in data["days"]] == ["2026-01-10", "2026-01-11"]
     assert data["bytes"] > 0
+    assert data["classes"]["default"]["rows"] == 8
+    assert data["kept"] == []
     async with client.get("/events") as response:
         assert (await response.json())["total"] == 12
     assert not [entry for entry in station.audited if entry["action"] == "delete"]
@@ -61,3 +64,34 @@ async def test_this_week_cannot_be_removed(station: Station, client: TestClient)
     for days in ("6", "0", "-1", "366", "x"):
         async with client.delete("/events/cleanup", params={"days": days, "dry_run": "false"}) as response:
             assert response.status == 422
+
+
+async def test_what_a_hold_keeps_is_told_and_stays(station: Station, client: TestClient) -> None:
+    """Also when the removal is real: the answer says what stayed and why."""
+    seed(station)
+    station.archive.keeping.add_hold(
+        "case", Filter.of({"event_id": ["2026-01-10-0"]}), reason="a case", author="ann"
+    )
+    data = (await delete(client, "?days=90&dry_run=false"))["data"]
+    assert [day["day"] for day in data["days"]] == ["2026-01-11"]
+    assert [(kept["day"], kept["rows"], kept["reason"]) for kept in data["kept"]] == [
+        ("2026-01-10", 4, "hold case")
+    ]
+    async with client.get("/events") as response:
+        assert (await response.json())["total"] == 8
+
+
+async def test_one_person_s_events_can_be_asked_for(station: Station, client: TestClient) -> None:
+    """`subject` is a filter like the others: by them, or about them."""
+    station.write(
+        "a.log",
+        [
+            event(eventId="by", user={"id": 42, "username": "ann"}),
+            event(eventId="about", metadata={"target_user_id": 42}),
+            event(eventId="other", user={"id": 7, "username": "bob"}),
+        ],
+    )
+    async with client.get("/events", params={"subject": "42"}) as response:
+        assert {row["eventId"] for row in (await response.json())["data"]} == {"by", "about"}
+    async with client.get("/events/statistics", params={"subject": "42", "hours": "8760"}) as response:
+        assert (await response.json())["totals"]["events"] == 2
