@@ -23,7 +23,7 @@ from storage.duck import connect
 from storage.errors import ArchiveError, QueryError
 from storage.export import key_blocks, pieces
 from storage.filters import quote
-from storage.fs import Fs, Handle
+from storage.fs import Fs, Handle, makedirs
 from storage.parquet import ParquetFile
 from storage.query import ExportQuery, Filter, Scope
 from storage.scope import view
@@ -98,7 +98,7 @@ def write(
     Raises OSError, QueryError, or StoppedError; then nothing has its final name unless it is whole, and the same
     call may be made again.
     """
-    fs.makedirs(export.folder)
+    makedirs(fs, export.folder)
     path = os.path.join(export.folder, file_name(export, due))
     chosen = replace(
         snapshot,
