@@ -65,7 +65,7 @@ def check(done: dict[str, Any], seen: list[dict[str, Any]]) -> None:
 
 def test_every_reader_finds_exactly_what_was_promised(tmp_path: Path) -> None:
     """Glob, view, SQL file, SQL command and API, during commits, folding, sealing, late rows and drops."""
-    done, seen = hammer(tmp_path, seconds=4, pause=0.15)
+    done, seen = hammer(tmp_path, seconds=3, pause=0.15)
     check(done, seen)
 
 
