@@ -131,7 +131,7 @@ class Binder:
     def rescan_soon(self) -> bool:
         """Return whether something waits to be decided by a listing."""
         waiting = any(not held.reported for held in self.held.values())
-        return waiting or bool(self._lost or self.packs.unread)
+        return waiting or bool(self._lost or self.packs.waiting)
 
     def take_notes(self) -> list[Note]:
         """Return what happened since the last call."""

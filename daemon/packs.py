@@ -84,6 +84,11 @@ class Packs:
         """Return whether some inspection gets on."""
         return any(self._next())
 
+    @property
+    def waiting(self) -> bool:
+        """Return whether some file may be read soon, so that the next listing matters."""
+        return any(not pack.trouble or pack.retry_at is not None for pack in self.unread.values())
+
     def sift(self, found: Iterable[Found]) -> Iterator[Found]:
         """Yield the plain files, and the compressed ones that are whole with the size of what they hold."""
         for entry in found:
@@ -187,8 +192,8 @@ class Packs:
             pack.waits = True
 
     def troubles(self) -> list[Pack]:
-        """Return the files whose trouble was not told yet."""
-        found = [pack for pack in self.unread.values() if pack.trouble and not pack.told]
+        """Return the files whose trouble was not told yet: what is wrong with them, not what may pass by itself."""
+        found = [p for p in self.unread.values() if p.trouble and not p.told and p.retry_at is None]
         for pack in found:
             pack.told = True
         return found
