@@ -537,7 +537,7 @@ class Binder:
             known = lost.known
             if known.source.sid not in self._catalogue.orphans:
                 continue  # a file holds it again
-            if now - lost.since < self._lost_wait or self.packs.busy:
+            if now - lost.since < self._lost_wait or self.packs.waiting:
                 waiting.append(lost)
                 continue
             self._gap(known.source.sid, lost.path, known.offset, known.size, lost.code)
@@ -554,8 +554,7 @@ class Binder:
         known = followed.known
         self.forget(followed)
         if known is not None:
-            path = os.fsdecode(followed.path)
-            self._lose(known, path, self._clock(), "the compressed file was overwritten before it was read")
+            self._lose(known, os.fsdecode(followed.path), self._clock(), "truncated")
 
     def forget(self, followed: Followed) -> None:
         """Stop following a file; its source stays known."""
