@@ -11,6 +11,7 @@ import functools
 import os
 import random
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -18,7 +19,7 @@ import storage.ledger
 from parsers.batch import Source
 from storage.errors import ArchiveError
 from tests.storage.made import LINE, lines
-from tests.storage.power import PowerCut, PowerDisk
+from tests.storage.power import ROOT, PowerCut, PowerDisk
 from tests.storage.promises import (
     Promise,
     Writer,
@@ -133,10 +134,42 @@ class _StubbornWriter(Writer):
                 step()
             except (ArchiveError, OSError):
                 self.failed = True
+                self.read_on()
                 continue
             self.failed = False
             return
         raise AssertionError("the disk works again and the archive does not")
+
+    def read_on(self) -> None:
+        """What readers see must be there, also when superseded files are collected while the archive is in trouble."""
+        with suppress(ArchiveError, OSError):
+            self.archive.collect()
+        for file in self.archive.snapshot.events:
+            self.disk.read(f"{ROOT}/{file.path}")
+
+
+def killed_first_starts() -> Iterator[tuple[PowerDisk, Promise]]:
+    """Yield days of archives whose first start was killed after another operation each."""
+    for fuse in range(60):
+        disk = PowerDisk()
+        disk.fuse = fuse
+        try:
+            recover(disk)
+        except PowerCut:
+            disk.kill()
+            yield disk, a_short_day(disk).promise
+        else:
+            return
+
+
+def test_a_kill_in_the_first_start_leaves_nothing_that_a_later_power_cut_could_take() -> None:
+    """Folders that a killed process made are in the system's memory alone until somebody syncs their names."""
+    starts = 0
+    for disk, promise in killed_first_starts():
+        for outcome in range(6):
+            survives(disk.clone(), promise, random.Random(outcome), recoveries=0)
+        starts += 1
+    assert starts > 10
 
 
 def _a_troubled_day(writer: _StubbornWriter) -> None:
