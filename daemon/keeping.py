@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -377,6 +377,24 @@ class Keeper:
         return self._exports
 
     # What is told
+
+    def complaints(self) -> Iterator[tuple[str, str]]:
+        """Yield what is wrong, each with a code."""
+        if self._over_bytes:
+            yield "budget", f"{self._over_bytes} bytes above the disk budget, and nothing more may be removed"
+        for export in self._exports:
+            if export["reason"]:
+                yield (
+                    "export",
+                    f"export {export['name']} fails, and its days are not removed: {export['reason']}",
+                )
+        if self._jumped_at is not None:
+            yield "clock", "the clock jumped ahead: nothing is removed until it is right"
+        configured = self._options.policy.minimums
+        for name, days in self._archive.keeping.minimums.items():
+            given = configured.get(name, 0)
+            if given < days:
+                yield "minimum", f"class {name} is kept for {days} days, though the settings say {given}"
 
     def status(self) -> dict[str, Any]:
         """Return what is kept, for `/status`."""

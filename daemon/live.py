@@ -211,6 +211,7 @@ class LiveDaemon:
                 "descriptors",
                 "this process has no more file descriptors: raise `ulimit -n` or LimitNOFILE=",
             )
+        yield from self.keeper.complaints()
 
     def status(self) -> Mapping[str, Any]:
         """Return what only the running daemon knows, for `/status`."""

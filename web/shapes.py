@@ -286,7 +286,9 @@ class Status(Shape):
 class Complaint(Shape):
     """Something that is wrong although lines are archived and questions answered."""
 
-    code: str = Field(description="gap, watches, unreadable, pinned or descriptors")
+    code: str = Field(
+        description="gap, watches, unreadable, pinned, descriptors, budget, export, clock or minimum"
+    )
     detail: str
 
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
+from daemon import cli
 from daemon.control import call
 from daemon.exporting import Exporter
 from daemon.keeping import FIRST_CLEANUP_SECONDS, ClockError, Keeper, KeeperOptions
@@ -30,7 +30,6 @@ from storage.retention import Policy, RetentionClass
 from storage.verify import verify
 from tests.daemon.test_service import Process, serving
 from tests.storage.stock import TODAY, counted, days, opened, stock
-from tests.support import ROOT
 
 PATIENCE_SECONDS = 40.0
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -159,6 +158,8 @@ async def test_the_budget_is_kept_and_when_it_cannot_be_that_is_loud(archive: Ar
     assert days(archive) == ["2026-01-01"]
     over = bench.keeper.status()["over_budget_bytes"]
     assert over == bench.observer.values["budget_over_bytes"] > 0
+    ((code, _),) = bench.keeper.complaints()
+    assert code == "budget"
     text, level, metadata = bench.around.said[-1]
     assert text.startswith("The disk budget cannot be kept")
     assert (level, metadata["bytes"], metadata["reasons"]) == ("error", over, ["hold case"])
@@ -188,6 +189,7 @@ async def test_a_clock_that_jumped_ahead_removes_nothing(archive: Archive) -> No
     with pytest.raises(ClockError):
         await bench.keeper._budget()
     assert days(archive) == ["2026-01-01", "2026-05-30"]
+    assert [code for code, _ in bench.keeper.complaints()] == ["clock"]
     bench.now -= timedelta(days=365, hours=2)
     await bench.keeper._retain()
     assert days(archive) == ["2026-05-30"]
@@ -239,24 +241,29 @@ def lines(*found: tuple[str, str]) -> bytes:
     )
 
 
-def watchkeep(it: Process, *arguments: str, config: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "watchkeep.py"), *arguments, "--archive", str(it.archive)]
-    environment = {**os.environ, **({"WATCHKEEP_CONFIG": str(config)} if config else {})}
-    return subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        cwd=it.folder,
-        check=False,
-        env=environment,
-    )
+class Done(NamedTuple):
+    """How a command ended and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def watchkeep(it: Process, *arguments: str, config: Path) -> Done:
+    """Run a command in this process, which has imported everything already."""
+    out, err = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WATCHKEEP_CONFIG", str(config))
+        code = cli.main([*arguments, "--archive", str(it.archive)])
+        out.flush()
+    return Done(code, out.buffer.getvalue().decode(), err.getvalue())
 
 
 def rows_of(folder: Path) -> int:
     return sum(file.rows for file in read_snapshot(str(folder)).events if not file.internal)
 
 
+@pytest.mark.timeout(240)  # three daemons, one after the other
 def test_killed_in_the_middle_of_a_cleanup_rows_are_gone_once_or_not_at_all(tmp_path: Path) -> None:
     """T71: SIGKILL as soon as the ledger grows; after the restart no row is back, none is twice, verify is content."""
     old = [f"2026-01-{day:02}" for day in range(1, 13)]
@@ -319,6 +326,7 @@ minimum_days = 300
 """
 
 
+@pytest.mark.timeout(240)
 def test_commands_and_daemon_agree_on_what_is_kept(tmp_path: Path) -> None:
     """Classes, a hold and an export, by command with and without the daemon; every change is an event."""
     config = tmp_path / "config.toml"
@@ -448,4 +456,7 @@ async def test_a_minimum_that_rises_while_the_daemon_runs_holds_at_once(archive:
     report = await bench.keeper.cleanup(TODAY, dry_run=False)
     assert (report.files, counted(archive)) == (0, 2)
     assert archive.keeping.minimums["default"] == 36_000
+    assert {code for code, _ in bench.keeper.complaints()} == {
+        "minimum"
+    }  # the settings do not have their way
     await asyncio.to_thread(bench.keeper.close)
