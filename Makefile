@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test browser lint format bench soak coverage docs requirements clean
+.PHONY: help setup demo test programs lint format bench soak coverage docs requirements clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -28,18 +28,12 @@ $(STAMP): requirements.txt requirements-dev.txt tests/packaging/neighbours.txt p
 demo: setup ## start the daemon and a small real application that logs to it; Ctrl-C stops both
 	@$(BIN)/watchkeep demo
 
-test: setup browser ## run all tests (the soak tests excepted)
+test: setup programs ## run all tests (the soak tests excepted)
 	@$(BIN)/python -m pytest -m "not soak" $(PYTEST_FLAGS)
 
-# The dashboard is tested in a real browser. Without it those tests are skipped, and under CI=true they fail.
-browser:
-	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    echo "installing chromium and fonts-dejavu-core"; \
-	    apt-get update -qq </dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core </dev/null >/dev/null; \
-	  else \
-	    echo "note: no Chromium here, the dashboard's tests will be skipped (Debian: apt-get install chromium fonts-dejavu-core)"; \
-	  fi; }
+# A browser, logrotate and others, which tests run. What is missing skips its tests, and fails them under CI=true.
+programs: setup
+	@$(BIN)/python scripts/programs.py
 
 lint: setup ## style, types, layers, vendored files
 	@$(BIN)/ruff check .
@@ -56,10 +50,10 @@ format: setup ## let ruff arrange imports and layout
 bench: setup ## measure ingest, queries and latency beside bare DuckDB
 	@$(BIN)/python -m benchmarks
 
-soak: setup ## kill and power-cut tests in their long form
+soak: setup programs ## kill and power-cut tests in their long form
 	@$(BIN)/python -m pytest -m soak $(PYTEST_FLAGS)
 
-coverage: setup browser ## run the tests under coverage
+coverage: setup programs ## run the tests under coverage
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest -m "not soak" $(PYTEST_FLAGS)
 	@$(BIN)/coverage combine --quiet

@@ -3,8 +3,10 @@
 Used by the short test and by `benchmarks/soak.py`. Everything random comes from one seed.
 """
 
+import bz2
 import contextlib
-import json
+import gzip
+import lzma
 import os
 import random
 import shutil
@@ -14,9 +16,11 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-import pyarrow.parquet as pq
+import duckdb
 
 from storage.errors import ArchiveError
 from storage.reader import read_snapshot
@@ -33,59 +37,93 @@ class Writer:
     name: str
     folder: Path
     rng: random.Random
+    burst: int = 40  # lines written at once, at most
     count: int = 0
     generation: int = 0
     half: bytes = b""
-    written: dict[int, list[int]] = field(default_factory=dict)  # generation → numbers, in order
+    written: dict[int, tuple[int, int]] = field(default_factory=dict)  # generation → first and last number
+    asides: list[Path] = field(default_factory=list)  # rotated files under their last names
 
     @property
     def path(self) -> Path:
         return self.folder / f"{self.name}.jsonl"
 
+    @property
+    def lines(self) -> int:
+        """How many lines were written in all."""
+        return self.count
+
     def write(self) -> None:
         """Append a few lines, sometimes torn in two writes."""
-        data = self.half
+        first = self.count + 1
+        self.count += self.rng.randrange(1, self.burst)
+        pad = b"x" * self.rng.randrange(200)
+        template = _LINE % (self.name.encode(), self.generation, pad)
+        data = self.half + b"".join([template % number for number in range(first, self.count + 1)])
         self.half = b""
-        for _ in range(self.rng.randrange(1, 40)):
-            self.count += 1
-            event = {
-                "eventId": f"{self.name}-{self.generation}-{self.count}",
-                "timestamp": "2026-03-01T10:00:00Z",
-                "level": "info",
-                "category": "api",
-                "action": "read",
-                "description": "x" * self.rng.randrange(200),
-            }
-            data += json.dumps(event).encode() + b"\n"
-            self.written.setdefault(self.generation, []).append(self.count)
+        self.written[self.generation] = (self.written.get(self.generation, (first, 0))[0], self.count)
         if self.rng.random() < 0.3:
             cut = self.rng.randrange(1, len(data))
             data, self.half = data[:cut], data[cut:]
-        with self.path.open("ab", buffering=0) as file:
-            file.write(data)
+        self._append(data)
 
     def rotate(self) -> None:
-        """Finish the file and begin another one: by rename, or by copy and truncation."""
+        """Finish the file and begin another one, in one of the ways that are in use."""
         if not self.path.exists():
             return
-        if self.half:
-            with self.path.open("ab", buffering=0) as file:
-                file.write(self.half)
-            self.half = b""
-        aside = self.path.with_name(f"{self.path.name}.{self.generation}")
-        if self.rng.random() < 0.5:
-            self.path.rename(aside)
-        else:
-            shutil.copyfile(self.path, aside)
-            os.truncate(self.path, 0)
+        self.end()
+        self.rng.choice((self._rename, self._copy_and_truncate, self._shift))()
         self.generation += 1
+
+    def compress(self) -> None:
+        """Compress a rotated file, as gzip and its kin do: write beside, then remove the original."""
+        if not self.asides:
+            return
+        aside = self.asides.pop(self.rng.randrange(len(self.asides)))
+        suffix, opened = self.rng.choice(_COMPRESSORS)
+        with aside.open("rb") as plain, opened(f"{aside}{suffix}", "wb") as packed:
+            shutil.copyfileobj(plain, packed)
+        aside.unlink()
 
     def end(self) -> None:
         """Write what is left of a line."""
         if self.half:
-            with self.path.open("ab", buffering=0) as file:
-                file.write(self.half)
+            self._append(self.half)
             self.half = b""
+
+    def _append(self, data: bytes) -> None:
+        with self.path.open("ab", buffering=0) as file:
+            file.write(data)
+
+    def _rename(self) -> None:
+        self.asides.append(self.path.rename(self._aside()))
+
+    def _copy_and_truncate(self) -> None:
+        self.asides.append(Path(shutil.copyfile(self.path, self._aside())))
+        os.truncate(self.path, 0)
+
+    def _shift(self) -> None:
+        """`.2` gets its last name, `.1` becomes `.2`, the file becomes `.1`: three renames at once."""
+        one, two = (self.path.with_name(f"{self.path.name}.{number}") for number in (1, 2))
+        if two.exists():
+            self.asides.append(two.rename(self._aside()))
+        if one.exists():
+            one.rename(two)
+        self.path.rename(one)
+
+    def _aside(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.{1000 + self.generation}")
+
+
+_LINE = (
+    b'{"eventId":"%s-%d-%%d","timestamp":"2026-03-01T10:00:00Z","level":"info","category":"api",'
+    b'"action":"read","description":"%s"}\n'
+)
+_COMPRESSORS: tuple[tuple[str, Any], ...] = (
+    (".gz", partial(gzip.open, compresslevel=1)),
+    (".bz2", partial(bz2.open, compresslevel=1)),
+    (".xz", partial(lzma.open, preset=0)),
+)
 
 
 @dataclass(frozen=True)
@@ -107,14 +145,15 @@ class Outcome:
 class Soak:
     """Kills a daemon again and again."""
 
-    def __init__(self, folder: Path, *, seed: int, writers: int = 3) -> None:
+    def __init__(self, folder: Path, *, seed: int, writers: int = 3, burst: int = 40) -> None:
         self.folder = folder
         self.logs = folder / "logs"
         self.logs.mkdir(parents=True)
         self.archive = folder / "archive"
         self.rng = random.Random(seed)
         self.writers = [
-            Writer(f"app{number}", self.logs, random.Random(seed * 100 + number)) for number in range(writers)
+            Writer(f"app{number}", self.logs, random.Random(seed * 100 + number), burst)
+            for number in range(writers)
         ]
         self.kills = 0
         (self.folder / "daemon.log").touch()
@@ -145,8 +184,11 @@ class Soak:
     def act(self) -> None:
         """Let one application do something."""
         writer = self.rng.choice(self.writers)
-        if self.rng.random() < 0.08:
+        dice = self.rng.random()
+        if dice < 0.06:
             writer.rotate()
+        elif dice < 0.09:
+            writer.compress()
         else:
             writer.write()
 
@@ -182,7 +224,7 @@ class Soak:
             writer.end()
         with self.daemon() as process:
             ends = time.monotonic() + DRAIN_SECONDS
-            expected = sum(len(numbers) for writer in self.writers for numbers in writer.written.values())
+            expected = self.expected()
             while self.archived() < expected and time.monotonic() < ends:
                 time.sleep(0.3)
                 if process.poll() is not None:
@@ -191,6 +233,10 @@ class Soak:
             process.terminate()
             assert process.wait(timeout=30) == 0, self.log_tail()
 
+    def expected(self) -> int:
+        """Return how many lines were written."""
+        return sum(writer.lines for writer in self.writers)
+
     def archived(self) -> int:
         """Return how many events of applications are committed."""
         try:
@@ -198,57 +244,64 @@ class Soak:
         except (ArchiveError, OSError):
             return 0
         rows = sum(file.rows for file in snapshot.events)  # the daemon's own events included
-        if rows < sum(len(numbers) for writer in self.writers for numbers in writer.written.values()):
+        if rows < self.expected():
             return rows
-        return sum(len(self.rows(file.path)) for file in snapshot.events)
-
-    def rows(self, path: str) -> list[tuple[str, int, str]]:
-        """Return source, offset and event id of the applications' events in one file."""
-        columns = ["source", "source_offset", "event_id", "internal"]
-        try:
-            table = pq.read_table(self.archive / path, columns=columns, partitioning=None)
-        except FileNotFoundError:
-            return []  # folded or sealed since the ledger was read
-        return [
-            (row["source"], row["source_offset"], row["event_id"])
-            for row in table.to_pylist()
-            if not row["internal"]
-        ]
+        with contextlib.suppress(duckdb.IOException):  # folded or sealed since the ledger was read
+            return int(self._ask("SELECT count(*) FROM events")[0][0])
+        return 0
 
     def outcome(self, seconds: float) -> Outcome:
         """Count, from the committed Parquet files alone."""
-        found: list[tuple[str, int, str]] = []
-        for file in read_snapshot(str(self.archive)).events:
-            found += self.rows(file.path)
-        expected = {
-            f"{writer.name}-{generation}-{number}"
-            for writer in self.writers
-            for generation, numbers in writer.written.items()
-            for number in numbers
+        archived, distinct = self._ask("SELECT count(*), count(DISTINCT event_id) FROM events")[0]
+        # The numbers of a generation are consecutive: those between first and last that are there are all there is.
+        found = {
+            (name, generation): (many, first, last)
+            for name, generation, many, first, last in self._ask(
+                "SELECT app, generation, count(DISTINCT number), min(number), max(number) FROM events GROUP BY ALL"
+            )
         }
-        ids = [event_id for _, _, event_id in found]
-        by_source: dict[str, list[tuple[int, int]]] = {}
-        for source, offset, event_id in found:
-            by_source.setdefault(source, []).append((offset, int(event_id.rsplit("-", 1)[1])))
-        reordered = sum(
-            later[1] <= earlier[1]
-            for pairs in by_source.values()
-            for earlier, later in zip(sorted(pairs), sorted(pairs)[1:], strict=False)
-        )
+        kept = 0
+        for writer in self.writers:
+            for generation, (first, last) in writer.written.items():
+                many, low, high = found.pop((writer.name, generation), (0, first, first))
+                assert first <= low
+                assert high <= last, "an event that nobody wrote"
+                kept += many
+        assert not found, "events that nobody wrote"
+        reordered = self._ask(
+            "SELECT count(*) FROM (SELECT number <= lag(number) OVER (PARTITION BY source ORDER BY source_offset) AS back "
+            "FROM events) WHERE back"
+        )[0][0]
         return Outcome(
-            written=len(expected),
-            lost=len(expected - set(ids)),
-            duplicated=len(ids) - len(set(ids)),
+            written=self.expected(),
+            lost=self.expected() - kept,
+            duplicated=archived - distinct,
             reordered=reordered,
             kills=self.kills,
             seconds=seconds,
         )
 
+    def _ask(self, question: str) -> list[tuple[Any, ...]]:
+        """Put a question to the applications' events in the committed files."""
+        paths = [str(self.archive / file.path) for file in read_snapshot(str(self.archive)).events]
+        if not paths:
+            return [(0, 0)]
+        with duckdb.connect(config={"threads": 1, "memory_limit": "1GB"}) as connection:
+            connection.execute(
+                "CREATE TEMP TABLE events AS SELECT source, source_offset, event_id, split_part(event_id, '-', 1) AS app, "
+                "split_part(event_id, '-', 2)::INT AS generation, split_part(event_id, '-', 3)::BIGINT AS number "
+                "FROM read_parquet($1) WHERE NOT internal",
+                [paths],
+            )
+            return connection.execute(question).fetchall()
 
-def soak(folder: Path, *, kills: int, seed: int, most_seconds: float = 3.0, tell: bool = False) -> Outcome:
+
+def soak(
+    folder: Path, *, kills: int, seed: int, most_seconds: float = 3.0, burst: int = 40, tell: bool = False
+) -> Outcome:
     """Kill a daemon `kills` times and return what became of the lines."""
     started = time.monotonic()
-    it = Soak(folder, seed=seed)
+    it = Soak(folder, seed=seed, burst=burst)
     for number in range(kills):
         it.kill_once(most_seconds)
         if tell:
