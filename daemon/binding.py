@@ -138,7 +138,7 @@ class Binder:
         for pack in self.packs.troubles():
             kind: NoteKind = "too large" if pack.limit else "damaged"
             self._notes.append(
-                Note(kind, os.fsdecode(pack.found.path), end=pack.found.size, detail=pack.trouble)
+                Note(kind, files.spelled(pack.found.path), end=pack.found.size, detail=pack.trouble)
             )
         notes, self._notes = self._notes, []
         return notes
@@ -175,7 +175,7 @@ class Binder:
             self._supersede()
         self._miss(scan, now)
         self._settle_lost(now)
-        self.problems = tuple(f"{os.fsdecode(p.path)}: {p.reason}" for p in scan.problems) + tuple(
+        self.problems = tuple(f"{files.spelled(p.path)}: {p.reason}" for p in scan.problems) + tuple(
             f"{path}: {reason}" for path, reason in self._closed.items()
         )
         return started
@@ -187,7 +187,7 @@ class Binder:
                 del self._unopened[key]
             elif key not in keys and scan.covers(found.path):
                 del self._unopened[key]
-                self._gap("", os.fsdecode(found.path), 0, found.size, "unopened")
+                self._gap("", files.spelled(found.path), 0, found.size, "unopened")
 
     def _compare(self, scan: Scan, now: float, look: Look) -> None:
         """Compare the names that were found with those that files are followed under."""
@@ -237,7 +237,7 @@ class Binder:
             return  # a link leads to it again
         if _is(followed.path, followed.key):
             return  # a second link, or another root's name for it; the first name stays
-        self._note("renamed", followed, detail=os.fsdecode(entry.path))
+        self._note("renamed", followed, detail=files.spelled(entry.path))
         self._renames(followed, entry, Fate.RENAMED)
 
     def _renames(self, followed: Followed, entry: Found, fate: Fate) -> None:
@@ -247,7 +247,7 @@ class Binder:
         followed.target = b"" if real == entry.path else real
         self._becomes(followed, fate)
         if followed.known is not None:
-            followed.known.path = os.fsdecode(entry.path)
+            followed.known.path = files.spelled(entry.path)
         self.away.discard(followed)
         self.by_path[followed.path] = followed
 
@@ -374,7 +374,7 @@ class Binder:
                     return None
                 return self._follow(found, candidate, None, now)
         former = self._former(candidate, by_inode.get(found.key, ()))
-        former = former or self._catalogue.replaced(candidate, os.fsdecode(found.path))
+        former = former or self._catalogue.replaced(candidate, files.spelled(found.path))
         begun = self._catalogue.begun(candidate) if found.size >= MARK_BYTES else []
         followed = self._follow(found, candidate, None, now)
         if former is not None:
@@ -430,7 +430,7 @@ class Binder:
 
     def _hold(self, found: Found, original: Followed, now: float) -> bool:
         """Hold a file back; returns False when it has been held long enough and is to be read."""
-        path = os.fsdecode(original.path)
+        path = files.spelled(original.path)
         held = self.held.setdefault(found.key, _Held(found, path, now))
         held.found = found
         if found.size < MARK_BYTES and format_of(found.path) is None:
@@ -442,7 +442,7 @@ class Binder:
             skipped = self._on_copy == "skip"
             what = "it is not read unless it differs" if skipped else "it is read all the same"
             detail = f"repeats {path}; {what}"
-            self._notes.append(Note("copy", os.fsdecode(found.path), end=found.size, detail=detail))
+            self._notes.append(Note("copy", files.spelled(found.path), end=found.size, detail=detail))
         return self._on_copy == "skip"
 
     def _follow(self, found: Found, candidate: Candidate, known: Known | None, now: float) -> Followed:
@@ -473,7 +473,7 @@ class Binder:
         if known is not None:
             climb = Climb(known, followed.reader.offset)
             self._disown(followed)
-            path = os.fsdecode(followed.path)
+            path = files.spelled(followed.path)
             self._lose(known, path, self._clock(), "truncated")
         if climb is None:
             self._note("rewritten", followed)
@@ -488,7 +488,7 @@ class Binder:
     def told_copy(self, followed: Followed) -> None:
         """Say that a file only repeats what is archived."""
         detail = "repeats what was archived from another file; it is not read unless it differs"
-        self._notes.append(Note("copy", os.fsdecode(followed.path), end=followed.size, detail=detail))
+        self._notes.append(Note("copy", files.spelled(followed.path), end=followed.size, detail=detail))
 
     def resolved(self, followed: Followed, climb: Climb, reached: Reached) -> None:
         """A comparison has found where to go on: with the same source, or with a new one behind what is archived."""
@@ -510,11 +510,11 @@ class Binder:
         followed.begin(Origin(reached.offset, continues, reached.head, reached.tail, former))
         kind: NoteKind = "shortened" if reached.offset else "rewritten"
         detail = f"held {reached.offset} of the {climb.limit} bytes that were read"
-        self._notes.append(Note(kind, os.fsdecode(followed.path), sid, reached.offset, climb.limit, detail))
+        self._notes.append(Note(kind, files.spelled(followed.path), sid, reached.offset, climb.limit, detail))
 
     def _lose_closed(self, followed: Followed) -> None:
         """Stop following a file that is gone and not open. Mostly it was read and committed: its content is known."""
-        known, path, size = followed.known, os.fsdecode(followed.path), followed.size
+        known, path, size = followed.known, files.spelled(followed.path), followed.size
         self.forget(followed)
         if known is not None:
             self._lose(known, path, self._clock(), "removed")
@@ -554,7 +554,7 @@ class Binder:
         known = followed.known
         self.forget(followed)
         if known is not None:
-            self._lose(known, os.fsdecode(followed.path), self._clock(), "truncated")
+            self._lose(known, files.spelled(followed.path), self._clock(), "truncated")
 
     def forget(self, followed: Followed) -> None:
         """Stop following a file; its source stays known."""
@@ -584,7 +584,7 @@ class Binder:
         return _Watched(found, self.packs, self._not_opened)
 
     def _not_opened(self, found: Found, error: OSError) -> None:
-        path = os.fsdecode(found.path)
+        path = files.spelled(found.path)
         if isinstance(error, PermissionError) and found.size:
             self._unopened[found.key] = found
         if error.errno in _NO_DESCRIPTORS:
@@ -602,7 +602,7 @@ class Binder:
             Found(followed.path, followed.file, *followed.key, 0, 0, followed.root)
         ) as opened:
             if opened is None:
-                followed.trouble = self._closed.get(os.fsdecode(followed.path), followed.trouble)
+                followed.trouble = self._closed.get(files.spelled(followed.path), followed.trouble)
                 return False
             if opened.file.identity.generation != followed.generation:
                 if followed.known is not None:
@@ -641,7 +641,7 @@ class Binder:
             self.close(longest)
 
     def _note(self, kind: NoteKind, followed: Followed, detail: str = "") -> None:
-        path = os.fsdecode(followed.path)
+        path = files.spelled(followed.path)
         self._notes.append(Note(kind, path, followed.sid, followed.reader.offset, followed.size, detail))
 
 

@@ -198,6 +198,11 @@ def open_regular(path: bytes | str) -> Plain | None:
     return Plain(fd)
 
 
+def spelled(path: bytes) -> str:
+    r"""Return a path as text for people, events and the ledger, which hold only UTF-8: other bytes as ``\xff``."""
+    return path.decode("utf-8", "backslashreplace")
+
+
 def generation_of(fd: int) -> int | None:
     """Return the inode's generation; None where the file system has none."""
     value = array.array("l", [0])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -197,7 +196,7 @@ class Followed:
 
     def place(self) -> Place:
         """Return where the file is now."""
-        return Place(os.fsdecode(self.path), self.device, self.inode, self.generation, self.size)
+        return Place(files.spelled(self.path), self.device, self.inode, self.generation, self.size)
 
     def finishing(self, now: float, *, closing: bool) -> bool:
         """Return whether an unterminated last line is to be taken: the file is sealed, and nobody writes to it.

@@ -17,6 +17,7 @@ from daemon import files
 from daemon.binding import MAX_UNPACKED_BYTES, SMALL_COPY_WAIT_SECONDS, Binder
 from daemon.climbing import Climbs
 from daemon.discovery import Discovery, Found, Root, Scan
+from daemon.files import spelled
 from daemon.following import Followed
 from daemon.ladder import Ladder
 from daemon.packs import Packs
@@ -90,7 +91,7 @@ def gather(
         root = _root_of(absolute, roots, profile)
         if os.path.isdir(absolute):
             scan = Discovery((Root(absolute, root.include, root.exclude, root.profile),)).scan()
-            left_out += [LeftOut(os.fsdecode(p.path), p.reason, trouble=True) for p in scan.problems]
+            left_out += [LeftOut(spelled(p.path), p.reason, trouble=True) for p in scan.problems]
             entries = [_named(entry, root) for entry in scan.files]
         elif os.path.isfile(absolute):
             entry = Found(absolute, "", info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, root)
@@ -168,7 +169,7 @@ class Importer:
 
     def _wanted(self, found: Found, packs: Packs) -> bool:
         """Return whether a file is to be read; if not, say why. A compressed one is checked to its end first."""
-        path = os.fsdecode(found.path)
+        path = spelled(found.path)
         try:
             if format_of(found.path) is not None:
                 packs.inspect(found)
@@ -213,7 +214,7 @@ class Importer:
         # Short files may well begin alike by chance: after its wait the daemon reads them too.
         binder.reconcile(scan, now + SMALL_COPY_WAIT_SECONDS, _leave_alone, _leave_alone)
         for held in binder.held.values():
-            self._leave(os.fsdecode(held.found.path), f"repeats {held.original}", trouble=False)
+            self._leave(spelled(held.found.path), f"repeats {held.original}", trouble=False)
         self._climb(binder)
         followed = list(binder.files.values())
         self._report.files = len(followed)
@@ -224,7 +225,7 @@ class Importer:
         """Find out where to go on in files that do not hold any more what was read from them."""
         climbs = Climbs(binder, self._archive, self._ladder, None, time.monotonic)
         for followed in list(binder.climbing):
-            path = os.fsdecode(followed.path)
+            path = spelled(followed.path)
             try:
                 if binder.reopen(followed):
                     climbs.at_once(followed)
@@ -257,16 +258,16 @@ class Importer:
                         yield batch
                         batch, held = [], 0
             except RewrittenError:
-                self._leave(os.fsdecode(followed.path), "was rewritten while it was read", trouble=True)
+                self._leave(spelled(followed.path), "was rewritten while it was read", trouble=True)
             except OSError as error:
-                self._leave(os.fsdecode(followed.path), error.strerror or "cannot be read", trouble=True)
+                self._leave(spelled(followed.path), error.strerror or "cannot be read", trouble=True)
             binder.close(followed)
         if batch:
             yield batch
 
     def _chunks(self, binder: Binder, followed: Followed) -> Iterator[Chunk]:
         if not binder.reopen(followed):
-            self._leave(os.fsdecode(followed.path), "is gone", trouble=True)
+            self._leave(spelled(followed.path), "is gone", trouble=True)
             return
         while True:
             before = followed.reader.position
@@ -279,7 +280,7 @@ class Importer:
                 break
         if followed.unread:
             reason = f"the last {followed.unread} bytes have no newline yet (--final takes them)"
-            self._leave(os.fsdecode(followed.path), reason, trouble=False)
+            self._leave(spelled(followed.path), reason, trouble=False)
 
     def _chunk(self, followed: Followed, span: Span) -> Chunk:
         """Return a span as a chunk of its source; the first one of a new file makes it a source."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, Protocol, TypeVar
 
-from daemon import held
+from daemon import files, held
 from daemon.exporting import Exporter, Failed, Wrote, told
 from daemon.oldlogs import Compression, OldFile, compress
 from daemon.wanted import Values
@@ -315,7 +315,7 @@ class Keeper:
         cutoff = self._now() - timedelta(days=options.log_file_days)
         removed: list[str] = []
         for old in await self._around.old_log_files(int(cutoff.timestamp() * 1_000_000)):
-            path = os.fsdecode(old.path)
+            path = files.spelled(old.path)
             if old.packed and options.log_files == "compress":
                 continue
             try:

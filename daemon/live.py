@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from daemon import files
 from daemon.following import Fate, Followed
 from daemon.keeping import Keeper
 from daemon.metrics import Metrics
@@ -83,7 +84,7 @@ class LiveDaemon:
             found += [
                 SourceStatus(
                     sid="",
-                    path=os.fsdecode(held.found.path),
+                    path=files.spelled(held.found.path),
                     file=held.found.file,
                     size=held.found.size,
                     read=0,
@@ -143,7 +144,7 @@ class LiveDaemon:
         read = max(visible.end if visible else followed.origin.base, durable)
         return SourceStatus(
             sid=sid,
-            path=os.fsdecode(followed.path),
+            path=files.spelled(followed.path),
             file=followed.file,
             size=followed.size,
             read=read,
@@ -305,7 +306,7 @@ def _packed(pack: Pack) -> SourceStatus:
     waiting = "is being written" if pack.waits else "is being checked to its end"
     return SourceStatus(
         sid="",
-        path=os.fsdecode(pack.found.path),
+        path=files.spelled(pack.found.path),
         file=pack.found.file,
         size=pack.found.size,
         read=0,

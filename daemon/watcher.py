@@ -16,6 +16,7 @@ from contextlib import suppress
 import watchfiles
 from aiofiles.base import wrap
 
+from daemon import files
 from daemon.descriptors import watches
 from daemon.discovery import Watchable
 
@@ -23,6 +24,7 @@ STEP_MS = 10  # how often the kernel's notices are collected
 DEBOUNCE_MS = 50  # the longest they are collected while more keep coming
 RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # pauses after one failure, two, …
 COUNT_SECONDS = 10.0  # how often the watches that exist are compared with the folders there are
+SETTLE_SECONDS = 1.0  # after so long a new folder has its watch, or gets none
 RENEW_SECONDS = 300.0  # missing watches are asked for anew at most this often: meanwhile notices are lost
 
 _log = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ class Watcher:
         self._rearm = asyncio.Event()
         self._wanted: frozenset[Watchable] = frozenset()
         self._folders = 0
+        self._recount = asyncio.Event()  # there are more folders, or fewer
         self._shallow = False  # there are not enough watches: only the directories themselves have one
         self._renew_after = 0.0
         self.polled: dict[str, str] = {}  # directories without notices, and why
@@ -52,13 +55,19 @@ class Watcher:
     ) -> None:
         """Take what a listing found: directories, why some give no notices, and how many folders the others hold."""
         reasons = unwatchable or {}
-        self.polled = {os.fsdecode(path): reason for path, reason in reasons.items()}
-        self._folders = folders
+        self.polled = {files.spelled(path): reason for path, reason in reasons.items()}
+        if folders != self._folders:
+            self._folders = folders
+            self._recount.set()
         wanted = frozenset(root for root in present if root.path not in reasons)
         if wanted != self._wanted:
             self._wanted = wanted
             self._shallow = False
             self._rearm.set()
+
+    def watches(self, root: bytes) -> bool:
+        """Return whether notices about a directory are wanted and may be had."""
+        return any(wanted.path == root for wanted in self._wanted)
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -131,7 +140,7 @@ class Watcher:
         """Compare the watches that exist with the folders there are; a new folder may have got none."""
         short = 0
         while not self._rearm.is_set():
-            await self._pause(COUNT_SECONDS)
+            await self._until_recount(SETTLE_SECONDS if short == 1 else COUNT_SECONDS)
             missing = self._folders - await _count()
             if self._shallow:
                 self.trouble = (
@@ -145,6 +154,21 @@ class Watcher:
             elif short > 1:  # not just made
                 self.trouble = f"{missing} of {self._folders} folders have no watch ({_LIMIT_HINT})"
                 self._renew(self.trouble)
+
+    async def _until_recount(self, seconds: float) -> None:
+        """Wait; less if there are other folders than there were, whose watches are set within moments."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                rearmed = asyncio.ensure_future(self._rearm.wait())
+                recount = asyncio.ensure_future(self._recount.wait())
+                try:
+                    await asyncio.wait((rearmed, recount), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    rearmed.cancel()
+                    recount.cancel()
+        if self._recount.is_set():
+            self._recount.clear()
+            await self._pause(SETTLE_SECONDS)
 
     def _renew(self, reason: str) -> None:
         """Ask for all watches again, now and then: the limit may have been raised."""

@@ -27,13 +27,13 @@ PATIENCE_SECONDS = 40.0
 class Process:
     """`watchkeep serve` over a folder of its own."""
 
-    def __init__(self, folder: Path, **environment: str) -> None:
+    def __init__(self, folder: Path, *prefix: str, **environment: str) -> None:
         self.folder = folder
         self.logs = folder / "logs"
         self.archive = folder / "archive"
         self.logs.mkdir(exist_ok=True)
         self.log = folder / "daemon.log"
-        command = [sys.executable, str(ROOT / "watchkeep.py"), "serve"]
+        command = [*prefix, sys.executable, str(ROOT / "watchkeep.py"), "serve"]
         command += ["--logs", str(self.logs), "--archive", str(self.archive)]
         environment = {"WATCHKEEP__WEB__PORT": "0", **environment}
         with self.log.open("ab") as log:
@@ -89,8 +89,8 @@ class Process:
 
 
 @contextmanager
-def serving(folder: Path, **environment: str) -> Iterator[Process]:
-    it = Process(folder, **environment)
+def serving(folder: Path, *prefix: str, **environment: str) -> Iterator[Process]:
+    it = Process(folder, *prefix, **environment)
     try:
         yield it
     finally:
