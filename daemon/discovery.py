@@ -21,7 +21,13 @@ from daemon.patterns import Patterns, literally
 
 INCLUDE = (
     *("*.jsonl", "*.ndjson", "*.json", "*.log"),
-    *("*.log.[0-9]*", "*.jsonl.[0-9]*", "*.log-[0-9]*", "*.jsonl-[0-9]*"),  # as rotation names them
+    *(
+        "*.jsonl.[0-9]*",
+        "*.ndjson.[0-9]*",
+        "*.json.[0-9]*",
+        "*.log.[0-9]*",
+    ),  # as rotation names them: by number,
+    *("*.jsonl-[0-9]*", "*.ndjson-[0-9]*", "*.json-[0-9]*", "*.log-[0-9]*"),  # or by date
 )
 EXCLUDE = ("*.tmp", "*.swp", ".*")
 

@@ -31,6 +31,26 @@ def test_files_are_found_at_any_depth(tmp_path):
     assert names(tmp_path) == {"a.jsonl", "b/c/d/e.log", "node_modules/f.log"}
 
 
+@pytest.mark.parametrize("ending", ["", ".gz", ".zst", ".bz2", ".xz"])
+def test_rotated_files_count_whether_they_are_compressed_or_not(tmp_path, ending):
+    """A name that rotation gives must not lead out of sight: what was not read yet would be lost."""
+    rotated = [
+        "a.log.1",
+        "a.log.12",
+        "a.log-20260301",
+        "a-2026-03-01.log",
+        "b.jsonl.2",
+        "b.json-20260301",
+        "c.ndjson.3",
+    ]
+    touch(tmp_path, *(name + ending for name in rotated), f"d.txt{ending}", "e.log.gz.tmp", f".f.log{ending}")
+
+    assert names(tmp_path) == {name + ending for name in rotated}
+    assert names(tmp_path, exclude=("*.gz", "*.zst", "*.bz2", "*.xz", "*.tmp", ".*")) == (
+        set(rotated) if not ending else set()
+    )
+
+
 @pytest.mark.parametrize(
     ("pattern", "expected"),
     [
