@@ -2,9 +2,10 @@
 
 A plan is a text, its entries separated by semicolons, each ``OPERATION ACTION [PATTERN [FIRST[+COUNT]]]``:
 
-- OPERATION is a name of `OPERATIONS`, or ``*`` for all;
+- OPERATION is a name of `OPERATIONS`, or ``*`` for all of them; or ``archive.`` and one of `ARCHIVE_OPERATIONS`, or
+  ``archive.*``, for the archive's own files;
 - ACTION is the name of an error (``ENOSPC``, ``EIO``, ``EMFILE``, ``ESTALE``, ``EACCES`` …), ``short`` (half of the
-  bytes of a read, and at least one), ``kill`` (SIGKILL to this process, before the operation), or ``delay=SECONDS``;
+  bytes of a read or write, and at least one), ``kill`` (SIGKILL to this process, before the operation), or ``delay=SECONDS``;
 - PATTERN is a shell pattern about the whole path (``*`` by default);
 - from the FIRST matching operation on (1 by default), for COUNT of them (for good by default).
 
@@ -26,12 +27,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import storage.failpoints
 from daemon import files
 
 OPERATIONS = (
     "open_file", "close_file", "duplicate", "fdatasync", "fstat", "fsync", "lstat", "pread",
     "readlink", "rename", "scandir", "stat", "unlink",
 )  # fmt: skip
+ARCHIVE_OPERATIONS = (
+    "open", "write", "sync", "read", "truncate", "rewrite", "sync_file", "sync_dir", "mkdir", "rename", "unlink",
+    "listdir", "stat", "chmod", "lock",
+)  # fmt: skip
+ARCHIVE = "archive."
+SHORT_WRITE_BYTES = 7  # what a short write of the archive lets through at a time
 FOREVER = 1 << 62
 
 _real = {name: getattr(files, name) for name in OPERATIONS}
@@ -54,7 +62,8 @@ class Failpoint:
         """Read one entry. Raises ValueError if it is none."""
         operation, action, *rest = text.split()
         known = hasattr(errno, action) or action in {"short", "kill"} or action.startswith("delay=")
-        if operation not in {*OPERATIONS, "*"} or not known or len(rest) > 2:
+        named = {*OPERATIONS, "*", f"{ARCHIVE}*", *(ARCHIVE + name for name in ARCHIVE_OPERATIONS)}
+        if operation not in named or not known or len(rest) > 2:
             raise ValueError(f"{text!r} is no failpoint: see daemon.failpoints")
         pattern, when = (rest + ["*", "1"][len(rest) :])[:2]
         first, _, count = when.partition("+")
@@ -62,7 +71,8 @@ class Failpoint:
 
     def concerns(self, operation: str, path: str) -> bool:
         """Count an operation that this is about; returns whether something happens to it."""
-        if self.operation not in {operation, "*"} or not fnmatch.fnmatchcase(path, self.pattern):
+        every = f"{ARCHIVE}*" if operation.startswith(ARCHIVE) else "*"
+        if self.operation not in {operation, every} or not fnmatch.fnmatchcase(path, self.pattern):
             return False
         self.hits += 1
         return self.first <= self.hits < self.first + self.count
@@ -85,13 +95,42 @@ def plant(plan: str) -> list[Failpoint]:
     for name in OPERATIONS:
         if any(point.operation in {name, "*"} for point in points):
             setattr(files, name, _guarded(name, points))
+    if any(point.operation.startswith(ARCHIVE) for point in points):
+        storage.failpoints.plant(functools.partial(_archive_reached, points))
     return points
 
 
 def remove() -> None:
     """Let every operation be the system's own again."""
+    storage.failpoints.plant(None)
     for name, function in _real.items():
         setattr(files, name, function)
+
+
+def _due(points: list[Failpoint], operation: str, path: str) -> list[str]:
+    with _lock:
+        return [point.action for point in points if point.concerns(operation, path)]
+
+
+def _act(action: str, path: str) -> None:
+    """Kill, wait or fail."""
+    if action == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif action.startswith("delay="):
+        time.sleep(float(action.removeprefix("delay=")))
+    else:
+        number = getattr(errno, action)
+        raise OSError(number, os.strerror(number), path)
+
+
+def _archive_reached(points: list[Failpoint], operation: str, path: str) -> int | None:
+    most = None
+    for action in _due(points, ARCHIVE + operation, path):
+        if action == "short":
+            most = SHORT_WRITE_BYTES
+        else:
+            _act(action, path)
+    return most
 
 
 def _guarded(name: str, points: list[Failpoint]) -> Callable[..., Any]:
@@ -100,18 +139,11 @@ def _guarded(name: str, points: list[Failpoint]) -> Callable[..., Any]:
     @functools.wraps(real)
     def guarded(target: Any, *rest: Any, **named: Any) -> Any:
         path = _path(target)
-        with _lock:
-            actions = [point.action for point in points if point.concerns(name, path)]
-        for action in actions:
-            if action == "kill":
-                os.kill(os.getpid(), signal.SIGKILL)
-            elif action.startswith("delay="):
-                time.sleep(float(action.removeprefix("delay=")))
-            elif action == "short":
+        for action in _due(points, name, path):
+            if action == "short":
                 rest = (max(1, rest[0] // 2), *rest[1:])  # pread's length
             else:
-                number = getattr(errno, action)
-                raise OSError(number, os.strerror(number), path)
+                _act(action, path)
         return real(target, *rest, **named)
 
     return guarded

@@ -65,6 +65,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("visible_seconds", "seconds", "From the last write to a file until its lines answer queries"),
     Metric("parse_seconds", "seconds", "Time to parse one batch", buckets=_SLOW),
     Metric("append_seconds", "seconds", "Time to make one parsed batch visible"),
+    Metric("reading_paused", "gauge", "1 while reading pauses because the disk is nearly full"),
     Metric("queue_bytes", "gauge", "Bytes read and not yet visible"),
     Metric("hot_bytes", "gauge", "Bytes of memory that visible but uncommitted rows hold"),
     Metric("sources", "gauge", "Files by what they are doing", ("state",)),

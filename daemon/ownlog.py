@@ -9,7 +9,9 @@ import logging
 import logging.handlers
 import queue
 import traceback
+from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 import orjson
 
@@ -46,13 +48,33 @@ class _Unformatted(logging.handlers.QueueHandler):
         return record
 
 
+class _Patient(logging.StreamHandler[Any]):
+    """Writes lines as long as the disk lets it; says how many may be missing as soon as it works again."""
+
+    missing = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line. Nobody hears of a failure: there is no other place to say it."""
+        try:
+            lines = self.format(record) + self.terminator
+            if self.missing:
+                text = f"{self.missing} lines of this log may be missing: it could not be written"
+                told = logging.LogRecord(__name__, logging.ERROR, "", 0, text, None, None)
+                lines = self.format(told) + self.terminator + lines
+            self.stream.write(lines)
+            self.flush()
+        except (OSError, ValueError):
+            self.missing += 1
+        else:
+            self.missing = 0
+
+
 class OwnLog:
     """Sets up logging for the process; records are written by a thread of their own, never by the event loop."""
 
     def __init__(self, *, level: str, file: str | None) -> None:
-        self._writer: logging.Handler = (
-            logging.FileHandler(file, encoding="utf-8") if file else logging.StreamHandler()
-        )
+        self._file = open(file, "a", encoding="utf-8") if file else None  # noqa: SIM115 - closed with the log
+        self._writer = _Patient(self._file)
         self._writer.setFormatter(JsonFormatter())
         records: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
         self._handler = _Unformatted(records)
@@ -72,3 +94,6 @@ class OwnLog:
         self._root.removeHandler(self._handler)
         self._listener.stop()
         self._writer.close()
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -25,7 +25,7 @@ from daemon.reading import Reading, Turn
 from daemon.tailer import Tailer
 from parsers.batch import Chunk, Counts, Parsed
 from storage.archive import Archive
-from storage.errors import ArchiveError
+from storage.errors import ArchiveError, CommitError, FencedError
 from storage.observer import Observer
 
 QUEUE_BYTES = 64 << 20
@@ -36,6 +36,7 @@ PACE_MOST_SECONDS = (
 )
 PACE_LINES = 1000  # larger ones are not slowed down
 HOT_COMMITS = 2  # reading pauses when hot rows take so many times the size of a commit
+SPACE_SECONDS = 1.0  # how often is looked how much of the disk is free
 DRAIN_SECONDS = 2.0  # how long stopping waits for what was read already; the rest is read at the next start
 _MICROSECONDS = 1_000_000
 
@@ -70,6 +71,7 @@ class PipelineOptions:
     queue_bytes: int = QUEUE_BYTES
     commit_bytes: int = 64 << 20
     commit_seconds: float = 5.0
+    pause_free_bytes: int = 0  # of the archive's disk; below it nothing is read
 
 
 @dataclass(slots=True)
@@ -95,6 +97,8 @@ class Pipeline:
         on_notes: Callable[[list[Note]], Awaitable[None]],
         on_turn: Callable[[], None] = lambda: None,
         on_commit: Callable[[], Awaitable[None]] | None = None,
+        free_bytes: Callable[[], int] | None = None,
+        on_pause: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         self.queue = ReadingQueue(options.queue_bytes)
         self.visible: dict[str, Visible] = {}
@@ -108,6 +112,11 @@ class Pipeline:
         self._on_notes = on_notes
         self._on_turn = on_turn
         self._on_commit = on_commit
+        self._free_bytes = free_bytes
+        self._on_pause = on_pause
+        self._space_due = 0.0
+        self._untold: deque[Note] = deque()  # what the disk did not let us tell yet
+        self._tell_due = 0.0
         self._wake = asyncio.Event()
         self._touched: set[bytes] = set()
         self._rescan = False
@@ -175,7 +184,9 @@ class Pipeline:
         return await asyncio.get_running_loop().run_in_executor(self._threads["read"], work)
 
     async def caught_up(self) -> None:
-        """Return when everything the files hold now is visible."""
+        """Return when everything the files hold now is visible. CommitError while reading pauses."""
+        if "read" in self.trouble:
+            raise CommitError(self.trouble["read"], retry=True)
         self._caught_up.clear()
         self._asked_caught_up = self._rescan = True
         self._wake.set()
@@ -197,6 +208,7 @@ class Pipeline:
         try:
             while True:
                 await self.queue.wait_for_room()
+                await self._wait_for_space()
                 turn = await self._take_turn()
                 if self._stopping and not turn.more:
                     return
@@ -220,11 +232,13 @@ class Pipeline:
         self._observer.count("read_bytes", sum(r.chunk.end - r.chunk.start for r in turn.readings))
         self._observer.gauge("queue_bytes", self.queue.bytes)
         self.progress = time.monotonic()
-        if turn.notes:  # before the commit they may ask for: what is at risk is in the ledger then
-            await self._on_notes(turn.notes)
+        # Before the commit they may ask for: what is at risk is in the ledger then.
+        await self._tell(turn.notes)
         if turn.urgent:
             self._urgent_at = self.queue.put_count
             self._commit_if_urgent()
+        if isinstance(turn.trouble, FencedError):
+            raise turn.trouble
         if turn.trouble:
             self._failed("register", turn.trouble)
         else:
@@ -237,6 +251,41 @@ class Pipeline:
             await self.queue.wait_until_done()
             self._caught_up.set()
         return turn
+
+    async def _tell(self, notes: Sequence[Note]) -> None:
+        """Make notes known in their order. What the disk refuses waits and is tried again; reading goes on."""
+        self._untold.extend(notes)
+        while self._untold and time.monotonic() >= self._tell_due:
+            try:
+                await self._on_notes([self._untold[0]])
+            except FencedError:
+                raise
+            except (ArchiveError, OSError) as error:
+                self._tell_due = time.monotonic() + RETRY_SECONDS[1]
+                self._failed("note", error)
+                return
+            self._untold.popleft()
+            self.trouble.pop("note", None)
+
+    async def _wait_for_space(self) -> None:
+        """Pause while the disk is nearly full: what is read could not be committed, and stays in its file."""
+        least, free_bytes = self._options.pause_free_bytes, self._free_bytes
+        if not least or free_bytes is None or time.monotonic() < self._space_due:
+            return
+        while (free := await self.in_reader(free_bytes)) < least and not self._stopping:
+            reason = f"reading pauses until {least} bytes are free where the archive lies; {free} are"
+            if "read" not in self.trouble:
+                _log.error("the disk is nearly full", extra={"free_bytes": free, "least_bytes": least})
+                self._observer.gauge("reading_paused", 1)
+                if self._on_pause is not None:
+                    await self._on_pause(reason)
+            self.trouble["read"] = reason
+            self.progress = time.monotonic()  # a pause is no hang
+            await self._pause(SPACE_SECONDS)
+        self._space_due = time.monotonic() + SPACE_SECONDS
+        if self.trouble.pop("read", None) is not None:
+            _log.info("reading goes on", extra={"free_bytes": free})
+            self._observer.gauge("reading_paused", 0)
 
     async def _rest(self, turn: Turn) -> None:
         """Wait until something was noticed or is due."""
@@ -349,6 +398,8 @@ class Pipeline:
                 raise _GivenUpError
             try:
                 result = await self._in("commit" if stage == "commit" else "parse", work)
+            except FencedError:
+                raise  # somebody else has the archive: whatever we did would be wrong
             except _RETRIED[stage] as error:
                 failures += 1
                 self._failed(stage, error)

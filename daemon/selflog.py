@@ -23,7 +23,7 @@ from daemon.discovery import Root
 FOLDER_MODE = 0o750
 SEARCHED_FILES = 30  # newest days in which an event is looked for after a crash
 FILE_MODE = 0o640
-_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 
 
 def root_of(folder: str) -> Root:
@@ -101,9 +101,11 @@ class SelfLog:
         path = os.path.join(self.folder, f"{now:%Y-%m-%d}.jsonl")
         fd = os.open(path, _FLAGS, FILE_MODE)
         try:
+            size = os.fstat(fd).st_size
+            if size and os.pread(fd, 1, size - 1) != b"\n":
+                line = b"\n" + line  # a full disk left half an event: this one must not be glued to it
             written = os.write(fd, line)
             if written < len(line):
-                os.write(fd, b"\n")  # the next event must not be glued to what is left of this one
                 raise OSError(f"only {written} of {len(line)} bytes could be written to {path}")
             if durable:
                 os.fdatasync(fd)

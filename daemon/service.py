@@ -31,7 +31,7 @@ from daemon.pipeline import Pipeline, PipelineOptions
 from daemon.selflog import SelfLog, program_version, root_of
 from daemon.settings import Settings, reloadable
 from daemon.tailer import Tailer, TailOptions
-from daemon.upkeep import Upkeep
+from daemon.upkeep import Upkeep, free_bytes
 from daemon.watcher import Watcher
 from storage.archive import Archive
 from storage.engine import Engine
@@ -116,6 +116,7 @@ class Service:
                 queue_bytes=settings.logs.queue_bytes,
                 commit_bytes=settings.archive.commit_bytes,
                 commit_seconds=settings.archive.commit_seconds,
+                pause_free_bytes=settings.archive.pause_free_bytes,
             ),
             self._tailer,
             self._transformer,
@@ -124,6 +125,8 @@ class Service:
             on_notes=self._note,
             on_turn=lambda: self._watcher.seen(*self._tailer.watchable()),
             on_commit=self._gaps.tell,
+            free_bytes=lambda: free_bytes(settings.archive.path),
+            on_pause=self._paused,
         )
         self._upkeep = Upkeep(archive, metrics)
         exporter = Exporter(archive, metrics, options.exports(settings), version=program)
@@ -294,6 +297,10 @@ class Service:
         self._metrics.count("rotations")
         if note.sid:
             await asyncio.to_thread(self._archive.at_risk, note.sid, note.end)
+
+    async def _paused(self, reason: str) -> None:
+        """Say that reading pauses; the event itself is read when it goes on."""
+        await self.say(f"The disk is nearly full: {reason}", "critical", {}, outcome="failure")
 
     async def say(self, description: str, level: str, metadata: Mapping[str, Any], **fields: Any) -> None:
         """Append an event of the daemon's own; if even that fails, say so in the own log."""

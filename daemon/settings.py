@@ -197,6 +197,11 @@ class Archive(Section):
         le=86_400,
         description="How long a superseded file stays for those who still read it.",
     )
+    pause_free_bytes: int = Field(
+        default=128 * MEBIBYTE,
+        ge=0,
+        description="Bytes that must be free where the archive lies; below it reading pauses, and goes on by itself when there is room again. 0 never pauses.",
+    )
     memory_limit_mb: int = Field(default=128, ge=32, le=65_536, description="Memory for writing, MiB.")
     exports: Exports = Field(
         default=(),

@@ -27,6 +27,12 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+def free_bytes(path: str) -> int:
+    """Return how many bytes we may still write where ``path`` lies."""
+    info = os.statvfs(path)
+    return info.f_bavail * info.f_frsize
+
+
 class Upkeep:
     """Runs the steps in a thread of its own, one at a time."""
 
@@ -157,8 +163,7 @@ class Upkeep:
         self._observer.gauge("last_commit_timestamp_seconds", self._archive.state.last_commit_us / 1e6)
 
     def _free(self) -> int:
-        info = os.statvfs(self._archive.options.path)
-        return info.f_bavail * info.f_frsize
+        return free_bytes(self._archive.options.path)
 
     async def _timed(self, name: str, work: Callable[[], T]) -> T:
         started = time.monotonic()
