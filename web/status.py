@@ -30,7 +30,8 @@ MEASUREMENTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 class SourceStatus:
     """One source as the daemon sees it now. Offsets and sizes are bytes, times microseconds since 1970, UTC.
 
-    ``state`` is one word: ``live``, ``catching-up``, ``idle``, ``gone`` (unlinked), ``comparing``, ``failed`` …; ``note`` says more.
+    ``state`` is one word: ``live``, ``catching-up``, ``idle``, ``gone`` (unlinked), ``comparing``, ``checking`` (a
+    compressed file before it is known to be whole), ``failed`` …; ``note`` says more.
     """
 
     sid: str

@@ -219,7 +219,8 @@ def test_an_inode_number_that_is_used_again_is_another_file(make, down):
     else:
         (followed,) = it.tailer.files
         it.tailer.binder.close(followed)
-    recreate(path, b"another\n" + LONG)
+    if not recreate(path, b"another\n" + LONG):
+        pytest.skip("this file system does not give an inode number out again at once")
     it.settle(seconds=5)
     it.settle(seconds=30)
 
