@@ -6,21 +6,23 @@ large file takes minutes. A crash at any step leaves the original, or a verified
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import pyarrow as pa
 
 from daemon import files
 
 Compression = Literal["gz", "zst"]
-CODECS: dict[Compression, Literal["gzip", "zstd"]] = {"gz": "gzip", "zst": "zstd"}
 PART = ".tmp"  # never followed: see `daemon.discovery.EXCLUDE`
 BLOCK_BYTES = 1 << 20
+GZIP_LEVEL = 6  # what the command of that name uses
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,23 +87,31 @@ def compress(old: OldFile, compression: Compression, stop: Callable[[], bool] = 
 
 def _write(source: bytes, target: bytes, compression: Compression, stop: Callable[[], bool]) -> None:
     fd = files.open_file(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with (
-        os.fdopen(fd, "wb") as file,
-        open(source, "rb") as plain,
-        # Closing it closes the file: what it wrote is synced by another descriptor, see `_like`.
-        pa.CompressedOutputStream(pa.PythonFile(file, mode="w"), CODECS[compression]) as out,
-    ):
+    with os.fdopen(fd, "wb") as file, open(source, "rb") as plain, _packer(file, compression) as out:
         while block := plain.read(BLOCK_BYTES):
             _go_on(stop)
             out.write(block)
+
+
+def _packer(file: BinaryIO, compression: Compression) -> Any:
+    """Return a stream that compresses into ``file``; closing it may close the file."""
+    if compression == "gz":
+        return gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=GZIP_LEVEL, mtime=0)
+    return pa.CompressedOutputStream(pa.PythonFile(file, mode="w"), "zstd")
+
+
+def _unpacked(path: str, compression: Compression | None) -> Any:
+    """Return a stream of a file's content, decompressed."""
+    if compression == "zst":
+        return pa.input_stream(path, compression="zstd")
+    return gzip.open(path) if compression == "gz" else open(path, "rb")
 
 
 def _digest(path: str, compression: Compression | None, stop: Callable[[], bool]) -> tuple[int, str]:
     """Return length and SHA-256 of a file's content, decompressed."""
     digest = hashlib.sha256()
     size = 0
-    codec: Any = CODECS[compression] if compression else None
-    with pa.input_stream(path, compression=codec) as stream:
+    with _unpacked(path, compression) as stream:
         while block := stream.read(BLOCK_BYTES):
             _go_on(stop)
             digest.update(block)
@@ -114,7 +124,7 @@ def _digest_or_none(
 ) -> tuple[int, str] | None:
     try:
         return _digest(os.fsdecode(path), compression, stop)
-    except OSError:
+    except (OSError, EOFError, zlib.error):  # no archive, or not a whole one
         return None
 
 

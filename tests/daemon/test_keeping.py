@@ -24,6 +24,7 @@ from daemon.exporting import Exporter
 from daemon.keeping import FIRST_CLEANUP_SECONDS, ClockError, Keeper, KeeperOptions
 from daemon.oldlogs import OldFile
 from storage.archive import Archive
+from storage.layout import Layout
 from storage.query import Filter
 from storage.reader import read_snapshot, read_state
 from storage.retention import Policy, RetentionClass
@@ -439,11 +440,29 @@ async def test_old_log_files_are_compressed_by_the_daemon_and_not_read_again(
     finally:
         stop.set()
         await task
+    stop = asyncio.Event()
+    task = asyncio.create_task(service.run(settings, stop=stop))
+    socket = Layout(str(tmp_path / "archive"), "main").control_socket
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            # The compressed file was looked at.
+            while not await asyncio.to_thread(_flushed, socket):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+    finally:
+        stop.set()
+        await task
     names = sorted(path.name for path in logs.iterdir())
     assert names == ["app-2026-01-01.log.gz", "half-2026-01-01.log", "young.log"]
     sources = read_state(str(tmp_path / "archive"), "main").sources.values()
     assert sum(source.counts.events for source in sources if not source.internal) == 51
     assert verify(str(tmp_path / "archive")).findings == []
+
+
+def _flushed(socket: str) -> bool:
+    try:
+        return bool(call(socket, "POST", "/flush")["seq"])
+    except OSError:
+        return False
 
 
 async def test_a_minimum_that_rises_while_the_daemon_runs_holds_at_once(archive: Archive) -> None:
