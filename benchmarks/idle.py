@@ -10,6 +10,7 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.daemon import Connection, Daemon
@@ -26,11 +27,18 @@ POLL_SECONDS = 0.004
 GIVE_UP_SECONDS = 300.0
 
 
-def measure(
-    data: Path, amounts: Sequence[int], seconds: float = SECONDS, settle: float = SETTLE_SECONDS
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """How long the idle daemon is measured and may come to rest before, in seconds; how many lines are appended."""
+
+    seconds: float = SECONDS
+    settle: float = SETTLE_SECONDS
+    marks: int = MARKS
+
+
+def measure(data: Path, amounts: Sequence[int], idle: Idle) -> None:
     """Print the CPU of a daemon over so many idle files, and the delay of a line and of a new file among them."""
-    rows = [_measured(data / "idle", amount, seconds, settle) for amount in amounts]
+    rows = [_measured(data / "idle", amount, idle) for amount in amounts]
     heads = (
         "files",
         "first read s",
@@ -43,7 +51,7 @@ def measure(
     table("Idle files (polling included: every 4 ms and the time of an answer)", heads, rows)
 
 
-def _measured(folder: Path, amount: int, seconds: float, settle: float) -> list[str]:
+def _measured(folder: Path, amount: int, idle: Idle) -> list[str]:
     shutil.rmtree(folder, ignore_errors=True)
     logs = folder / "logs"
     paths = _written(logs, amount)
@@ -51,12 +59,12 @@ def _measured(folder: Path, amount: int, seconds: float, settle: float) -> list[
     with Daemon.over(folder / "archive", logs, folder) as daemon, daemon.connect() as connection:
         _await_events(connection, amount)
         first = time.perf_counter() - began
-        time.sleep(settle)
+        time.sleep(idle.settle)
         cpu, began = daemon.cpu_seconds(), time.perf_counter()
-        time.sleep(seconds)
+        time.sleep(idle.seconds)
         used = (daemon.cpu_seconds() - cpu) / (time.perf_counter() - began)
         chance = random.Random(7)
-        delays = [_delay(connection, chance.choice(paths), f"mark-{n}") for n in range(MARKS)]
+        delays = [_delay(connection, chance.choice(paths), f"mark-{n}") for n in range(idle.marks)]
         fresh = [_delay(connection, logs / f"new-{n}.jsonl", f"new-{n}") for n in range(NEW_FILES)]
         peak = daemon.peak_bytes()
     return [
@@ -121,9 +129,10 @@ def main() -> int:
     parser.add_argument(
         "--settle", type=float, default=SETTLE_SECONDS, help="how long it may come to rest before"
     )
+    parser.add_argument("--marks", type=int, default=MARKS, help="lines that are appended to some of them")
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA)
     given = parser.parse_args()
-    measure(given.data, given.files, given.seconds, given.settle)
+    measure(given.data, given.files, Idle(given.seconds, given.settle, given.marks))
     return 0
 
 

@@ -37,3 +37,11 @@ def test_freshness_is_measured_on_a_live_stream(tmp_path: Path) -> None:
     """Every line of the stream is answered for in the end."""
     said = measure("latency", tmp_path, "--rate", "300", "--seconds", "2")
     assert "lines were answered for" in said
+
+
+@pytest.mark.timeout(120)
+def test_idle_files_are_measured(tmp_path: Path) -> None:
+    """Every amount has its row, and every line that was appended was answered for."""
+    said = measure("idle", tmp_path, "--files", "30", "--seconds", "0.5", "--settle", "0", "--marks", "2")
+    (row,) = [line.split() for line in said.splitlines() if line.strip().startswith("30 ")]
+    assert len(row) == 7
