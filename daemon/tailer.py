@@ -204,24 +204,37 @@ class Tailer:
 
     def _look_at_due(self, now: float) -> None:
         if self._hot_due <= now:
+            began = self._now()
             for followed in list(self._hot):
                 self._look(followed, now)
                 if now - followed.changed_at > HOT_SECONDS:
                     self._hot.pop(followed, None)
-            self._hot_due = self._next(now, HOT_EVERY_SECONDS)
+            self._hot_due = self._next(now, HOT_EVERY_SECONDS, began)
         if self._active_due <= now:
+            began = self._now()
             for followed in list(self._active):
                 self._look(followed, now)
                 if followed.unread:
                     self._enqueue(followed)  # perhaps it may be finished now, or its reserved room was filled
                 if now - followed.changed_at > ACTIVE_SECONDS and not followed.unread:
                     self._active.pop(followed, None)
-            self._active_due = self._next(now, ACTIVE_EVERY_SECONDS)
+            self._active_due = self._next(now, ACTIVE_EVERY_SECONDS, began)
 
-    def _next(self, started: float, period: float) -> float:
+    def _next(self, started: float, period: float, began: tuple[float, float]) -> float:
         """Return when something that takes as long as it just did is due again."""
-        ended = self._clock()
-        return max(started + period, ended + IDLE_COST_FACTOR * (ended - started))
+        return max(started + period, self._clock() + IDLE_COST_FACTOR * (self._spent(began)))
+
+    def _now(self) -> tuple[float, float]:
+        """Return what the clock says, and how much of a processor this thread has used."""
+        return self._clock(), time.thread_time()
+
+    def _spent(self, began: tuple[float, float]) -> float:
+        """Return what some looks cost since then, in seconds of this thread.
+
+        On a busy machine a look takes longer than it works; where disks are remote it works less than it takes.
+        """
+        clock, worked = self._now()
+        return clock - began[0] if self._binder.unwatchable else worked - began[1]
 
     def _sweep_some(self, now: float) -> None:
         """Look at some of the idle files: a notice about one of them may have been lost."""
@@ -233,13 +246,14 @@ class Tailer:
                 return
             self._sweep = list(self.files)
             self._sweep_round = now + self._options.scan_seconds
+        began = self._now()
         some, self._sweep = self._sweep[-SWEEP_FILES:], self._sweep[:-SWEEP_FILES]
         for followed in some:
             if self._binder.follows(followed) and not followed.unchanged():
                 self._look(followed, now)
             if followed.unread and self._binder.follows(followed):
                 self._enqueue(followed)  # it could not be read when it was to be
-        self._sweep_due = self._next(now, SCAN_PAUSE_SECONDS)
+        self._sweep_due = self._next(now, SCAN_PAUSE_SECONDS, began)
 
     def _heat(self, followed: Followed) -> None:
         """Look at a file often for a while."""
@@ -315,7 +329,7 @@ class Tailer:
         self._enqueue(followed)
 
     def _scan(self) -> None:
-        started = self._clock()
+        started, began = self._clock(), self._now()
         everything = self._everything_wanted or self._binder.anew
         self._everything_wanted = self._binder.anew = False
         scan = self._discovery.scan(self._binder.files, relist=everything)
@@ -334,8 +348,7 @@ class Tailer:
                     self._look(followed, started)
                 if followed.unread:
                     self._enqueue(followed)
-        ended = self._clock()
-        spent = ended - started
+        ended, spent = self._clock(), self._spent(began)
         self._scan_wanted = False
         self._scan_due = ended + max(self._options.scan_seconds, IDLE_COST_FACTOR * spent)
         self._scan_not_before = ended + max(SCAN_PAUSE_SECONDS, SCAN_COST_FACTOR * spent)

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import heapq
+from collections.abc import Sequence
+
 from aiohttp import web
 
 from web.answers import json_answer
 from web.files import source_row
 from web.keys import CLOCK, DAEMON, OPTIONS, QUERIES
 from web.params import NoParams
+from web.status import SourceStatus
 from web.times import rfc3339
+
+SHOWN_SOURCES = 500  # rows of a page that is asked for every few seconds
+_CALM = frozenset({"live", "idle"})
+
+
+def shown(sources: Sequence[SourceStatus]) -> Sequence[SourceStatus]:
+    """Return the sources that a page of facts has: all, or if they are many those that need attention most."""
+    if len(sources) <= SHOWN_SOURCES:
+        return sources
+    return heapq.nsmallest(
+        SHOWN_SOURCES, sources, key=lambda s: (s.state in _CALM, not s.gaps, -s.lag_bytes, s.file)
+    )
 
 
 async def status(request: web.Request, _: NoParams) -> web.StreamResponse:
@@ -17,6 +33,7 @@ async def status(request: web.Request, _: NoParams) -> web.StreamResponse:
     queries = request.app[QUERIES]
     snapshot = queries.snapshot()
     totals = await queries.totals()
+    sources = daemon.sources()
     return json_answer(
         {
             "success": True,
@@ -29,7 +46,9 @@ async def status(request: web.Request, _: NoParams) -> web.StreamResponse:
             "drops": snapshot.drops,
             **totals,
             **daemon.status(),
-            "sources": [source_row(source) for source in daemon.sources()],
+            "sources": [source_row(source) for source in shown(sources)],
+            "sources_total": len(sources),
+            "lag_bytes": sum(source.lag_bytes for source in sources),
             "timestamp": rfc3339(request.app[CLOCK]()),
         }
     )

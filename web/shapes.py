@@ -280,7 +280,11 @@ class Status(Shape):
     bytes: int
     oldest: str | None
     newest: str | None
-    sources: list[SourceRow]
+    sources: list[SourceRow] = Field(
+        description="At most 500: what needs attention first; `/logs/files` has all"
+    )
+    sources_total: int
+    lag_bytes: int = Field(description="Bytes of all sources that no query can see yet")
 
 
 class Complaint(Shape):

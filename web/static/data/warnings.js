@@ -35,6 +35,7 @@ export function warningsOf(status) {
  * @returns {number}
  */
 export function lagOf(status) {
+  if (typeof status.lag_bytes === "number") return status.lag_bytes;
   return (status.sources ?? []).reduce((/** @type {number} */ sum, /** @type {any} */ source) => sum + source.lag_bytes, 0);
 }
 
