@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -262,6 +263,9 @@ class LiveDaemon:
             self._metrics.clear(name)
         for state, amount in by_state.items():
             self._metrics.gauge("sources", amount, state=state)
+        self._metrics.clear("degraded")
+        for code, amount in Counter(complaint["code"] for complaint in self.degraded()).items():
+            self._metrics.gauge("degraded", amount, code=code)
         self._metrics.gauge("pinned_bytes", self._tailer.pinned_bytes)
         self._metrics.gauge("lag_bytes", sum(source.lag_bytes for source in sources))
         for source in sorted(sources, key=lambda s: -s.lag_bytes)[:SHOWN_SOURCES]:

@@ -51,6 +51,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("gaps", "count", "Times that bytes turned out to be lost for the archive", ("reason",)),
     Metric("gap_bytes", "count", "Bytes that will never be archived, at least", ("reason",)),
     Metric("pinned_bytes", "gauge", "Bytes of disk that deleted files hold until they are read to their end"),
+    Metric("degraded", "gauge", "Things that are wrong although lines are archived, by code", ("code",)),
     Metric("copies", "count", "Files that only repeat another one and are not read"),
     Metric(
         "unreadable_files",

@@ -172,7 +172,7 @@ function Files() {
           <tr>
             <th scope="col">File</th><th scope="col">State</th><th scope="col" class="number">Size</th>
             <th scope="col" class="number">Not yet read</th><th scope="col" class="number">Lines</th>
-            <th scope="col" class="number">Rejected</th><th scope="col">Newest event</th>
+            <th scope="col" class="number">Rejected</th><th scope="col" class="number">Lost</th><th scope="col">Newest event</th>
           </tr>
         </thead>
         <tbody>
@@ -184,6 +184,7 @@ function Files() {
               <td class="number">${bytes(source.lag_bytes)}</td>
               <td class="number">${count(source.lines)}</td>
               <td class=${source.rejects > 0 ? "number is-bad" : "number"}>${count(source.rejects)}</td>
+              <td class=${source.gaps > 0 ? "number is-bad" : "number"} title=${source.gap_reason || ""}>${bytes(source.gap_bytes ?? 0)}</td>
               <td class="number-left">${instant(source.last_event, zone)}</td>
             </tr>`,
           )}
