@@ -5,7 +5,6 @@ Belongs to the tailer's thread. The rules are in `daemon.sources`.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 import threading
@@ -16,16 +15,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from daemon import files
-from daemon.alike import HEAD_KEY_BYTES, Alike, Opened
-from daemon.descriptors import LEAST_KEPT
+from daemon.alike import HEAD_KEY_BYTES, Alike
 from daemon.discovery import Found, Scan, Watchable
 from daemon.following import Climb, Fate, Followed, Origin, dated
 from daemon.ladder import Reached
+from daemon.losses import LOST_WAIT_SECONDS, Losses
+from daemon.notes import Note, NoteKind
+from daemon.opening import Descriptors
 from daemon.packs import Packs
 from daemon.reader import MARK_BYTES
 from daemon.sources import Candidate, Catalogue, Known, Sink, same_bytes
 from parsers.decoding import format_of
-from storage.gaps import REASONS
 
 COPY_WAIT_SECONDS = (
     600.0  # how long a file that repeats another one may take to differ before it counts as a copy
@@ -34,29 +34,10 @@ SMALL_COPY_WAIT_SECONDS = (
     10.0  # the same below MARK_BYTES: such files may well be equal by chance, and are then read
 )
 MAX_UNPACKED_BYTES = 16 << 30  # what one compressed file may hold, at most
-LOST_WAIT_SECONDS = (
-    15.0  # a copy made before a truncation is found by then: longer than the time between listings
-)
-
 
 _AWAY = {Fate.MOVED, Fate.UNLINKED}
-_NO_DESCRIPTORS = {errno.EMFILE, errno.ENFILE}
 
 OnCopy = Literal["skip", "ingest"]
-NoteKind = Literal["gap", "rewritten", "shortened", "copy", "renamed", "unlinked", "damaged", "too large"]
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """Something about a file that people should know. For a gap ``[start, end)`` are the bytes that are lost."""
-
-    kind: NoteKind
-    path: str
-    sid: str = ""
-    start: int = 0
-    end: int = 0
-    detail: str = ""
-    code: str = ""  # of a gap: one of `storage.gaps.REASONS`
 
 
 @dataclass(slots=True)
@@ -67,16 +48,6 @@ class _Held:
     original: str
     since: float
     reported: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Lost:
-    """A source whose file no longer holds it, with bytes that were seen and not read."""
-
-    known: Known
-    path: str
-    since: float
-    code: str
 
 
 Look = Callable[[Followed, float], None]
@@ -109,29 +80,30 @@ class Binder:
         self._on_copy = on_copy
         self._sink = sink
         self._max_line_bytes = max_line_bytes
-        self._max_open = max_open_files
-        self._lock = lock
         self._clock = clock
         self._catalogue = Catalogue(sink.sources.values())
-        self._missing = {
-            sid: state.path for sid, state in sink.sources.items() if state.size > state.offset
-        }  # sources of which more was seen than is committed, until their files are found
-        self._closed: dict[str, str] = {}  # files that could not be opened at the last listing, and why
         self._urgent = False
-        self.starved = False  # some file could not be opened for want of descriptors
         self.anew = False  # a file that was followed turned out to be another one: everything is to be listed
         self.packs = Packs(self._catalogue.windows, max_unpacked_bytes, clock)
-        self._lost: list[_Lost] = []
-        self._lost_wait = lost_wait
-        self._unopened: dict[tuple[int, int], Found] = {}  # files that were there and could never be opened
         self._notes: list[Note] = []
-        self._open = 0
+        self._losses = Losses(self._catalogue, sink.sources.values(), lost_wait, self._notes_add)
+        self.descriptors = Descriptors(
+            self.files,
+            self.packs,
+            max_open_files,
+            lock,
+            committed=self.committed,
+            unopened=self._losses.unopened,
+        )
 
     @property
     def rescan_soon(self) -> bool:
         """Return whether something waits to be decided by a listing."""
         waiting = any(not held.reported for held in self.held.values())
-        return waiting or bool(self._lost or self.packs.waiting)
+        return waiting or self._losses.waiting or self.packs.waiting
+
+    def _notes_add(self, note: Note) -> None:
+        self._notes.append(note)
 
     def take_notes(self) -> list[Note]:
         """Return what happened since the last call."""
@@ -161,8 +133,8 @@ class Binder:
         keys = {entry.key for entry in loose}
         for key in [key for key in self.held if key not in keys]:
             del self.held[key]
-        self._closed, self.starved = {}, False
-        self._miss_unopened(scan, keys)
+        self.descriptors.begin()
+        self._losses.miss_unopened(scan, keys, self.files)
         # Larger files first: of two that begin alike the shorter one is the copy.
         # An empty file is nobody yet: it may be a copy that has only begun.
         new = (entry for entry in loose if entry.size and entry.key not in self.files)
@@ -173,21 +145,12 @@ class Binder:
         started = self._bind(unbound, now, recheck)
         if started or scan.changed:
             self._supersede()
-        self._miss(scan, now)
-        self._settle_lost(now)
+        self._losses.miss(scan, now)
+        self._losses.settle(now, hold=self.packs.waiting)
         self.problems = tuple(f"{files.spelled(p.path)}: {p.reason}" for p in scan.problems) + tuple(
-            f"{path}: {reason}" for path, reason in self._closed.items()
+            f"{path}: {reason}" for path, reason in self.descriptors.refused.items()
         )
         return started
-
-    def _miss_unopened(self, scan: Scan, keys: set[tuple[int, int]]) -> None:
-        """Report files that are gone and never could be opened."""
-        for key, found in list(self._unopened.items()):
-            if key in self.files:
-                del self._unopened[key]
-            elif key not in keys and scan.covers(found.path):
-                del self._unopened[key]
-                self._gap("", files.spelled(found.path), 0, found.size, "unopened")
 
     def _compare(self, scan: Scan, now: float, look: Look) -> None:
         """Compare the names that were found with those that files are followed under."""
@@ -214,16 +177,6 @@ class Binder:
                 info = files.stat(followed.path)
                 if info.st_mtime_ns != followed.verified_ns and (info.st_dev, info.st_ino) == followed.key:
                     recheck(followed, now)
-
-    def _miss(self, scan: Scan, now: float) -> None:
-        """Give up sources whose files are gone since the daemon last ran: once their folders can be looked at."""
-        for sid, path in list(self._missing.items()):
-            known = self._catalogue.orphans.get(sid)
-            if known is None:
-                del self._missing[sid]
-            elif scan.covers(os.fsencode(path)):
-                del self._missing[sid]
-                self._lose(known, path, now, "gone")
 
     def _renamed(self, followed: Followed, entry: Found) -> None:
         if entry.path == followed.path:
@@ -314,7 +267,7 @@ class Binder:
         by_inode = self._catalogue.by_inode()
         rest: list[Found] = []
         for found in unbound:
-            with self._candidate(found) as candidate:
+            with self.descriptors.candidate(found) as candidate:
                 if candidate is None:
                     continue
                 # A file that cannot be read now is nobody's: the next listing tries again.
@@ -335,7 +288,7 @@ class Binder:
                         started.append(self._follow(found, candidate, same, now))
         alike = Alike(self.files.values()) if rest else Alike(())
         for found in rest:
-            with self._candidate(found) as candidate:
+            with self.descriptors.candidate(found) as candidate:
                 if candidate is None:
                     continue
                 bound = None
@@ -448,14 +401,13 @@ class Binder:
     def _follow(self, found: Found, candidate: Candidate, known: Known | None, now: float) -> Followed:
         followed = Followed.of(found, candidate.file, known, max_line_bytes=self._max_line_bytes, now=now)
         candidate.release()
-        self._open += 1
         self.held.pop(found.key, None)
         self.files[followed.key] = followed
         self.by_path[followed.path] = followed
         if known is not None:
             known.gone = False
             self.adopted(followed)
-        self._shrink(followed)
+        self.descriptors.took(followed)
         return followed
 
     def adopted(self, followed: Followed) -> None:
@@ -474,7 +426,7 @@ class Binder:
             climb = Climb(known, followed.reader.offset)
             self._disown(followed)
             path = files.spelled(followed.path)
-            self._lose(known, path, self._clock(), "truncated")
+            self._losses.lose(known, path, self._clock(), "truncated")
         if climb is None:
             self._note("rewritten", followed)
             followed.start_over()
@@ -517,32 +469,11 @@ class Binder:
         known, path, size = followed.known, files.spelled(followed.path), followed.size
         self.forget(followed)
         if known is not None:
-            self._lose(known, path, self._clock(), "removed")
+            self._losses.lose(known, path, self._clock(), "removed")
         elif size:
-            self._gap(
+            self._losses.gap(
                 "", path, 0, size, "removed"
             )  # it held no complete line yet, and has no name in the archive
-
-    def _gap(self, sid: str, path: str, start: int, end: int, code: str) -> None:
-        self._notes.append(Note("gap", path, sid, start, end, REASONS[code], code))
-
-    def _lose(self, known: Known, path: str, now: float, code: str) -> None:
-        if known.size > known.offset:
-            self._lost.append(_Lost(known, path, now, code))
-
-    def _settle_lost(self, now: float) -> None:
-        """Report as gaps what nothing has taken over in time."""
-        waiting: list[_Lost] = []
-        for lost in self._lost:
-            known = lost.known
-            if known.source.sid not in self._catalogue.orphans:
-                continue  # a file holds it again
-            if now - lost.since < self._lost_wait or self.packs.waiting:
-                waiting.append(lost)
-                continue
-            self._gap(known.source.sid, lost.path, known.offset, known.size, lost.code)
-            known.size = known.offset
-        self._lost = waiting
 
     def _disown(self, followed: Followed) -> None:
         if followed.known is not None:
@@ -554,7 +485,7 @@ class Binder:
         known = followed.known
         self.forget(followed)
         if known is not None:
-            self._lose(known, files.spelled(followed.path), self._clock(), "truncated")
+            self._losses.lose(known, files.spelled(followed.path), self._clock(), "truncated")
 
     def forget(self, followed: Followed) -> None:
         """Stop following a file; its source stays known."""
@@ -578,31 +509,19 @@ class Binder:
         state = self._sink.sources.get(followed.sid)
         return state is not None and state.offset >= followed.reader.offset
 
-    # Descriptors
-
-    def _candidate(self, found: Found) -> Opened:
-        return _Watched(found, self.packs, self._not_opened)
-
-    def _not_opened(self, found: Found, error: OSError) -> None:
-        path = files.spelled(found.path)
-        if isinstance(error, PermissionError) and found.size:
-            self._unopened[found.key] = found
-        if error.errno in _NO_DESCRIPTORS:
-            self._max_open = max(LEAST_KEPT, min(self._max_open, self._open * 3 // 4))
-            self._shrink(None)
-            self.starved = True
-        if not isinstance(error, FileNotFoundError):
-            self._closed[path] = error.strerror or str(error)
+    # Opening
 
     def reopen(self, followed: Followed) -> bool:
         """Open the file again if it was closed; returns False if its name leads elsewhere by now."""
         if not followed.reader.file.closed:
             return True
-        with self._candidate(
+        with self.descriptors.candidate(
             Found(followed.path, followed.file, *followed.key, 0, 0, followed.root)
         ) as opened:
             if opened is None:
-                followed.trouble = self._closed.get(files.spelled(followed.path), followed.trouble)
+                followed.trouble = self.descriptors.refused.get(
+                    files.spelled(followed.path), followed.trouble
+                )
                 return False
             if opened.file.identity.generation != followed.generation:
                 if followed.known is not None:
@@ -611,52 +530,17 @@ class Binder:
                 self.anew = True
                 return False
             followed.reader.file = opened.release()
-            self._open += 1
         followed.trouble = ""
-        self._shrink(followed)
+        self.descriptors.took(followed)
         return True
 
     def close(self, followed: Followed) -> None:
-        """Close the descriptor; the file is opened again when it is needed."""
-        with self._lock:
-            if not followed.reader.file.closed:
-                followed.reader.file.close()
-                self._open -= 1
-
-    def _shrink(self, keep: Followed | None) -> None:
-        """Close the longest idle descriptors when there are too many of them.
-
-        First those of files that are read and committed. If that is not enough, of others that have a name to be
-        opened by again; never of a file without one, which would be lost.
-        """
-        if self._open <= self._max_open:
-            return
-        named = [
-            f
-            for f in self.files.values()
-            if not f.reader.file.closed and f is not keep and f.fate not in {Fate.UNLINKED, Fate.MOVED}
-        ]
-        named.sort(key=lambda f: (bool(f.unread) or not self.committed(f), f.changed_at))
-        for longest in named[: max(1, self._open - self._max_open // 2)]:
-            self.close(longest)
+        """Close a file; it is opened again when it is needed."""
+        self.descriptors.close(followed)
 
     def _note(self, kind: NoteKind, followed: Followed, detail: str = "") -> None:
         path = files.spelled(followed.path)
         self._notes.append(Note(kind, path, followed.sid, followed.reader.offset, followed.size, detail))
-
-
-class _Watched(Opened):
-    """An `Opened` that tells when it could not be."""
-
-    def __init__(self, found: Found, packs: Packs, failed: Callable[[Found, OSError], None]) -> None:
-        super().__init__(found, packs)
-        self._failed = failed
-
-    def __enter__(self) -> Candidate | None:
-        candidate = super().__enter__()
-        if self.error is not None:
-            self._failed(self._found, self.error)
-        return candidate
 
 
 def _is_folder(path: bytes) -> bool:

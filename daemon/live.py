@@ -210,7 +210,7 @@ class LiveDaemon:
                 "pinned",
                 f"deleted files hold {self._tailer.pinned_bytes} bytes of their disk until they are read",
             )
-        if self._tailer.binder.starved:
+        if self._tailer.binder.descriptors.starved:
             yield (
                 "descriptors",
                 "this process has no more file descriptors: raise `ulimit -n` or LimitNOFILE=",

@@ -19,7 +19,7 @@ from typing import Protocol, TypeVar
 
 from aiofiles.base import wrap
 
-from daemon.binding import Note
+from daemon.notes import Note
 from daemon.queue import BATCH_LINES, ReadingQueue
 from daemon.reading import Reading, Turn
 from daemon.tailer import Tailer

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from daemon.binding import Note
 from daemon.following import Followed
+from daemon.notes import Note
 from daemon.reader import Span, short_hash
 from parsers.batch import Chunk, Place
 from storage.records import SourceSeen

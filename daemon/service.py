@@ -15,7 +15,6 @@ from typing import Any
 from aiohttp import web
 
 from daemon import options
-from daemon.binding import LOST_WAIT_SECONDS, Note
 from daemon.control import ControlSocket
 from daemon.descriptors import kept_descriptors, raise_limit
 from daemon.exporting import Exporter
@@ -23,7 +22,9 @@ from daemon.gaps import GapTeller
 from daemon.keeping import Keeper
 from daemon.ladder import ArchiveLadder
 from daemon.live import LiveDaemon
+from daemon.losses import LOST_WAIT_SECONDS
 from daemon.metrics import Metrics
+from daemon.notes import Note
 from daemon.notify import Notifier
 from daemon.oldlogs import OldFile
 from daemon.ownlog import OwnLog

@@ -17,11 +17,12 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from daemon import files
-from daemon.binding import LOST_WAIT_SECONDS, MAX_UNPACKED_BYTES, Binder, OnCopy
+from daemon.binding import MAX_UNPACKED_BYTES, Binder, OnCopy
 from daemon.climbing import Climbs
 from daemon.discovery import Discovery, Root, Watchable
 from daemon.following import Fate, Followed
 from daemon.ladder import Ladder
+from daemon.losses import LOST_WAIT_SECONDS
 from daemon.oldlogs import OldFile, sync_folder
 from daemon.reader import BLOCK_BYTES, RewrittenError
 from daemon.reading import Spanned, Turn, seen

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from hypothesis import settings
@@ -17,8 +18,16 @@ from daemon.discovery import Root
 from daemon.tailer import Tailer, TailOptions
 from tests.daemon.collector import AtOnce, Collector, CollectorLadder
 
-COMPRESS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lambda data: lzma.compress(data, preset=0)}
-OPEN = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lambda data: lzma.compress(data, preset=0),
+}
+OPEN: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.decompress,
+    ".bz2": bz2.decompress,
+    ".xz": lzma.decompress,
+}
 ENDINGS = st.sampled_from(list(COMPRESS))
 # Longer than what identifies a file: shorter ones may be equal by chance, and are read when they are.
 LINE_BYTES = 1100

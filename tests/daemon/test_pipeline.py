@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from daemon.binding import Note
 from daemon.discovery import Root
 from daemon.ladder import ArchiveLadder
 from daemon.metrics import Metrics
+from daemon.notes import Note
 from daemon.pipeline import Pipeline, PipelineOptions
 from daemon.tailer import Tailer, TailOptions
 from storage.archive import Archive, ArchiveOptions

@@ -232,6 +232,7 @@ def test_compressed_files_are_archived_and_broken_ones_are_shown(tmp_path: Path)
     with serving(tmp_path, WATCHKEEP__ARCHIVE__COMMIT_SECONDS="0.1") as daemon:
         ends = time.monotonic() + PATIENCE_SECONDS
         whole: dict[str, Any] = {}
+        states: dict[str, Any] = {}
         while whole.get("offset_committed") != len(lines) and time.monotonic() < ends:
             states = {entry["path"]: entry for entry in daemon.get("/logs/files")["data"]}
             whole = states.get("old.jsonl.1.gz", {})

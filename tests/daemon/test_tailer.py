@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from daemon.binding import Note
 from daemon.discovery import Root
 from daemon.failpoints import planted
 from daemon.following import Fate
+from daemon.notes import Note
 from daemon.tailer import Tailer, TailOptions
 from tests.daemon.collector import AtOnce, Collector, CollectorLadder
 
