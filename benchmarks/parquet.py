@@ -1,4 +1,4 @@
-"""How event files are laid out, and what the alternatives cost: CPU to write, bytes an event, a lookup by id."""
+"""How event files are laid out, and what the alternatives cost: CPU to write, bytes, and the questions that people ask."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import hashlib
 import statistics
 import sys
 import time
-from dataclasses import replace
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -25,18 +28,33 @@ from storage.transform import ParseOptions, Transformer
 EVENTS = 150_000
 BATCH = 25_000
 ROUNDS = 3
+REPEATS = 3  # times that each question is asked with each of its values
+PLAIN = 5  # times a question without values of its own
 
-ALTERNATIVES: dict[str, Encoding] = {
-    "as written": STANDARD,
-    "row groups of 30,720": replace(STANDARD, row_group_rows=30_720),
-    "row groups of 122,880": replace(STANDARD, row_group_rows=122_880),
-    "zstd level 3": replace(STANDARD, zstd_level=3),
-    "zstd level 6": replace(STANDARD, zstd_level=6),
-    "no bloom filters": replace(STANDARD, bloom=()),
-    "bloom filters at 1 %": replace(STANDARD, bloom_false_positives=0.01),
-    "pages of 256 KiB": replace(STANDARD, page_bytes=1 << 18),
-    "dictionaries for ids and paths": replace(STANDARD, distinct=()),
-    "no differences": replace(STANDARD, rising=()),
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One way to write the events: an encoding, and the columns that the rows are sorted by."""
+
+    encoding: Encoding = STANDARD
+    order: tuple[str, ...] = ("timestamp", "seq")
+
+
+ALTERNATIVES: dict[str, Layout] = {
+    "as written": Layout(),
+    "sorted by user, then time": Layout(order=("user_id", "timestamp", "seq")),
+    "row groups of 15,360": Layout(replace(STANDARD, row_group_rows=15_360)),
+    "row groups of 30,720": Layout(replace(STANDARD, row_group_rows=30_720)),
+    "row groups of 122,880": Layout(replace(STANDARD, row_group_rows=122_880)),
+    "zstd level 3": Layout(replace(STANDARD, zstd_level=3)),
+    "zstd level 6": Layout(replace(STANDARD, zstd_level=6)),
+    "zstd level 12": Layout(replace(STANDARD, zstd_level=12)),
+    "no bloom filters": Layout(replace(STANDARD, bloom=())),
+    "bloom filters at 1 %": Layout(replace(STANDARD, bloom_false_positives=0.01)),
+    "bloom filters at 20 %": Layout(replace(STANDARD, bloom_false_positives=0.2)),
+    "pages of 256 KiB": Layout(replace(STANDARD, page_bytes=1 << 18)),
+    "dictionaries for ids and paths": Layout(replace(STANDARD, distinct=())),
+    "no differences": Layout(replace(STANDARD, rising=())),
 }
 
 
@@ -61,46 +79,86 @@ def measure(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     events = rows()
     wanted = [events["event_id"][at].as_py() for at in range(0, events.num_rows, events.num_rows // 7)]
-    base = 0.0
+    users = Counter(str(user) for user in events["user_id"].to_pylist() if user is not None)
+    user = users.most_common(1)[0][0]
     path = folder / "events.parquet"
-    shown: list[list[str]] = []
-    for name, encoding in ALTERNATIVES.items():
+    found: dict[str, list[float]] = {}
+    for name, layout in ALTERNATIVES.items():
+        ordered = events.sort_by([(column, "ascending") for column in layout.order])
         costs: list[float] = []
         size = 0
         for _ in range(ROUNDS):
             began = time.process_time()
-            size = write_parquet(Disk(), str(path), events, node="main", encoding=encoding).bytes
+            size = write_parquet(Disk(), str(path), ordered, node="main", encoding=layout.encoding).bytes
             costs.append(time.process_time() - began)
-        cost = min(costs) / events.num_rows * 1e6
-        base = base or cost
-        shown.append(
-            [
-                name,
-                f"{cost:.2f}",
-                f"{cost / base:.2f}",
-                f"{size / events.num_rows:.1f}",
-                f"{_lookup(path, wanted):.1f}",
-            ]
-        )
+        found[name] = [
+            min(costs) / events.num_rows * 1e6,
+            size / events.num_rows,
+            *_questions(path, wanted, user, events),
+        ]
     path.unlink()
+    base = found["as written"]
+    heads = [
+        "",
+        "µs CPU to write",
+        "bytes",
+        "by id",
+        "absent id",
+        "newest 50",
+        "an hour",
+        "a user",
+        "whole scan",
+    ]
     table(
-        f"{events.num_rows:,} events as Parquet",
-        ["", "µs CPU/event", "ratio", "bytes/event", "by id, ms"],
-        shown,
+        f"{events.num_rows:,} events as Parquet, one thread; per event, and questions in CPU ms",
+        heads,
+        [["as written", *(f"{value:.1f}" for value in base)]],
+    )
+    table(
+        "The alternatives, as ratios of it (below 1: cheaper)",
+        heads,
+        [
+            [name, *(f"{value / normal:.2f}" for value, normal in zip(values, base, strict=True))]
+            for name, values in found.items()
+        ],
     )
 
 
-def _lookup(path: Path, wanted: list[str]) -> float:
-    """Return the median milliseconds of fetching one whole row by its id, one thread."""
+def _questions(path: Path, wanted: list[str], user: str, events: pa.Table) -> list[float]:
+    """Return the median CPU milliseconds of each question."""
+    last = events["timestamp"][-1].as_py()
+    files = f"read_parquet('{path}')"
     with duckdb.connect(config={"threads": 1}) as connection:
-        times: list[float] = []
-        for event_id in wanted:
-            began = time.perf_counter()
-            connection.execute(
-                "SELECT count(description) FROM read_parquet($1) WHERE event_id = $2", [str(path), event_id]
-            ).fetchall()
-            times.append((time.perf_counter() - began) * 1000)
-        return statistics.median(times)
+        connection.execute("SET TimeZone = 'UTC'")
+
+        def asked(text: str, values: list[list[Any]]) -> float:
+            times: list[float] = []
+            for given in values * REPEATS:
+                began = time.process_time()
+                connection.execute(text, given).fetchall()
+                times.append((time.process_time() - began) * 1000)
+            return statistics.median(times)
+
+        return [
+            asked(f"SELECT count(description) FROM {files} WHERE event_id = $1", [[item] for item in wanted]),
+            asked(
+                f"SELECT count(description) FROM {files} WHERE event_id = $1",
+                [[f"{item[:-4]}zzzz"] for item in wanted],
+            ),
+            asked(
+                f"SELECT seq FROM {files} WHERE level = 'error' ORDER BY timestamp DESC LIMIT 50",
+                [[]] * PLAIN,
+            ),
+            asked(
+                f"SELECT count(description) FROM {files} WHERE timestamp > $1",
+                [[last - timedelta(hours=1)]] * PLAIN,
+            ),
+            asked(f"SELECT count(description) FROM {files} WHERE user_id = $1", [[user]] * PLAIN),
+            asked(
+                f"SELECT category, level, count(*), count(DISTINCT user_id) FROM {files} GROUP BY ALL",
+                [[]] * PLAIN,
+            ),
+        ]
 
 
 def main() -> int:

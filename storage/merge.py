@@ -208,9 +208,14 @@ class Inputs:
             while len(self._open) >= OPEN_FILES:
                 self._open.popitem(last=False)[1][0].close()
             handle = self._fs.reader(self._layout.absolute(self._files[index].path))
+            footer = pq.read_metadata(handle)
+            names = set(footer.schema.to_arrow_schema().names)  # a file of an earlier schema may lack some
+            coded = [name for name in self._coded if name in names]
             self._open[index] = (
                 handle,
-                pq.ParquetFile(handle, read_dictionary=self._coded, page_checksum_verification=True),
+                pq.ParquetFile(
+                    handle, metadata=footer, read_dictionary=coded, page_checksum_verification=True
+                ),
             )
         self._open.move_to_end(index)
         return self._open[index][1]

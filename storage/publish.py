@@ -17,6 +17,7 @@ from storage.duck import LOCKED_DOWN, schema_sql
 from storage.fs import Fs
 from storage.layout import VIEW_DATABASE, VIEW_SQL, Layout
 from storage.reader import nodes, read_placed
+from storage.shapes import shape
 from storage.snapshot import File, Snapshot
 
 # Written so that DuckDB releases from 1.0 on can open it.
@@ -53,7 +54,8 @@ class Publisher:
         shown = tuple(file.path for file in (*events, *rejects))
         if shown == self._shown:
             return False
-        statements = [view_sql("events", events), view_sql("rejects", rejects)]
+        complete = all(shape(self._layout.absolute(file.path)).complete for file in events)
+        statements = [view_sql("events", events, united=not complete), view_sql("rejects", rejects)]
         self._replace_database(statements)
         self._replace(VIEW_SQL, (_SQL_HEAD + "\n".join(f"{text};" for text in statements) + "\n").encode())
         self._shown = shown
@@ -116,13 +118,18 @@ class Publisher:
         return self._layout.absolute(f".{name}.{self._layout.node}.tmp")
 
 
-def view_sql(name: str, files: Sequence[File]) -> str:
-    """Return the statement that makes a view over some files (relative paths), or an empty view of the same columns."""
+def view_sql(name: str, files: Sequence[File], *, united: bool = True) -> str:
+    """Return the statement that makes a view over some files (relative paths), or an empty view of the same columns.
+
+    ``united``: some file may lack a column. DuckDB then opens every file before it looks at the first condition, which
+    with thousands of files takes seconds, so it is left out where it can be.
+    """
     schema = EVENT_SCHEMA if name == "events" else REJECT_SCHEMA
     if not files:
         columns = ", ".join(f'CAST(NULL AS {kind}) AS "{column}"' for column, kind in schema_sql(schema))
         return f'CREATE OR REPLACE VIEW "{name}" AS SELECT {columns} WHERE false'
     quoted = ", ".join("'" + file.path.replace("'", "''") + "'" for file in files)
     columns = ", ".join(f'"{column}"' for column in schema.names)
-    source = f"read_parquet([{quoted}], union_by_name = true, hive_partitioning = false)"
+    by_name = ", union_by_name = true" if united else ""
+    source = f"read_parquet([{quoted}]{by_name}, hive_partitioning = false)"
     return f'CREATE OR REPLACE VIEW "{name}" AS SELECT {columns} FROM {source}'

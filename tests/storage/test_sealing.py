@@ -17,12 +17,16 @@ import pytest
 
 from daemon.upkeep import Upkeep
 from parsers.batch import Counts, Parsed, Source
-from parsers.columns import PARSED_REJECT_SCHEMA, PARSED_SCHEMA, TIMESTAMP
+from parsers.columns import EVENT_SCHEMA, PARSED_REJECT_SCHEMA, PARSED_SCHEMA, TIMESTAMP
 from storage import rearrange
 from storage.archive import Archive, ArchiveOptions
 from storage.books import Books
 from storage.errors import CommitError
+from storage.fs import Disk
+from storage.hot import with_order
 from storage.late import Key, LateRules, Waiting, late, most_late_files, ripe
+from storage.layout import Layout
+from storage.merge import Inputs
 from storage.observer import Silent
 from storage.reader import read_snapshot
 from storage.rearrange import prefix
@@ -418,3 +422,56 @@ def _reject(archive: Archive, source: Source, feed: Feed) -> None:
     archive.append(Parsed(PARSED_SCHEMA.empty_table(), rejects, (Counts(lines=1, rejects=1),), {}), [chunk])
     feed.end = chunk.end
     archive.commit()
+
+
+def test_classes_and_origins_get_files_of_their_own_in_folds_and_seals(feed: Feed) -> None:
+    """A sealed file holds one day, one retention class, internal or not, whatever the live files mixed."""
+    own = feed.archive.register(seen("self", internal=True))
+    ends = {feed.source.sid: 0, own.sid: 0}
+    for turn in range(10):
+        for source in (feed.source, own):
+            parsed, chunk = lines(source, ends[source.sid], 12)
+            place = parsed.events.schema.get_field_index("retention_class")
+            classes = pa.array([f"class-{(turn + row) % 3}" for row in range(12)])
+            events = parsed.events.set_column(place, parsed.events.schema.field(place), classes)
+            feed.archive.append(Parsed(events, parsed.rejects, parsed.counts, {}), [chunk])
+            ends[source.sid] = chunk.end
+        feed.archive.commit()
+        feed.archive.fold()
+    feed.archive.seal()
+    files = feed.archive.snapshot.events
+    assert {file.retention_class for file in files} == {"class-0", "class-1", "class-2"}
+    assert {file.internal for file in files} == {True, False}
+    for file in files:
+        table = pq.read_table(feed.archive.layout.absolute(file.path))
+        assert table["retention_class"].unique().to_pylist() == [file.retention_class]
+        assert table["internal"].unique().to_pylist() == [file.internal]
+        assert {str(time)[:10] for time in table["timestamp"].to_pylist()} == {file.day}
+    assert sum(file.rows for file in files) == 240
+    assert verify(feed.archive.layout.root).ok
+
+
+def test_inputs_of_hundreds_of_row_groups_come_out_sorted_and_whole(tmp_path: Path) -> None:
+    """Whatever the files look like: many small groups that overlap in time, columns that one of them lacks."""
+    layout, disk = Layout(str(tmp_path), "main"), Disk()
+    files: list[File] = []
+    for number in range(3):
+        parsed, _ = lines(
+            Source("s" * 32, "a", 0, None, "native", internal=False), number * 3000, 300, step_us=60_000_000
+        )
+        table = with_order(parsed.events, EVENT_SCHEMA, 1 + number * 300, FIRST_TIME_US)
+        shuffled = table.take(np.random.default_rng(number).permutation(300))
+        if number == 2:
+            shuffled = shuffled.drop_columns(["asn", "city"])
+        path = f"{number}.parquet"
+        pq.write_table(shuffled, tmp_path / path, row_group_size=2)
+        files.append(File(path, "events", "main", 300, 1, "", 0, 0, 1 + number * 300, 300 + number * 300))
+    with Inputs(disk, layout, files, "events") as inputs:
+        assert inputs.rows == 900
+        keys = list(inputs.by_key())
+        got = pa.concat_tables([table for _, positions in keys for table in inputs.slices(positions)])
+    assert [key.day for key, _ in keys] == sorted({key.day for key, _ in keys})
+    assert got["seq"].to_pylist() == list(range(1, 901))
+    assert got["event_id"].to_pylist() == [f"ssssssss-{offset}" for offset in range(0, 9000, 10)]
+    assert set(got["level"].to_pylist()) == {"info"}
+    assert got["city"].null_count == 900
