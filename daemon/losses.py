@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Container, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from daemon import files
@@ -72,7 +73,8 @@ class Losses:
             known = self._catalogue.orphans.get(sid)
             if known is None:
                 del self._missing[sid]
-            elif scan.covers(os.fsencode(path)):
+            elif scan.covers(os.fsencode(path)) and not _is_there(path, known.key):
+                # A file that is still there is only followed no more: its folder or its pattern was taken out.
                 del self._missing[sid]
                 self.lose(known, path, now, "gone")
 
@@ -98,3 +100,10 @@ class Losses:
             self.gap(known.source.sid, lost.path, known.offset, known.size, lost.code)
             known.size = known.offset
         self._lost = waiting
+
+
+def _is_there(path: str, key: tuple[int, int]) -> bool:
+    with suppress(OSError):
+        info = files.stat(path)
+        return (info.st_dev, info.st_ino) == key
+    return False

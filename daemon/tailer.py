@@ -250,7 +250,7 @@ class Tailer:
         began = self._now()
         some, self._sweep = self._sweep[-SWEEP_FILES:], self._sweep[:-SWEEP_FILES]
         for followed in some:
-            if self._binder.follows(followed) and not followed.unchanged():
+            if self._binder.follows(followed) and (followed.trouble or not followed.unchanged()):
                 self._look(followed, now)
             if followed.unread and self._binder.follows(followed):
                 self._enqueue(followed)  # it could not be read when it was to be
@@ -287,6 +287,7 @@ class Tailer:
             if info is None:
                 return
         assert info is not None
+        followed.trouble = ""  # if it cannot be read, the next attempt says so again
         self._sized(followed, info, now)
 
     def _recheck(self, followed: Followed, now: float) -> None:

@@ -204,6 +204,38 @@ def test_a_source_whose_folder_is_missing_at_the_start_is_not_lost_yet(it: Follo
     assert "gap" not in it.kinds()
 
 
+def test_a_source_whose_folder_was_taken_out_is_not_lost(it: Followed, tmp_path: Path) -> None:
+    """Its file is where it was; nobody asks for it any more."""
+    append(it.folder / "a.log", b"one\nnot finished")
+    it.settle()
+    it.restart()
+    it.tailer.close()
+    (tmp_path / "other").mkdir()
+    it.tailer = Tailer(
+        TailOptions((Root(os.fsencode(tmp_path / "other")),)), it.collector, clock=lambda: it.now
+    )
+    it.settle()
+    it.settle(seconds=100)
+    assert "gap" not in it.kinds()
+
+    (it.folder / "a.log").unlink()
+    it.settle()
+    it.settle(seconds=100)
+    assert [note.code for note in it.notes if note.kind == "gap"] == ["gone"]
+
+
+def test_a_failure_that_is_over_is_not_shown_for_ever(it: Followed) -> None:
+    """An idle file that could not be looked at once is no failed source."""
+    append(it.folder / "a.log", b"one\n")
+    it.settle()
+    with planted(f"stat EIO {it.folder}/a.log"):
+        looked(it, seconds=5)
+        assert [followed.trouble for followed in it.tailer.files] == ["Input/output error"]
+    looked(it, seconds=1000)
+
+    assert [followed.trouble for followed in it.tailer.files] == [""]
+
+
 # Files that cannot be opened, or must not be
 
 
