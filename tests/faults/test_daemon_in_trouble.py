@@ -176,12 +176,10 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
 
 def _fill(folder: Path) -> None:
     """Take every byte that is left."""
-    with suppress_full(), (folder / "ballast").open("ab", buffering=0) as file:
-        while True:
-            file.write(bytes(1 << 16))
-    with suppress_full(), (folder / "ballast").open("ab", buffering=0) as file:
-        while True:
-            file.write(b"x")
+    for size in (1 << 16, 1):
+        with suppress_full(), (folder / "ballast").open("ab", buffering=0) as file:
+            while file.write(bytes(size)):
+                pass
 
 
 @contextmanager

@@ -1,0 +1,156 @@
+"""A process is killed at each of its file operations, then in its recovery, then again: nothing lost, nothing twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.victims import Victim, until, victim
+from tests.support import ROOT, require_program
+
+pytestmark = pytest.mark.timeout(300)
+DROPPED = 20  # events of the day that the cycle of a victim drops
+
+
+@pytest.fixture
+def it(tmp_path: Path) -> Iterator[Victim]:
+    with victim(tmp_path) as found:
+        yield found
+
+
+def kill_at(folder: Path, *, first: int, step: int) -> dict[str, int]:
+    """Kill a cycle of the archive at every ``step``-th operation on the real disk."""
+    program = [
+        sys.executable,
+        str(ROOT / "tests" / "faults" / "cycles.py"),
+        str(folder),
+        str(first),
+        str(step),
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-3000:]
+    outcome: dict[str, int] = json.loads(done.stdout)
+    print(outcome)
+    return outcome
+
+
+def test_a_kill_at_a_failpoint_and_in_the_recovery_after_it_loses_nothing(tmp_path: Path) -> None:
+    """Commit, fold, seal, snapshot, drop, collect, publish on the real disk: some of its failpoints."""
+    outcome = kill_at(tmp_path, first=10, step=67)
+
+    assert outcome["kills"] >= 4
+    assert outcome["in_recovery"] >= 4
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_a_kill_at_every_failpoint_loses_nothing(tmp_path: Path) -> None:
+    """The long form: all of them."""
+    outcome = kill_at(tmp_path, first=0, step=1)
+
+    assert outcome["kills"] == outcome["operations"]
+
+
+def killed_daemon(it: Victim, number: int) -> bool:
+    """Kill a real daemon at its ``number``-th operation on the archive, and the next one in its recovery."""
+    it.start(plan=f"archive.* kill * {number}+1")
+    until(lambda: it.ended() or '"message":"ready"' in it.said(), "it is ready, or dead")
+    if not it.ended():
+        it.cycle()
+    hit = it.ended()
+    it.kill()
+    it.start(plan=f"archive.* kill * {5 + number % 40}+1")
+    until(lambda: it.ended() or '"message":"ready"' in it.said(), "it is ready, or dead")
+    it.kill()
+    it.settle(dropped=DROPPED)
+    return hit
+
+
+def test_a_daemon_killed_at_a_failpoint_and_again_in_its_recovery_loses_nothing(it: Victim) -> None:
+    """The whole daemon, in the middle of its cycle."""
+    assert killed_daemon(it, 260)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(4 * 3600)
+def test_a_daemon_killed_at_every_failpoint_loses_nothing(tmp_path: Path) -> None:
+    """The long form: every N of the cycle, until it comes to its end."""
+    number = 1
+    while True:
+        with victim(tmp_path / str(number)) as it:
+            if not killed_daemon(it, number):
+                break
+        number += 1
+    print(f"a daemon killed at {number - 1} failpoints: 0 lost, 0 twice")
+    assert number > 100
+
+
+# The same from outside: a daemon that knows nothing of it, under strace.
+
+FAULTS = ("error=ENOSPC", "error=EIO", "signal=KILL")
+CALLS = {"write": "write,pwrite64", "sync": "fsync,fdatasync", "rename": "rename,renameat,renameat2"}
+
+
+def injected(it: Victim, call: str, fault: str, number: int) -> bool:
+    """Let the ``number``-th call of a kind on the archive fail or kill; whether the cycle came so far."""
+    strace = require_program("strace")
+    trace = it.folder / "trace"
+    it.archive.mkdir(exist_ok=True)
+    # A path that strace is given must exist, so a healthy daemon makes the folders first.
+    if not (it.archive / "nodes").exists():
+        it.write(1)
+        it.settle()
+    node = it.archive / "nodes" / "main"
+    watched = [
+        node / "ledger",
+        node / "staging",
+        node / "live",
+        it.archive / "events",
+        it.archive / "rollups",
+    ]
+    watched += sorted((node / "ledger").glob("*.ledger"))
+    # Writes and syncs are told by the ledger and the folders; only the archive renames, and new files at that.
+    paths = [argument for path in watched for argument in ("-P", str(path))] if call != "rename" else []
+    inject = f"--inject={CALLS[call]}:{fault}:when={number}"
+    under = [strace, "-f", "-qq", "-o", str(trace), *paths, f"--trace={CALLS[call]}", inject]
+    it.start(under=under, PYTHONDONTWRITEBYTECODE="1")
+    until(lambda: it.ended() or '"message":"ready"' in it.said(), "it is ready, or dead")
+    if not it.ended():
+        it.cycle()
+    told = trace.read_text(errors="replace")
+    hit = it.ended() or "(INJECTED)" in told or "killed by SIGKILL" in told
+    it.kill()
+    it.settle(dropped=DROPPED + 1)
+    return hit
+
+
+@pytest.mark.parametrize(
+    ("call", "fault", "number"),
+    [("write", "error=ENOSPC", 3), ("sync", "error=EIO", 4), ("rename", "signal=KILL", 2)],
+)
+def test_a_fault_from_outside_costs_nothing(it: Victim, call: str, fault: str, number: int) -> None:
+    """The unmodified daemon: no space at a write, an error of a sync, a kill at a rename."""
+    assert injected(it, call, fault, number)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(4 * 3600)
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("call", CALLS)
+def test_every_fault_from_outside_costs_nothing(tmp_path: Path, call: str, fault: str) -> None:
+    """The long form: every N until the cycle does not come so far."""
+    number = 1
+    while True:
+        with victim(tmp_path / str(number)) as it:
+            if not injected(it, call, fault, number):
+                break
+        number += 1
+    print(f"{fault} at the first {number - 1} calls of {call}: 0 lost, 0 twice")
+    assert number > 3
