@@ -17,7 +17,7 @@ from storage.duck import LOCKED_DOWN, schema_sql
 from storage.fs import Fs
 from storage.layout import VIEW_DATABASE, VIEW_SQL, Layout
 from storage.reader import nodes, read_placed
-from storage.shapes import shape
+from storage.shapes import complete
 from storage.snapshot import File, Snapshot
 
 # Written so that DuckDB releases from 1.0 on can open it.
@@ -54,8 +54,8 @@ class Publisher:
         shown = tuple(file.path for file in (*events, *rejects))
         if shown == self._shown:
             return False
-        complete = all(shape(self._layout.absolute(file.path)).complete for file in events)
-        statements = [view_sql("events", events, united=not complete), view_sql("rejects", rejects)]
+        united = not all(complete(self._layout.absolute(file.path)) for file in events)
+        statements = [view_sql("events", events, united=united), view_sql("rejects", rejects)]
         self._replace_database(statements)
         self._replace(VIEW_SQL, (_SQL_HEAD + "\n".join(f"{text};" for text in statements) + "\n").encode())
         self._shown = shown

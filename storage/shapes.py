@@ -64,6 +64,12 @@ def shape(path: str) -> Shape:
     return Shape(names >= _NAMES, frozenset(used) & _NAMES, tuple(groups))
 
 
+@lru_cache(maxsize=REMEMBERED)
+def complete(path: str) -> bool:
+    """Say whether a file has every column of today's schema: half the work of `shape`, when nothing else is asked."""
+    return frozenset(pq.read_metadata(path).schema.to_arrow_schema().names) >= _NAMES
+
+
 def used_by(paths: Iterable[str], hot: Iterable[Hot]) -> frozenset[str]:
     """Return the columns with any value in some files and hot batches."""
     found: set[str] = set()
