@@ -154,6 +154,14 @@ def test_a_missing_id_is_derived_from_source_and_offset(transformer: Transformer
     assert all(len(one) == 36 and one[14] == "7" and one[19] in "89ab" for one in first)
 
 
+def test_equal_lines_are_as_many_rows(transformer: Transformer) -> None:
+    """A line is told from another by its position alone: a thousand equal ones are a thousand events."""
+    parsed = transformer.parse([chunk(lines(NATIVE) * 1000)])
+    assert parsed.counts[0].events == parsed.events.num_rows == 1000
+    assert len(set(values(parsed, "source_offset"))) == 1000
+    assert set(values(parsed, "event_id")) == {"e1"}
+
+
 def test_a_byte_order_mark_and_carriage_returns_belong_to_no_line(transformer: Transformer) -> None:
     """The first line begins after the mark; CRLF ends a line like LF."""
     data = b"\xef\xbb\xbf" + lines(NATIVE).replace(b"\n", b"\r\n") + lines(NATIVE)
