@@ -16,8 +16,9 @@ from daemon.keeping import Keeper
 from daemon.metrics import Metrics
 from daemon.packs import Pack
 from daemon.pipeline import Pipeline
+from daemon.rounds import HOT_SECONDS
 from daemon.selflog import SelfLog, verified_event
-from daemon.tailer import HOT_SECONDS, Tailer
+from daemon.tailer import Tailer
 from daemon.upkeep import Upkeep
 from daemon.watcher import Watcher
 from parsers.batch import Counts

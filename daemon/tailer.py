@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,17 +26,12 @@ from daemon.losses import LOST_WAIT_SECONDS
 from daemon.oldlogs import OldFile, sync_folder
 from daemon.reader import BLOCK_BYTES, RewrittenError
 from daemon.reading import Spanned, Turn, seen
+from daemon.rounds import ACTIVE_EVERY_SECONDS, ACTIVE_SECONDS, IDLE_COST_FACTOR, Rounds
 from daemon.sources import Known, Sink
 
-HOT_SECONDS = 10.0  # a file that grew within this time is hot
-ACTIVE_SECONDS = 600.0
-HOT_EVERY_SECONDS = 0.25
-ACTIVE_EVERY_SECONDS = 2.0
 SCAN_SECONDS = 10.0
 SCAN_PAUSE_SECONDS = 0.05  # the least time between two listings, however many notices come
 SCAN_COST_FACTOR = 10  # listings that notices ask for take at most a tenth of the reader's time
-IDLE_COST_FACTOR = 50  # a kind of look that nothing asked for takes at most a fiftieth of it
-SWEEP_FILES = 2000  # idle files looked at in one turn: about 5 ms
 LONG_PAUSE_SECONDS = (
     5.0  # a turn so much too late: the process was stopped, and notices may have been dropped
 )
@@ -93,16 +88,14 @@ class Tailer:
             options.lost_wait_seconds,
         )
         self._climbs = Climbs(self._binder, sink, ladder, executor, clock)
-        self._hot: OrderedDict[Followed, None] = OrderedDict()
-        self._active: OrderedDict[Followed, None] = OrderedDict()
+        self._rounds = Rounds(
+            self._binder, clock, options.scan_seconds, look=self._look, enqueue=self._enqueue
+        )
         self._live: deque[Followed] = deque()  # little to read: served first
         self._behind: deque[Followed] = deque()  # catching up, a quantum each in turn
         self._queued: set[Followed] = set()
-        self._hot_due = self._active_due = self._scan_due = 0.0
-        self._scan_not_before = 0.0
+        self._scan_due = self._scan_not_before = 0.0
         self._scan_wanted = self._everything_wanted = True
-        self._sweep: list[Followed] = []  # idle files still to be looked at in this round
-        self._sweep_due = self._sweep_round = 0.0
         self._turn_due = clock()
         self._urgent = False
         self.pinned_bytes = 0  # held by files that are deleted
@@ -152,10 +145,10 @@ class Tailer:
         if rescan or now > self._turn_due + LONG_PAUSE_SECONDS:
             self._scan_wanted = self._everything_wanted = True
             self._scan_not_before = 0.0
-        self._look_at_due(now)
+        self._rounds.some(now)
         if self._scan_due <= now or (self._scan_wanted and self._scan_not_before <= now):
             self._scan()
-        self._sweep_some(now)
+        self._rounds.sweep(now)
         for followed in self._climbs.step():
             self._enqueue(followed)
         if closing:
@@ -192,9 +185,7 @@ class Tailer:
     def _wait(self, turn: Turn) -> float:
         if turn.more:
             return 0.0
-        due = min(
-            self._hot_due if self._hot else self._scan_due, self._active_due, self._scan_due, self._sweep_due
-        )
+        due = min(self._rounds.due, self._scan_due)
         if self._scan_wanted:
             due = min(due, self._scan_not_before)
         if self._binder.climbing:
@@ -203,69 +194,10 @@ class Tailer:
 
     # Looking.
 
-    def _look_at_due(self, now: float) -> None:
-        if self._hot_due <= now:
-            began = self._now()
-            for followed in list(self._hot):
-                self._look(followed, now)
-                if now - followed.changed_at > HOT_SECONDS:
-                    self._hot.pop(followed, None)
-            self._hot_due = self._next(now, HOT_EVERY_SECONDS, began)
-        if self._active_due <= now:
-            began = self._now()
-            for followed in list(self._active):
-                self._look(followed, now)
-                if followed.unread:
-                    self._enqueue(followed)  # perhaps it may be finished now, or its reserved room was filled
-                if now - followed.changed_at > ACTIVE_SECONDS and not followed.unread:
-                    self._active.pop(followed, None)
-            self._active_due = self._next(now, ACTIVE_EVERY_SECONDS, began)
-
-    def _next(self, started: float, period: float, began: tuple[float, float]) -> float:
-        """Return when something that takes as long as it just did is due again."""
-        return max(started + period, self._clock() + IDLE_COST_FACTOR * (self._spent(began)))
-
-    def _now(self) -> tuple[float, float]:
-        """Return what the clock says, and how much of a processor this thread has used."""
-        return self._clock(), time.thread_time()
-
-    def _spent(self, began: tuple[float, float]) -> float:
-        """Return what some looks cost since then, in seconds of this thread.
-
-        On a busy machine a look takes longer than it works; where disks are remote it works less than it takes.
-        """
-        clock, worked = self._now()
-        return clock - began[0] if self._binder.unwatchable else worked - began[1]
-
-    def _sweep_some(self, now: float) -> None:
-        """Look at some of the idle files: a notice about one of them may have been lost."""
-        if now < self._sweep_due:
-            return
-        if not self._sweep:
-            if now < self._sweep_round:
-                self._sweep_due = self._sweep_round
-                return
-            self._sweep = list(self.files)
-            self._sweep_round = now + self._options.scan_seconds
-        began = self._now()
-        some, self._sweep = self._sweep[-SWEEP_FILES:], self._sweep[:-SWEEP_FILES]
-        for followed in some:
-            if self._binder.follows(followed) and (followed.trouble or not followed.unchanged()):
-                self._look(followed, now)
-            if followed.unread and self._binder.follows(followed):
-                self._enqueue(followed)  # it could not be read when it was to be
-        self._sweep_due = self._next(now, SCAN_PAUSE_SECONDS, began)
-
-    def _heat(self, followed: Followed) -> None:
-        """Look at a file often for a while."""
-        self._hot[followed] = None
-        self._active[followed] = None
-
     def _look(self, followed: Followed, now: float) -> None:
         """See whether a file has grown, shrunk, or lost its name."""
         if not self._binder.follows(followed):
-            self._hot.pop(followed, None)
-            self._active.pop(followed, None)
+            self._rounds.drop(followed)
             return
         try:
             info = files.stat(followed.path)
@@ -320,7 +252,7 @@ class Tailer:
         followed.changed_at = now
         if followed.known is not None:
             followed.known.size = max(followed.known.size, info.st_size)
-        self._heat(followed)
+        self._rounds.heat(followed)
         self._enqueue(followed)
 
     def _rewritten(self, followed: Followed) -> None:
@@ -331,26 +263,22 @@ class Tailer:
         self._enqueue(followed)
 
     def _scan(self) -> None:
-        started, began = self._clock(), self._now()
+        started, began = self._clock(), self._rounds.began()
         everything = self._everything_wanted or self._binder.anew
         self._everything_wanted = self._binder.anew = False
         scan = self._discovery.scan(self._binder.files, relist=everything)
         recently_ns = time.time_ns() - int(ACTIVE_SECONDS * 1e9)
         for followed in self._binder.reconcile(scan, started, self._look, self._recheck):
             if followed.written_ns > recently_ns:
-                self._heat(followed)
+                self._rounds.heat(followed)
             self._enqueue(followed)
         for found in scan.fresh:
             known = self._binder.files.get(found.key)
             if known is not None and known.disk_size != found.size:
                 self._look(known, started)
         if everything:
-            for followed in list(self.files):
-                if not followed.unchanged():
-                    self._look(followed, started)
-                if followed.unread:
-                    self._enqueue(followed)
-        ended, spent = self._clock(), self._spent(began)
+            self._rounds.everything(started)
+        ended, spent = self._clock(), self._rounds.spent(began)
         self._scan_wanted = False
         self._scan_due = ended + max(self._options.scan_seconds, IDLE_COST_FACTOR * spent)
         self._scan_not_before = ended + max(SCAN_PAUSE_SECONDS, SCAN_COST_FACTOR * spent)
