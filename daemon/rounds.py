@@ -15,7 +15,10 @@ HOT_EVERY_SECONDS = 0.25
 ACTIVE_EVERY_SECONDS = 2.0
 SWEEP_FILES = 2000  # idle files looked at in one turn: about 5 ms
 SWEEP_PAUSE_SECONDS = 0.05
-IDLE_COST_FACTOR = 50  # a kind of look that nothing asked for takes at most a fiftieth of the thread's time
+IDLE_COST_FACTOR = 50  # a kind of look that nothing asked for takes at most a fiftieth of a processor
+REMOTE_COST_FACTOR = (
+    10  # where there are no notices it is all there is, and mostly waits: a tenth of the thread's time
+)
 
 Began = tuple[float, float]
 
@@ -122,4 +125,9 @@ class Rounds:
 
     def _next(self, started: float, period: float, began: Began) -> float:
         """Return when something that costs as much as it just did is due again."""
-        return max(started + period, self._clock() + IDLE_COST_FACTOR * self.spent(began))
+        return max(started + period, self._clock() + self.pause(began))
+
+    def pause(self, began: Began) -> float:
+        """Return how long to wait before the same look again, for it to stay within its budget."""
+        factor = REMOTE_COST_FACTOR if self._binder.unwatchable else IDLE_COST_FACTOR
+        return factor * self.spent(began)

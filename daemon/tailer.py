@@ -26,7 +26,7 @@ from daemon.losses import LOST_WAIT_SECONDS
 from daemon.oldlogs import OldFile, sync_folder
 from daemon.reader import BLOCK_BYTES, RewrittenError
 from daemon.reading import Spanned, Turn, seen
-from daemon.rounds import ACTIVE_EVERY_SECONDS, ACTIVE_SECONDS, IDLE_COST_FACTOR, Rounds
+from daemon.rounds import ACTIVE_EVERY_SECONDS, ACTIVE_SECONDS, Rounds
 from daemon.sources import Known, Sink
 
 SCAN_SECONDS = 10.0
@@ -280,7 +280,7 @@ class Tailer:
             self._rounds.everything(started)
         ended, spent = self._clock(), self._rounds.spent(began)
         self._scan_wanted = False
-        self._scan_due = ended + max(self._options.scan_seconds, IDLE_COST_FACTOR * spent)
+        self._scan_due = ended + max(self._options.scan_seconds, self._rounds.pause(began))
         self._scan_not_before = ended + max(SCAN_PAUSE_SECONDS, SCAN_COST_FACTOR * spent)
         if self._binder.rescan_soon:
             self._scan_due = min(self._scan_due, max(ended + ACTIVE_EVERY_SECONDS, self._scan_not_before))
