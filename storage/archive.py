@@ -13,8 +13,9 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from parsers.batch import Chunk, Counts, Parsed, Source
@@ -29,6 +30,7 @@ from storage.hot import hot_rejects
 from storage.keeping import Keeping
 from storage.late import LateRules
 from storage.layout import Layout, valid_node
+from storage.lineage import ground
 from storage.observer import Observer, Silent
 from storage.provenance import Footer, Maker, Origin, coalesced, covered_by, newest_sources
 from storage.publish import Publisher
@@ -43,6 +45,7 @@ from storage.turns import Turns
 from storage.visible import Visible
 
 MEBIBYTE = 1 << 20
+MET_SOURCES = 2048  # new sources in one record: about 1.5 MB of JSON
 LATE_SHARE = 4  # late rows of one day that fill a quarter of a sealed file need not wait
 
 Listener = Callable[[Snapshot], None]
@@ -302,7 +305,7 @@ class Archive:
                     self.layout,
                     cut,
                     rollups.delta,
-                    self._commit_origin("commit", cut.ranges, cut.max_seq),
+                    self._commit_origin("commit", cut.ranges, cut.max_seq, {}),
                 )
                 if sync_sources is not None:
                     sync_sources(sorted(cut.ranges))
@@ -328,9 +331,11 @@ class Archive:
             self._visible.failed(cut)
         unstage(self._fs, self.layout, cut.files)
 
-    def _commit_origin(self, made_by: Maker, ranges: Mapping[str, Range], max_seq: int) -> Origin:
+    def _commit_origin(
+        self, made_by: Maker, ranges: Mapping[str, Range], max_seq: int, met: Mapping[str, SourceState]
+    ) -> Origin:
         state = self._books.state
-        covered = covered_by(ranges, state, max_seq)
+        covered = covered_by(ranges, state, max_seq, met)
         known = newest_sources(state, covered) if made_by == "bulk" else ()
         return self._books.origin(made_by, covered, known=known)
 
@@ -345,15 +350,35 @@ class Archive:
 
     def _bulk_origin(self) -> Origin:
         with self._memory:
-            return self._commit_origin("bulk", self._visible.pending, self._visible.next_seq - 1)
+            met = self._bulk.met if self._bulk else {}
+            return self._commit_origin("bulk", self._visible.pending, self._visible.next_seq - 1, met)
 
-    def _record_commit(self, cut: Cut, *, sealed_seq: int = 0) -> None:
+    def _record_commit(self, cut: Cut, *, sealed_seq: int = 0, met: Iterable[SourceState] = ()) -> None:
         with self._memory:
             reserved = max(self._books.state.reserved_to, self._visible.next_seq + SEQ_RESERVE)
-        entry = body(cut, seq_reserved_to=reserved, sealed_seq=sealed_seq, gaps_told=self._gaps_told)
+        entry = body(
+            cut, seq_reserved_to=reserved, sealed_seq=sealed_seq, gaps_told=self._gaps_told, sources=met
+        )
         self._books.record([("commit", entry)])
 
     # Bulk import
+
+    def meet(self, seen: SourceSeen) -> Source:
+        """Return a new source of a bulk import. It becomes durable with the record that commits its first rows."""
+        with self._rearranger.merging, self._writing:
+            state = _first_state(seen)
+            self._bulk_begun().met[state.sid] = replace(
+                state, rungs=(ground(state, self._books.state.max_seq),)
+            )
+            return source_of(state)
+
+    def _bulk_begun(self) -> Bulk:
+        """Return the bulk import under way; when it begins, nothing is hot or live any more."""
+        if self._bulk is None:
+            self.commit()
+            self.seal()
+            self._bulk = Bulk(SealedWriter(self._fs, self.layout, rollups.delta, self._bulk_origin))
+        return self._bulk
 
     def append_sealed(self, parsed: Parsed, chunks: Sequence[Chunk]) -> None:
         """Take rows of a bulk import: they go straight into sealed files and are visible after `commit_sealed`.
@@ -361,13 +386,10 @@ class Archive:
         Do not mix with `append` before `commit_sealed` was called. Raises as `append` does, and OSError.
         """
         with self._rearranger.merging, self._writing:
-            if self._bulk is None:
-                self.commit()
-                self.seal()
-                self._bulk = Bulk(SealedWriter(self._fs, self.layout, rollups.delta, self._bulk_origin))
-            bulk = self._bulk
+            bulk = self._bulk_begun()
             with self._memory:
-                touched = self._visible.continued(parsed, chunks, self._books.state.sources)
+                known = ChainMap(bulk.met, self._books.state.sources)
+                touched = self._visible.continued(parsed, chunks, known)
                 events, rejects = self._visible.number(
                     parsed, self._books.clock(), self._books.state.reserved_to
                 )
@@ -381,29 +403,35 @@ class Archive:
             if rejects.num_rows:
                 bulk.rejects.append(hot_rejects(rejects))
 
-    def bulk_bytes(self) -> int:
-        """Return how many Parquet bytes wait for `commit_sealed`."""
-        return self._bulk.writer.bytes if self._bulk else 0
+    def bulk_due(self, most_bytes: int) -> bool:
+        """Return whether enough waits for `commit_sealed`: so many Parquet bytes, or as many sources as one record takes."""
+        return self._bulk is not None and (
+            self._bulk.writer.bytes >= most_bytes or len(self._bulk.met) >= MET_SOURCES
+        )
 
     def commit_sealed(self) -> Snapshot:
         """Commit what `append_sealed` took, as one record. On failure its lines must be read again."""
         with self._rearranger.merging, self._writing:
             self.recover_if_broken()  # which gives up the import: its files were in `staging`
-            bulk, self._bulk = self._bulk, None
-            if bulk is None:
+            if self._bulk is None:
                 return self.snapshot
+            try:
+                self._bulk.flush()
+            except BaseException:
+                self._abandon_bulk()
+                raise
+            bulk, self._bulk = self._bulk, None
             with self._memory:
                 cut = self._visible.cut_ranges(bulk.rejects)
             try:
-                bulk.flush()
-                origin = self._commit_origin("bulk", cut.ranges, cut.max_seq)
+                met = {sid: state for sid, state in bulk.met.items() if sid in cut.ranges}
+                origin = self._commit_origin("bulk", cut.ranges, cut.max_seq, met)
                 stage(self._fs, self.layout, cut, rollups.delta, origin)  # rejects only: no events are hot
                 cut.files.extend(bulk.writer.finish(origin))
                 cut.max_seq_internal = self._visible.max_seq_internal
                 cut.max_seq_external = self._visible.max_seq_external
-                self._record_commit(
-                    cut, sealed_seq=0 if cut.rejects or self._books.has_live() else cut.max_seq
-                )
+                sealed_seq = 0 if cut.rejects or self._books.has_live() else cut.max_seq
+                self._record_commit(cut, sealed_seq=sealed_seq, met=met.values())
                 self._books.place(cut.files)
             except BaseException:
                 if not self._books.broken:  # else the record may have reached the disk, and recovery decides

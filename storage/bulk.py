@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from storage.late import MICROSECONDS_PER_DAY
 from storage.parquet import ROW_GROUP_ROWS
+from storage.records import SourceState
 from storage.seal import SealedWriter
 from storage.snapshot import Hot
 
@@ -21,6 +22,7 @@ class Bulk:
 
     def __init__(self, writer: SealedWriter) -> None:
         self.writer = writer
+        self.met: dict[str, SourceState] = {}  # sources that the commit's record will make known
         self.rejects: list[Hot] = []
         self._waiting: list[pa.Table] = []
 

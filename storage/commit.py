@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from storage.hot import concatenated, extent_us, max_seq_of
 from storage.layout import Layout
 from storage.parquet import ROLLUP, Written, write_parquet
 from storage.provenance import Origin
-from storage.records import Range, file_to_json
+from storage.records import Range, SourceState, file_to_json
 from storage.snapshot import File, Hot, Kind
 
 # Makes the roll-up rows that cover exactly some event rows.
@@ -100,7 +100,9 @@ def stage_table(
     return finished(entry, written)
 
 
-def stage_rollup(fs: Fs, layout: Layout, events: File, path: str, table: pa.Table, origin: Origin) -> File:
+def stage_rollup(
+    fs: Fs, layout: Layout, events: File, path: str, table: pa.Table, origin: Origin, *, sync: bool = True
+) -> File:
     """Write the roll-up of ``events`` into `staging` under ``path``'s name and return its entry."""
     entry = covering(events, path, table.num_rows)
     written = write_parquet(
@@ -110,6 +112,7 @@ def stage_rollup(fs: Fs, layout: Layout, events: File, path: str, table: pa.Tabl
         node=layout.node,
         encoding=ROLLUP,
         footer=lambda rows: origin.footer(entry, rows),
+        sync=sync,
     )
     return finished(entry, written)
 
@@ -175,9 +178,18 @@ def unstage(fs: Fs, layout: Layout, files: list[File]) -> None:
             return  # recovery clears `staging` before the next attempt
 
 
-def body(cut: Cut, *, seq_reserved_to: int, sealed_seq: int = 0, gaps_told: int = 0) -> dict[str, Any]:
-    """Return the commit record's body."""
+def body(
+    cut: Cut,
+    *,
+    seq_reserved_to: int,
+    sealed_seq: int = 0,
+    gaps_told: int = 0,
+    sources: Iterable[SourceState] = (),
+) -> dict[str, Any]:
+    """Return the commit record's body. ``sources`` are met for the first time in this commit."""
+    met = [source.to_json() for source in sources]
     return {
+        **({"sources": met} if met else {}),
         "files": [file_to_json(file) for file in cut.files],
         "ranges": [extent.to_json() for extent in cut.ranges.values()],
         "seq_reserved_to": seq_reserved_to,

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from storage.fs import Fs, Handle
 from storage.layout import FORMAT_VERSION, SCHEMA_VERSION
 
+GATHERED_BYTES = 256 << 10  # written and hashed at once, at least
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 # Half of what DuckDB scans as one task: a lookup by id decompresses half as much, for 1 % more bytes.
@@ -96,20 +97,36 @@ class Written:
 
 
 class _Sink:
-    """Hands pyarrow's bytes to an `Fs` handle and hashes them on the way."""
+    """Hands pyarrow's bytes to an `Fs` handle and hashes them on the way. Small pieces, hundreds a file, are gathered."""
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
         self._hash = hashlib.sha256()
+        self._gathered = bytearray()
         self.size = 0
         self.closed = False
 
     def write(self, data: Any) -> int:
         view = memoryview(data)
+        self.size += len(view)
+        if len(view) < GATHERED_BYTES:
+            self._gathered += view
+            if len(self._gathered) >= GATHERED_BYTES:
+                self.hand_over()
+        else:
+            self.hand_over()
+            self._pass_on(view)
+        return len(view)
+
+    def hand_over(self) -> None:
+        """Write what is gathered."""
+        if self._gathered:
+            data, self._gathered = self._gathered, bytearray()
+            self._pass_on(memoryview(data))
+
+    def _pass_on(self, view: memoryview) -> None:
         self._handle.write(view)  # type: ignore[arg-type]  # any buffer will do; bytes() would copy
         self._hash.update(view)
-        self.size += len(view)
-        return len(view)
 
     def flush(self) -> None:
         pass
@@ -187,12 +204,17 @@ class ParquetFile:
                 for sid, rows in zip(found.field("values"), found.field("counts"), strict=True):
                     self.rows_of[str(sid)] += int(rows.as_py())
 
-    def finish(self, footer: Mapping[str, str] = _NOTHING) -> Written:
-        """Write the footer (``footer``: more keys for it), make the file durable and read-only."""
+    def finish(self, footer: Mapping[str, str] = _NOTHING, *, sync: bool = True) -> Written:
+        """Write the footer (``footer``: more keys for it), make the file durable and read-only.
+
+        Without ``sync`` the caller makes it durable, together with others.
+        """
         try:
             self._writer.add_key_value_metadata(dict(footer))
             self._writer.close()
-            self._handle.sync()
+            self._sink.hand_over()
+            if sync:
+                self._handle.sync()
         finally:
             self._handle.close()
         self._fs.publish_mode(self.path)
@@ -212,16 +234,18 @@ def write_parquet(
     node: str,
     encoding: Encoding = STANDARD,
     footer: Callable[[Mapping[str, int]], Mapping[str, str]] | None = None,
+    sync: bool = True,
 ) -> Written:
     """Write ``table`` as one durable file; OSError if the disk refuses (then no file is left).
 
-    ``footer`` is given the number of rows by source and returns more keys for the file's footer.
+    ``footer`` is given the number of rows by source and returns more keys for the file's footer. Without ``sync`` the
+    caller makes it durable.
     """
     rows = min(table.num_rows, encoding.row_group_rows)
     file = ParquetFile(fs, path, table.schema, node=node, bloom_rows=rows, encoding=encoding)
     try:
         file.write(table)
-        return file.finish(footer(file.rows_of) if footer else _NOTHING)
+        return file.finish(footer(file.rows_of) if footer else _NOTHING, sync=sync)
     except BaseException:
         file.abandon()
         raise

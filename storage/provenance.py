@@ -145,13 +145,19 @@ def parse_footer(metadata: Mapping[bytes, bytes] | None) -> Footer | None:
     )
 
 
-def covered_by(ranges: Mapping[str, Range], state: State, max_seq: int) -> dict[str, Covered]:
-    """Return what a commit of ``ranges`` covers, with the ranges that no file told of so far."""
+def covered_by(
+    ranges: Mapping[str, Range], state: State, max_seq: int, met: Mapping[str, SourceState]
+) -> dict[str, Covered]:
+    """Return what a commit of ``ranges`` covers, with the ranges that no file told of so far.
+
+    ``met`` are the sources that the state does not know yet.
+    """
     covered = {}
     for sid, bare in state.bare.items():
         covered[sid] = Covered(state.sources[sid], bare.start, bare.end, bare.counts)
     for sid, extent in ranges.items():
-        source, before = advanced(state.sources[sid], extent, max_seq), covered.get(sid)
+        source = advanced(met.get(sid) or state.sources[sid], extent, max_seq)
+        before = covered.get(sid)
         start = before.start if before else extent.start
         counts = before.counts + extent.counts if before else extent.counts
         covered[sid] = Covered(source, start, extent.end, counts)

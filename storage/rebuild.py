@@ -189,8 +189,11 @@ def _read_old(fs: Fs, layout: Layout, found: Plan) -> None:
 def _fold_leniently(state: State, record: Record) -> None:
     """Fold a record into a state that may have missed the ones before it: nothing goes backwards."""
     if record.header.kind == "commit":
+        met = {entry["sid"] for entry in record.body.get("sources", ())}
         for entry in record.body["ranges"]:
             extent = Range.from_json(entry)
+            if extent.sid in met:
+                continue
             source = state.sources.get(extent.sid)
             if source is not None and source.offset < extent.start:
                 return  # records between are unreadable: how this source's lines ended is only in the files

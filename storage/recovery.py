@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import orjson
 
@@ -112,17 +113,12 @@ def roll_forward(fs: Fs, layout: Layout, files: list[File], *, moved: Sequence[s
     The new names first, then the loss of the old ones: in between a file may have two names, and never none.
     """
     staged = set(fs.listdir(layout.staging))
-    folders = set(moved)
-    for file in files:
-        if os.path.basename(file.path) not in staged:
-            continue
-        target = layout.absolute(file.path)
-        folder = os.path.dirname(target)
-        makedirs(fs, folder)
-        fs.rename(layout.staged(file.path), target)
-        folders.add(folder)
-    for folder in sorted(folders):
-        fs.sync_dir(folder)
+    moving = [file for file in files if os.path.basename(file.path) in staged]
+    folders = sorted({*moved, *(os.path.dirname(layout.absolute(file.path)) for file in moving)})
+    fs.together([partial(makedirs, fs, folder) for folder in folders])
+    for file in moving:
+        fs.rename(layout.staged(file.path), layout.absolute(file.path))
+    fs.together([partial(fs.sync_dir, folder) for folder in folders])
     if folders:
         fs.sync_dir(layout.staging)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import pyarrow as pa
 
@@ -18,6 +21,11 @@ from storage.parquet import ROW_GROUP_ROWS, ParquetFile
 from storage.provenance import Origin
 from storage.rollups import narrowed
 from storage.snapshot import File, Kind
+
+# Files of an import that are open at once, each with some 600 KiB of buffers: the days on both sides of a midnight.
+MOST_OPEN = 4
+ENDING_THREADS = 2
+MOST_ENDING = 4  # files that end at once, or wait for it
 
 
 class Stager:
@@ -127,7 +135,8 @@ class SealedWriter:
     """Writes parsed rows straight into sealed files (bulk import): one open file per (day, class, internal).
 
     Rows of one key must come in rising time to stay in one file; when they fall back, the file is closed and another
-    begun, so that each file is sorted.
+    begun, so that each file is sorted. Only the files written last are kept open, so that ten years of days need no
+    more memory than one week. Files become durable all together, in `finish`.
     """
 
     def __init__(self, fs: Fs, layout: Layout, delta: Delta, origin_now: Callable[[], Origin]) -> None:
@@ -136,24 +145,33 @@ class SealedWriter:
         self._delta = delta
         self._origin_now = origin_now
         self._open: dict[tuple[str, str, bool], _Sealing] = {}
+        self._ending: deque[tuple[_Sealing, Future[list[File]]]] = deque()
+        self._threads = ThreadPoolExecutor(ENDING_THREADS, thread_name_prefix="seal")
         self.files: list[File] = []
 
     @property
     def bytes(self) -> int:
         """Bytes written so far."""
-        return sum(sealing.file.bytes for sealing in self._open.values()) + sum(f.bytes for f in self.files)
+        return sum(sealing.bytes for sealing in self._open.values()) + sum(f.bytes for f in self.files)
 
     def write(self, parts: Iterable[tuple[tuple[str, str, bool], pa.Table]]) -> None:
         """Append rows by key; each table is sorted by time."""
+        origin: Origin | None = None
         for key, table in parts:
             low, high = extent_us(table.column("timestamp"))
-            sealing = self._open.get(key)
-            if sealing is not None and low < sealing.max_time_us:
-                self._close(key, self._origin_now())
+            sealing = self._open.pop(key, None)
+            if sealing is not None:
+                self._open[key] = sealing  # the order is that of the last write
+            behind = sealing is not None and low < sealing.max_time_us
+            if behind or (sealing is None and len(self._open) >= MOST_OPEN):
+                origin = origin or self._origin_now()
+                self._close(key if behind else next(iter(self._open)), origin)
                 sealing = None
             if sealing is None:
                 sealing = self._begin(key, table, low)
-            sealing.file.write(table)
+            sealing.waiting.append(table)
+            sealing.rows += table.num_rows
+            self._write(sealing, least=ROW_GROUP_ROWS)
             sealing.counted.append(narrowed(table))
             seqs = table.column("seq").to_numpy()
             sealing.max_time_us = high
@@ -164,34 +182,66 @@ class SealedWriter:
         """Close every file, durably, and return their entries; ``origin`` covers the whole import by now."""
         days = sorted(self._open)
         for key in days:
+            if key is days[-1]:
+                self._collect(most=0)  # the last one tells of every source that no other file did
             self._close(key, origin, last=key is days[-1])
+        self._collect(most=0)
+        self._threads.shutdown()
+        self._fs.together(
+            [partial(self._fs.sync_file, self._layout.staged(file.path)) for file in self.files]
+        )
         if self.files:
             self._fs.sync_dir(self._layout.staging)
         return self.files
 
     def abandon(self) -> None:
         """Remove what was staged."""
-        for sealing in self._open.values():
-            sealing.file.abandon()
+        self._threads.shutdown(cancel_futures=True)
+        for sealing in (*self._open.values(), *(sealing for sealing, _ in self._ending)):
+            if sealing.file is not None:
+                sealing.file.abandon()
         unstage(self._fs, self._layout, self.files)
 
     def _begin(self, key: tuple[str, str, bool], table: pa.Table, low: int) -> _Sealing:
         day, retention_class, _ = key
         first = int(table.column("seq").to_numpy().min())
         path = self._layout.sealed_file("events", day, first, retention_class)
-        file = ParquetFile(
-            self._fs,
-            self._layout.staged(path),
-            EVENT_SCHEMA,
-            node=self._layout.node,
-            bloom_rows=ROW_GROUP_ROWS,
-        )
-        sealing = _Sealing(path, file, low, first)
-        self._open[key] = sealing
+        self._open[key] = sealing = _Sealing(path, low, first)
         return sealing
 
+    def _write(self, sealing: _Sealing, *, least: int) -> None:
+        """Write what waits for a file if there are ``least`` rows of it: whole row groups, or with its end the rest."""
+        rows = sum(table.num_rows for table in sealing.waiting)
+        if rows < least:
+            return
+        if sealing.file is None:
+            sealing.file = ParquetFile(
+                self._fs,
+                self._layout.staged(sealing.path),
+                EVENT_SCHEMA,
+                node=self._layout.node,
+                bloom_rows=min(rows, ROW_GROUP_ROWS),
+            )
+        table = pa.concat_tables(sealing.waiting)
+        whole = rows // least * least
+        sealing.file.write(table.slice(0, whole))
+        sealing.waiting = [table.slice(whole)] if whole < rows else []
+
     def _close(self, key: tuple[str, str, bool], origin: Origin, *, last: bool = False) -> None:
+        """Let a file end. Encoding and compressing it takes longest, and another thread does that."""
         sealing = self._open.pop(key)
+        self._ending.append((sealing, self._threads.submit(self._end, sealing, key, origin, last=last)))
+        self._collect(most=MOST_ENDING)
+
+    def _collect(self, *, most: int) -> None:
+        """Wait until at most ``most`` files are about to end, and take the entries of the others."""
+        while len(self._ending) > most:
+            self.files += self._ending[0][1].result()
+            self._ending.popleft()
+
+    def _end(
+        self, sealing: _Sealing, key: tuple[str, str, bool], origin: Origin, *, last: bool
+    ) -> list[File]:
         day, retention_class, internal = key
         entry = described(
             sealing.path,
@@ -202,36 +252,45 @@ class SealedWriter:
         )
         entry = placed(
             entry,
-            rows=sealing.file.rows,
+            rows=sealing.rows,
             day=day,
             retention_class=retention_class,
             internal=internal,
         )
-        try:
-            written = sealing.file.finish(origin.footer(entry, sealing.file.rows_of, last=last))
-        except BaseException:
-            sealing.file.abandon()
-            raise
-        self.files.append(finished(entry, written))
+        self._write(sealing, least=1)
+        assert sealing.file is not None  # it has rows
+        written = sealing.file.finish(origin.footer(entry, sealing.file.rows_of, last=last), sync=False)
         path = self._layout.sealed_file("rollup", day, sealing.first_seq, retention_class)
         rollup = self._delta(pa.concat_tables(sealing.counted))
-        self.files.append(stage_rollup(self._fs, self._layout, entry, path, rollup, origin))
+        return [
+            finished(entry, written),
+            stage_rollup(self._fs, self._layout, entry, path, rollup, origin, sync=False),
+        ]
 
 
+@dataclass(slots=True)
 class _Sealing:
-    """A sealed file being written."""
+    """A sealed file being written. Rows wait until they are whole row groups, or the file ends."""
 
-    __slots__ = ("counted", "file", "first_seq", "max_seq", "max_time_us", "min_seq", "min_time_us", "path")
+    path: str
+    min_time_us: int
+    first_seq: int
+    file: ParquetFile | None = None
+    waiting: list[pa.Table] = field(default_factory=list)
+    counted: list[pa.Table] = field(default_factory=list)
+    rows: int = 0
+    max_time_us: int = 0
+    min_seq: int = 0
+    max_seq: int = 0
 
-    def __init__(self, path: str, file: ParquetFile, low: int, first_seq: int) -> None:
-        self.path = path
-        self.file = file
-        self.first_seq = first_seq
-        self.min_time_us = low
-        self.max_time_us = low
-        self.min_seq = first_seq
-        self.max_seq = first_seq
-        self.counted: list[pa.Table] = []
+    def __post_init__(self) -> None:
+        self.max_time_us = self.min_time_us
+        self.min_seq = self.max_seq = self.first_seq
+
+    @property
+    def bytes(self) -> int:
+        """Bytes written so far."""
+        return self.file.bytes if self.file is not None else 0
 
 
 def placed(

@@ -64,8 +64,7 @@ class State:
                 self.before_open = self.reserved_to
                 self.reserved_to = max(self.reserved_to, body["seq_reserved_to"])
             case "source":
-                source = SourceState.from_json(body)
-                self.sources[source.sid] = replace(source, rungs=(ground(source, self.max_seq),))
+                self._meet(body)
             case "commit":
                 self._commit(record)
             case "fold" | "seal":
@@ -86,8 +85,14 @@ class State:
         self.n = record.header.n
         self.head = record.hash
 
+    def _meet(self, body: dict[str, Any]) -> None:
+        source = SourceState.from_json(body)
+        self.sources[source.sid] = replace(source, rungs=(ground(source, self.max_seq),))
+
     def _commit(self, record: Record) -> None:
         body = record.body
+        for entry in body.get("sources", ()):
+            self._meet(entry)
         for entry in body["ranges"]:
             extent = Range.from_json(entry)
             source = self.sources.get(extent.sid)

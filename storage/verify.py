@@ -287,12 +287,12 @@ class _Node:
             blocks = self._parts.open_source(sources[sid]) if marks else None
             if blocks is None:
                 continue
+            self._report.sources_checked += 1
             try:
                 read, wrong = originals.compare(blocks, marks)
             except DamagedError as error:
                 self._report.found("SOURCE", sources[sid].path, f"can no longer be unpacked: {error}")
                 continue
-            self._report.sources_checked += 1
             self._report.source_bytes += read
             self._progress("log files", min(self._report.source_bytes, total), total)
             if wrong:

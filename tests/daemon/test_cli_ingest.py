@@ -8,15 +8,19 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from daemon import cli
 from daemon.command import Exit
 from storage.adhoc import Job, run
 from storage.archive import Archive, ArchiveOptions
+from storage.reader import read_snapshot, read_state
+from storage.verify import Parts, verify
 
 
 def _lines(start: int, count: int, day: str = "2026-11-20") -> str:
@@ -206,5 +210,71 @@ def test_what_a_compressed_file_holds_is_verified_against_the_archive(
         packed.write_bytes(content)
         code = cli.main(["verify", "--json", "--archive", str(archive)])
         report = json.loads(capsys.readouterr().out)
-        outcomes.append((code, [f["kind"] for f in report["findings"]]))
-    assert outcomes == [(Exit.OK, []), (Exit.FOUND, ["SOURCE"]), (Exit.FOUND, ["SOURCE"])]
+        outcomes.append((code, report["sources_checked"], [f["kind"] for f in report["findings"]]))
+    assert outcomes == [(Exit.OK, 1, []), (Exit.FOUND, 1, ["SOURCE"]), (Exit.FOUND, 1, ["SOURCE"])]
+
+
+def test_many_small_files_cost_few_records_and_little_memory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Years of daily files: one sealed file a day, a record for thousands of sources, few files open at once."""
+    logs, archive = tmp_path / "logs", tmp_path / "archive"
+    logs.mkdir()
+    first = date(2024, 1, 1)
+    for number in range(120):
+        day = str(first + timedelta(days=number))
+        (logs / f"app-{day}.log").write_text(_lines(number * 3, 3, day))
+    code, report = _ingest(capsys, archive, logs)
+    assert (code, report["files"], report["counts"]["events"]) == (Exit.OK, 120, 360)
+    assert _committed(archive) == _expected(360)
+    sealed = list((archive / "events").glob("*/*.parquet"))
+    assert len(sealed) == 120
+    records = b"".join(part.read_bytes() for part in (archive / "nodes/main/ledger").iterdir()).splitlines()
+    assert len(records) < 5
+    state = read_state(str(archive), "main")
+    assert len(state.sources) == 120
+    assert sum(source.counts.events for source in state.sources.values()) == 360
+    assert verify(str(archive), parts=Parts(rollups=True)).findings == []
+    assert _ingest(capsys, archive, logs)[1]["bytes"] == 0
+
+
+def test_any_order_any_name_and_any_time_add_nothing_twice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Halves before wholes, after a seal and a drop, under other names, from another folder."""
+    logs, other, archive = tmp_path / "logs", tmp_path / "restored", tmp_path / "archive"
+    logs.mkdir()
+    days = [f"2024-03-{number:02d}" for number in range(1, 9)]
+    whole = {day: _lines(10 * i, 10, day) for i, day in enumerate(days)}
+    for day in days[4:]:
+        (logs / f"{day}.log").write_text(whole[day])
+    _ingest(capsys, archive, logs)
+    half = whole[days[0]][: len(whole[days[0]]) // 2]
+    half = half[: half.rindex("\n") + 1]
+    (logs / f"{days[0]}.log").write_text(half)
+    _ingest(capsys, archive, logs / f"{days[0]}.log")
+    for day in reversed(days):
+        (logs / f"{day}.log").write_text(whole[day])
+    _ingest(capsys, archive, *(logs / f"{day}.log" for day in reversed(days)))
+    assert _committed(archive) == _expected(80)
+    holder = Archive.open(ArchiveOptions(path=str(archive)))
+    holder.drop("2024-03-03", dry_run=False)
+    holder.close()
+    kept = Counter({f"e{number}": 1 for number in range(20, 80)})
+    assert _committed(archive) == kept
+    shutil.copytree(logs, other)
+    for path in sorted(other.iterdir()):
+        path.rename(other / f"backup-{path.name}")
+    assert _ingest(capsys, archive, logs, other)[1]["bytes"] == 0
+    shutil.rmtree(logs)
+    assert _ingest(capsys, archive, other)[1]["bytes"] == 0
+    assert _committed(archive) == kept
+    assert verify(str(archive)).findings == []
+
+
+def _committed(archive: Path) -> Counter[str]:
+    """Return how often each event is in the committed files."""
+    files = [str(archive / file.path) for file in read_snapshot(str(archive)).events]
+    return Counter(
+        row[0] for row in duckdb.execute("SELECT event_id FROM read_parquet($1)", [files]).fetchall()
+    )

@@ -13,7 +13,7 @@ import errno
 import io
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -137,6 +137,10 @@ class PowerDisk:
 
     def publish_mode(self, path: str) -> None:
         self._inode(path)
+
+    def together(self, work: Sequence[Callable[[], None]]) -> None:
+        for each in work:  # one after the other: a cut between any two of them is a state of its own
+            each()
 
     def lock(self, path: str, owner: str) -> Lock:
         del path, owner
