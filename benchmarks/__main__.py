@@ -13,7 +13,7 @@ import duckdb
 
 from benchmarks.measure import DEFAULT_DATA, ROOT, BenchmarkError
 
-PARTS = ("ingest", "queries", "latency", "idle", "microbatch", "parquet", "sealing")
+PARTS = ("ingest", "queries", "latency", "idle", "microbatch", "parquet", "sealing", "startup")
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import orjson
@@ -23,7 +23,7 @@ import storage.recovery
 from storage.archive import Archive
 from storage.books import Books
 from storage.commit import Cut
-from storage.fs import Fs
+from storage.fs import Fs, makedirs
 from storage.layout import Layout
 from storage.ledger import Ledger, Tail
 from storage.snapshot import File
@@ -269,7 +269,7 @@ def old_names_go_before_the_new_ones_are_durable(patch: Patch) -> None:
                 fs.sync_dir(layout.staging)
                 fs.sync_dir(path)
 
-        real(Backwards(), layout, files, **more)  # type: ignore[arg-type]
+        real(Backwards(), layout, files, **more)
 
     patch.setattr(storage.recovery, "roll_forward", reversed_order)
     patch.setattr(storage.books, "roll_forward", reversed_order)
@@ -310,10 +310,9 @@ def offsets_come_from_a_file(patch: Patch) -> None:
         state = recover(self, next_seq=next_seq)
         with suppress(FileNotFoundError, orjson.JSONDecodeError):
             for sid, offset in orjson.loads(self.fs.read(os.path.join(self.layout.home, "offsets"))).items():
-                state.sources[sid] = storage.archive.replace(state.sources[sid], offset=offset)
+                state.sources[sid] = replace(state.sources[sid], offset=offset)
         return state
 
-    patch.setattr(storage.archive, "replace", __import__("dataclasses").replace, raising=False)
     patch.setattr(Books, "record", noting)
     patch.setattr(Books, "recover", believing)
 
@@ -430,6 +429,6 @@ def folders_that_a_killed_process_made_are_not_synced(patch: Patch) -> None:
     def trusting(fs: Fs, layout: Layout) -> None:
         own = (layout.ledger, layout.staging, layout.live, layout.aside, layout.own_log)
         for folder in (*own, *(layout.absolute(name) for name in ("events", "rejects", "rollups"))):
-            storage.recovery.makedirs(fs, folder)
+            makedirs(fs, folder)
 
     patch.setattr(storage.books, "prepare", trusting)
