@@ -151,6 +151,7 @@ def test_bytes_between_archived_ones_are_told_of_by_reason(tmp_path: Path) -> No
         facts = {e["metadata"]["reason"]: (e["metadata"]["bytes"], e["metadata"]["from"]) for e in found}
         assert facts == {"oversize": (200_000 - 65_536, 65_536), "nul": (5000, 0)}
         text = it.metrics()
+    assert 'watchkeep_degraded{code="gap"} 1.0' in text
     assert 'watchkeep_gap_bytes_total{reason="nul"} 5000.0' in text
     assert 'watchkeep_gap_bytes_total{reason="oversize"} 134464.0' in text
 

@@ -111,6 +111,22 @@ test("ticks fall on round hours of the zone", () => {
   assert.ok(ticks.length <= 9);
 });
 
+test("a gap says how much was lost, where the last time and why; lag is the sum of all sources", () => {
+  const status = {
+    sources: [{ state: "idle", lag_bytes: 1 }],
+    lag_bytes: 1e9,
+    gaps: 2,
+    gap_bytes: 5e6,
+    last_gap: { path: "/logs/a.log", reason: "truncated" },
+    degraded: [{ code: "pinned", detail: "deleted files hold 5 bytes" }, { code: "gap", detail: "told above" }],
+  };
+  const told = warningsOf(status);
+  assert.equal(told.length, 3);
+  assert.match(told[0], /not read yet/);
+  assert.match(told[1], /^2 gaps, .*MiB: .*\/logs\/a\.log \(truncated\)\.$/);
+  assert.match(told[2], /^Deleted files hold/);
+});
+
 test("warnings name what is wrong, and nothing when all is well", () => {
   assert.deepEqual(warningsOf({ sources: [], gaps: 0 }), []);
   const told = warningsOf({ ready: false, reason: "the disk is full", sources: [{ state: "failed", path: "a.log", note: "permission denied", lag_bytes: 1e9 }], gaps: 2 });
