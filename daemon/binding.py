@@ -38,6 +38,7 @@ MAX_UNPACKED_BYTES = 16 << 30  # what one compressed file may hold, at most
 _AWAY = {Fate.MOVED, Fate.UNLINKED}
 
 OnCopy = Literal["skip", "ingest"]
+DELETED_MOST = 1000  # paths at which another file may yet take the place of a deleted one
 
 
 @dataclass(slots=True)
@@ -82,6 +83,7 @@ class Binder:
         self._max_line_bytes = max_line_bytes
         self._clock = clock
         self._catalogue = Catalogue(sink.sources.values())
+        self._deleted: dict[bytes, Climb] = {}  # what was read of the file that was last deleted at a path
         self._urgent = False
         self.anew = False  # a file that was followed turned out to be another one: everything is to be listed
         self.packs = Packs(self._catalogue.windows, max_unpacked_bytes, clock)
@@ -266,11 +268,14 @@ class Binder:
         started: list[Followed] = []
         by_inode = self._catalogue.by_inode()
         rest: list[Found] = []
+        self._catalogue.reserved = set()
         for found in unbound:
             with self.descriptors.candidate(found) as candidate:
+                # A file that cannot be read now is nobody's, and what was read of it no other's: see the next listing.
+                own = {known.source.sid for known in by_inode.get(found.key, ()) if not known.gone}
+                self._catalogue.reserved |= own
                 if candidate is None:
                     continue
-                # A file that cannot be read now is nobody's: the next listing tries again.
                 with suppress(OSError):
                     here = candidate.file.identity
                     same = next(
@@ -278,14 +283,17 @@ class Binder:
                             known
                             for known in by_inode.get(found.key, ())
                             if here.may_be(known.device, known.inode, known.generation)
+                            and known.source.sid in self._catalogue.orphans
                             and candidate.holds(known)
                         ),
                         None,
                     )
+                    self._catalogue.reserved -= own
                     if same is None:
                         rest.append(found)
                     else:
                         started.append(self._follow(found, candidate, same, now))
+        rest.sort(key=lambda found: found.key not in by_inode)  # a file goes before its copy
         alike = Alike(self.files.values()) if rest else Alike(())
         for found in rest:
             with self.descriptors.candidate(found) as candidate:
@@ -318,21 +326,24 @@ class Binder:
             )  # it may have been rewritten since: then its content is free to be taken over
             if original.trouble and _begins_as(candidate, original):
                 return None  # it cannot be read now, so nobody can tell whose these lines are
+        if self._catalogue.waits(candidate):
+            return None
         heir = self._catalogue.heir(candidate)
         if heir is not None:
             return self._follow(found, candidate, heir, now)
+        former = self._former(candidate, by_inode.get(found.key, ())) or self._replaced(found, candidate)
+        if former is not None:
+            followed = self._follow(found, candidate, None, now)
+            self._hold_back(followed, former)
+            return followed
         for original in originals:
             if self.follows(original) and self._repeats(candidate, original):
                 if self._hold(found, original, now):
                     return None
                 return self._follow(found, candidate, None, now)
-        former = self._former(candidate, by_inode.get(found.key, ()))
-        former = former or self._catalogue.replaced(candidate, files.spelled(found.path))
         begun = self._catalogue.begun(candidate) if found.size >= MARK_BYTES else []
         followed = self._follow(found, candidate, None, now)
-        if former is not None:
-            self._hold_back(followed, Climb(former, former.offset))
-        elif begun:
+        if begun:
             self._hold_back(followed, Climb(begun[0], begun[0].offset, copy=True, others=tuple(begun[1:])))
         return followed
 
@@ -356,24 +367,36 @@ class Binder:
             if not whole and not placed:
                 continue
             written = not placed and not deleted.finishing(self._clock(), closing=False)
-            if deleted.known is None or (deleted.unread and not whole) or written:
+            if written or (deleted.unread and (deleted.known is None or not whole)):
                 return True  # who has it open may still write to it
             self.forget(deleted)
         return False
 
-    def _former(self, candidate: Candidate, bound: Sequence[Known]) -> Known | None:
-        """Return the source that was last read from this very file, if it can be another one's no more (rule 4)."""
+    def _replaced(self, found: Found, candidate: Candidate) -> Climb | None:
+        """Return what was read of the deleted file in whose place this one is, if it begins alike by more than chance."""
+        climb = self._deleted.get(found.path)
+        if climb is None:
+            known = self._catalogue.replaced(candidate, files.spelled(found.path))
+            return None if known is None else Climb(known, known.offset)
+        known = climb.known
+        alike = (
+            MARK_BYTES <= known.head_length <= candidate.size and known.source.internal == candidate.internal
+        )
+        return climb.again() if alike and candidate.head(known.head_length) == known.head else None
+
+    def _former(self, candidate: Candidate, bound: Sequence[Known]) -> Climb | None:
+        """Return the source that was last read from this very file (rule 4)."""
         here = candidate.file.identity
         own = [
             known
             for known in bound
             if here.may_be(known.device, known.inode, known.generation)
-            and known.source.sid in self._catalogue.orphans
             and known.offset
             and not known.gone
             and known.source.internal == candidate.internal
         ]
-        return max(own, key=lambda known: known.source.first_seen_us, default=None)
+        known = max(own, key=lambda known: known.source.first_seen_us, default=None)
+        return None if known is None else Climb(known, known.offset)
 
     def _repeats(self, candidate: Candidate, original: Followed) -> bool:
         """Return whether the candidate so far holds nothing but the beginning of a followed file."""
@@ -494,6 +517,14 @@ class Binder:
         self.away.discard(followed)
         self.climbing.discard(followed)
         followed.climb = None
+        held = followed.origin.former if followed.origin.base else None
+        if followed.known is not None:
+            held = Climb(followed.known, followed.known.offset)
+        if followed.fate is Fate.UNLINKED and held is not None:
+            self._deleted.pop(followed.path, None)
+            self._deleted[followed.path] = held
+            if len(self._deleted) > DELETED_MOST:
+                del self._deleted[next(iter(self._deleted))]
         if self.follows(followed):
             del self.files[followed.key]
         self._disown(followed)

@@ -126,6 +126,8 @@ class Plain:
 
     def pread(self, length: int, offset: int) -> bytes:
         """Return bytes of the file: a short answer of the system is asked for the rest, so that it means the end."""
+        if not length:
+            return b""
         data = pread(self.fd, length, offset)
         while 0 < len(data) < length:
             more = pread(self.fd, length - len(data), offset + len(data))

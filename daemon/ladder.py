@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from daemon.files import Content
-from daemon.reader import MARK_BYTES, Reader, Span
+from daemon.reader import MARK_BYTES, Reader, Span, short_hash
 from parsers.batch import Chunk, Place, Source
 from storage.lineage import Segment, lineage
 from storage.past import Past
@@ -22,6 +22,10 @@ from storage.snapshot import Snapshot
 from storage.transform import ParseOptions, Transformer
 
 READ_BYTES = 1 << 20
+EDITED_MOST = (
+    8  # lines changed in place that do not make a file another one: the archive keeps them as they were
+)
+UNCHANGED_LEAST = 8  # lines behind the first edited one that must be as they were, for each that is not
 COMPARED_BYTES = 8 << 20  # of lines parsed and compared at a time: about 10,000
 _NOWHERE = Place("", 0, 0, None, 0)
 
@@ -112,6 +116,9 @@ class _Climber:
         self._head = b""
         self._tail = b""
         self._differs = False
+        self._edited = 0  # lines that differ
+        self._compared = 0  # lines compared
+        self._passing = False  # looks whether the lines behind those are as they were
         self._transformer: Transformer | None = None
         self._past: Past | None = None
 
@@ -134,6 +141,7 @@ class _Climber:
         for segment in segments:
             end = min(segment.end, limit)
             if self._position < end and not self._segment(segment.source, end):
+                self._pass_edit(segments, limit)
                 break
         holder = next((s for s in segments if self._position <= s.end), segments[-1])  # of the byte before
         head = self._head[: self._position]
@@ -150,6 +158,28 @@ class _Climber:
             if self._position < end and not self._by_row(source, end):
                 return False
         return True
+
+    def _pass_edit(self, segments: Sequence[Segment], limit: int) -> None:
+        """Go to ``limit`` if only a few lines were changed in place: all others are where they were, and the last ones too.
+
+        A file that was written anew has other lines, or the same at other places.
+        """
+        source = segments[-1].source
+        seam = self._content.pread(source.seam_length, source.offset - source.seam_length)
+        untouched = source.offset == limit and len(seam) and short_hash(seam) == source.seam
+        if not self._differs or not untouched or self._content.size() < limit:
+            return
+        before = self._position, self._tail
+        self._passing, self._edited, self._compared = True, 0, 0
+        for segment in segments:
+            while self._position < segment.end:
+                if not self._by_row(segment.source, segment.end):
+                    self._position, self._tail = before
+                    return
+        if self._compared - self._edited < UNCHANGED_LEAST * self._edited:
+            self._position, self._tail = before
+            return
+        self._differs = False
 
     # By digest
 
@@ -182,6 +212,8 @@ class _Climber:
     def _by_row(self, source: SourceState, end: int) -> bool:
         """Compare the next lines with their rows; return False where they differ or the file ends."""
         stop = min([r.start for r in source.rungs if self._position < r.start < end], default=end)
+        if self._passing:
+            stop = end
         chunks, tails, reader = self._lines(source, stop)
         if not chunks:
             # Nothing ends before the place where something archived ended: a longer line, or the file's end.
@@ -196,16 +228,19 @@ class _Climber:
         if stretch.end < reached:
             chunks, tails, reader = self._lines(source, stretch.end)
         if not chunks:
-            self._differs = True
+            self._differs = True  # a line reaches over the place where an archived one begins
             return False
         if stretch.parser is not None:
             chunks = [replace(c, source=replace(c.source, profile=stretch.parser)) for c in chunks]
         if self._transformer is None:
             self._transformer = Transformer(self._options)
-        difference = self._past.first_difference(stretch, self._transformer.parse(chunks))
-        if difference is None:
+        differences = self._past.differences(stretch, self._transformer.parse(chunks))
+        self._edited += len(differences)
+        self._compared += stretch.events.num_rows + stretch.rejects.num_rows
+        if not differences or self._passing:
             self._position, self._tail = reader.offset, reader.tail
-            return True
+            return self._edited <= EDITED_MOST
+        difference = differences[0]
         at = next((i for i, chunk in enumerate(chunks) if difference < chunk.end), len(chunks) - 1)
         chunk = chunks[at]
         before = chunk.data[: max(0, difference - chunk.start)]

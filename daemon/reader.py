@@ -121,7 +121,9 @@ class Reader:
         return self._long.position if self._long else self.offset
 
     def verify(self) -> None:
-        """Raise RewrittenError unless the bytes before the offset are still those that were read."""
+        """Raise RewrittenError unless the first bytes and those before the offset are still those that were read."""
+        if self.head and self.file.pread(len(self.head), 0) != self.head:
+            raise RewrittenError  # lines of one length and with the same end leave the others as they were
         if self.tail and self.file.pread(len(self.tail), self.offset - len(self.tail)) != self.tail:
             raise RewrittenError
 

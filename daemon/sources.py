@@ -119,15 +119,16 @@ class Catalogue:
     def __init__(self, states: Iterable[SourceState]) -> None:
         self.known: dict[str, Known] = {}
         self.orphans: dict[str, Known] = {}
+        self.reserved: set[str] = set()  # orphans whose own file is there and cannot be read now
         # Orphans by what a file must begin with to be theirs: head length → head → sids.
         self._by_head: dict[int, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
         for state in states:
             self.abandon(Known.of(state))  # until files are found
 
     def by_inode(self) -> dict[tuple[int, int], list[Known]]:
-        """Return the orphans by the file they were last bound to, longest first."""
+        """Return all sources by the file they were last bound to, longest first."""
         found: dict[tuple[int, int], list[Known]] = defaultdict(list)
-        for known in self.orphans.values():
+        for known in self.known.values():
             found[known.key].append(known)
         for entries in found.values():
             entries.sort(key=lambda known: -known.offset)
@@ -135,7 +136,12 @@ class Catalogue:
 
     def heir(self, file: Candidate) -> Known | None:
         """Return the orphan whose content the file holds, the one read furthest if there are several (rule 2)."""
-        return next((known for known in self._alike(file) if file.holds(known)), None)
+        free = (known for known in self._alike(file) if known.source.sid not in self.reserved)
+        return next((known for known in free if file.holds(known)), None)
+
+    def waits(self, file: Candidate) -> bool:
+        """Return whether a file begins as a source whose own file is there and cannot be read now."""
+        return any(known.source.sid in self.reserved for known in self._alike(file))
 
     def begun(self, file: Candidate) -> list[Known]:
         """Return the orphans of which the file may hold the beginning, and no more (rule 3), the last read first."""

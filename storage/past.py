@@ -16,6 +16,7 @@ from storage.scope import path_of
 from storage.snapshot import File, Snapshot
 
 MEMORY_LIMIT_MB = 256
+DIFFERENCES_MOST = 9  # one more than an edit may have changed, see `daemon.ladder`
 # What may be added to a line, or decided, at the moment of reading: it says nothing about the line.
 _OF_THE_MOMENT = {
     "country_code",
@@ -74,13 +75,13 @@ class Past:
         rejects = self._rows(snapshot, snapshot.rejects, REJECT_SCHEMA, columns, sid, (start, end), seqs)
         return Stretch(end, parser, events, rejects)
 
-    def first_difference(self, stretch: Stretch, parsed: Parsed) -> int | None:
-        """Return the least offset at which the two have different rows; None if they say the same."""
-        found = [
-            self._differs(stretch.events, parsed.events, _OF_THE_LINE),
-            self._differs(stretch.rejects, parsed.rejects, _OF_A_REJECT),
-        ]
-        return min((offset for offset in found if offset is not None), default=None)
+    def differences(self, stretch: Stretch, parsed: Parsed) -> list[int]:
+        """Return the first few offsets at which the two have different rows, in order; none if they say the same."""
+        found = {
+            *self._differ(stretch.events, parsed.events, _OF_THE_LINE),
+            *self._differ(stretch.rejects, parsed.rejects, _OF_A_REJECT),
+        }
+        return sorted(found)[:DIFFERENCES_MOST]
 
     def _rows(
         self,
@@ -110,7 +111,7 @@ class Past:
         )
         return sql.Statement(text, bind.values).table(self._connection)
 
-    def _differs(self, archived: pa.Table, present: pa.Table, columns: Sequence[str]) -> int | None:
+    def _differ(self, archived: pa.Table, present: pa.Table, columns: Sequence[str]) -> list[int]:
         """Compare two sets of rows by offset; DuckDB knows when two values of any type are the same."""
         names = ["source_offset", *columns]
         self._connection.register("archived", archived.select(names))
@@ -118,11 +119,11 @@ class Past:
         try:
             different = " OR ".join(f"a.{quote(name)} IS DISTINCT FROM p.{quote(name)}" for name in names)
             found = self._connection.execute(
-                "SELECT min(coalesce(a.source_offset, p.source_offset)) "
-                f"FROM archived a FULL JOIN present p ON a.source_offset = p.source_offset WHERE {different}"
+                "SELECT coalesce(a.source_offset, p.source_offset) AS place FROM archived a "
+                f"FULL JOIN present p ON a.source_offset = p.source_offset WHERE {different} "
+                f"ORDER BY place LIMIT {DIFFERENCES_MOST}"
             ).fetchall()
         finally:
             self._connection.unregister("archived")
             self._connection.unregister("present")
-        offset: int | None = found[0][0]
-        return offset
+        return [offset for (offset,) in found]

@@ -7,7 +7,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import replace
 
 from daemon.files import Content
-from daemon.ladder import Reached
+from daemon.ladder import EDITED_MOST, UNCHANGED_LEAST, Reached
 from daemon.reader import MARK_BYTES
 from parsers.batch import Chunk, Counts, Source
 from storage.lineage import lineage
@@ -125,6 +125,14 @@ class CollectorLadder:
         present = content.pread(limit + (1 << 20), 0)
         same = common(archived, present)
         offset = limit if same == limit else archived.rfind(b"\n", 0, same) + 1
+        if len(present) >= limit and _edited(archived, present[:limit]):
+            return Reached(
+                limit,
+                sid,
+                False,
+                present[: min(limit, MARK_BYTES)],
+                present[max(0, limit - MARK_BYTES) : limit],
+            )
         differs = offset < limit and (b"\n" in present[offset:] or len(present) < content.size())
         holder = next((s for s in segments if offset <= s.end), segments[-1])
         head, tail = present[: min(offset, MARK_BYTES)], present[max(0, offset - MARK_BYTES) : offset]
@@ -137,6 +145,19 @@ def common(left: bytes, right: bytes) -> int:
     if left[:size] == right[:size]:
         return size
     return next(at for at in range(size) if left[at] != right[at])
+
+
+def _edited(archived: bytes, present: bytes) -> bool:
+    """Return whether only a few lines were changed, in place."""
+    old, new = archived.splitlines(keepends=True), present.splitlines(keepends=True)
+    first = next((at for at, pair in enumerate(zip(old, new, strict=False)) if pair[0] != pair[1]), 0)
+    changed = sum(before != after for before, after in zip(old, new, strict=False))
+    return (
+        [*map(len, old)] == [*map(len, new)]
+        and archived[-MARK_BYTES:] == present[-MARK_BYTES:]
+        and changed <= EDITED_MOST
+        and len(old) - first - changed >= UNCHANGED_LEAST * changed
+    )
 
 
 class AtOnce(Executor):

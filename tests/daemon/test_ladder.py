@@ -269,6 +269,35 @@ def test_lines_are_read_again_with_the_profile_that_read_them(bench: Bench) -> N
     assert bench.climb(source.sid, end).offset == len(b"".join(text + LINES[:30]))
 
 
+@pytest.mark.parametrize("edited", [[0], [3, 4, 200], [0, 350]], ids=str)
+def test_lines_edited_in_place_do_not_make_a_file_another_one(bench: Bench, edited: list[int]) -> None:
+    """T35. A few lines of the same length, all others where they were: the archive keeps what it has."""
+    bench.path.write_bytes(b"".join(LINES))
+    source = bench.register()
+    end = bench.archive_rest(source, 0, commit_each=5000)
+    changed = [text.replace(b"number", b"NUMBER") if at in edited else text for at, text in enumerate(LINES)]
+    bench.path.write_bytes(b"".join(changed) + line(1000))
+
+    reached = bench.climb(source.sid, end)
+
+    assert (reached.offset, reached.differs) == (end, False)
+
+
+def test_a_file_written_anew_with_the_same_end_is_another_one(bench: Bench) -> None:
+    """Many lines of the same length differ."""
+    bench.path.write_bytes(b"".join(LINES))
+    source = bench.register()
+    end = bench.archive_rest(source, 0)
+    changed = [
+        text.replace(b"number", b"NUMBER") if 10 <= at < 300 else text for at, text in enumerate(LINES)
+    ]
+    bench.path.write_bytes(b"".join(changed) + line(1000))
+
+    reached = bench.climb(source.sid, end)
+
+    assert (reached.offset, reached.differs) == (len(b"".join(LINES[:10])), True)
+
+
 def test_sealed_rows_are_compared_as_live_ones_are(bench: Bench) -> None:
     """Where the rows lie makes no difference."""
     bench.path.write_bytes(b"".join(LINES))
