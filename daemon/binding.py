@@ -329,7 +329,7 @@ class Binder:
         if self._catalogue.waits(candidate):
             return None
         heir = self._catalogue.heir(candidate)
-        if heir is not None:
+        if heir is not None and not self._better(candidate, heir, originals):
             return self._follow(found, candidate, heir, now)
         former = self._former(candidate, by_inode.get(found.key, ())) or self._replaced(found, candidate)
         if former is not None:
@@ -350,6 +350,15 @@ class Binder:
     def _hold_back(self, followed: Followed, climb: Climb) -> None:
         followed.hold(climb)
         self.climbing.add(followed)
+
+    def _better(self, candidate: Candidate, heir: Known, originals: Sequence[Followed]) -> bool:
+        """Return whether a file is the copy of one that goes on with the heir's lines: then it has nothing to add."""
+        return any(
+            candidate.size > heir.offset < original.reader.offset
+            and self.follows(original)
+            and self._repeats(candidate, original)
+            for original in originals
+        )
 
     def _waits_for_deleted(self, found: Found, candidate: Candidate) -> bool:
         """Let go of a deleted file whose content this one holds; return whether that must be read first.
