@@ -8,7 +8,9 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.daemon.machine import Applications, Stored
 
-SOAK_EXAMPLES = int(os.environ.get("WATCHKEEP_SOAK_EXAMPLES", "3000"))  # of the long form: about three minutes
+SOAK_EXAMPLES = int(
+    os.environ.get("WATCHKEEP_SOAK_EXAMPLES", "3000")
+)  # of the long form: about three minutes
 
 
 class ApplicationsOverAnArchive(Applications):
@@ -23,7 +25,9 @@ TestApplications.settings = settings(
 )  # the long form tries others
 
 TestApplicationsOverAnArchive = ApplicationsOverAnArchive.TestCase
-TestApplicationsOverAnArchive.settings = settings(max_examples=6, stateful_step_count=25, deadline=None, derandomize=True)
+TestApplicationsOverAnArchive.settings = settings(
+    max_examples=6, stateful_step_count=25, deadline=None, derandomize=True
+)
 
 
 @pytest.mark.soak
