@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import os
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -93,7 +94,7 @@ def _write(source: bytes, target: bytes, compression: Compression, stop: Callabl
             out.write(block)
 
 
-def _packer(file: BinaryIO, compression: Compression) -> Any:
+def _packer(file: io.BufferedIOBase, compression: Compression) -> Any:
     """Return a stream that compresses into ``file``; closing it may close the file."""
     if compression == "gz":
         return gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=GZIP_LEVEL, mtime=0)
