@@ -166,6 +166,7 @@ def create_app(daemon: Controlled) -> web.Application:
         return web.json_response({"exports": await daemon.keeper.exports()})
 
     async def export(_request: web.Request) -> web.Response:
+        await daemon.seal()
         return web.json_response({"exports": await daemon.keeper.export(whatever_the_hour=True)})
 
     app = web.Application(middlewares=[failures])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -129,13 +130,12 @@ class Exporter:
         )
 
     def unsealed(self) -> bool:
-        """Return whether a day that just became due may have rows in no sealed file yet: then a seal makes it whole.
+        """Return whether a day that just became due may have committed rows in no sealed file: a seal makes it whole.
 
         True once a day. Rows that come later are sealed in their time, and then are a supplement.
         """
         snapshot = self._archive.snapshot
-        oldest = [batch.min_time_us for batch in snapshot.hot]
-        oldest += [f.min_time_us for f in snapshot.events if f.day is None and f.node == snapshot.node]
+        oldest = [f.min_time_us for f in snapshot.events if f.day is None and f.node == snapshot.node]
         found = False
         for plan in self.plans:
             limit = plan.first_unfinished(self._now())
@@ -144,14 +144,17 @@ class Exporter:
                 found = True
         return found
 
-    def run(self, *, whatever_the_hour: bool = False) -> list[Wrote | Failed]:
-        """Write every day that is due; returns what was written and what failed. Blocks."""
+    def run(self, *, whatever_the_hour: bool = False, seconds: float = math.inf) -> list[Wrote | Failed]:
+        """Write every day that is due, or those that fit into so many seconds; returns what became of each. Blocks."""
         found: list[Wrote | Failed] = []
+        ends = self._clock() + seconds
         for plan in self._ready(force=whatever_the_hour):
             for due in self._days(plan, self._limit(plan, whatever_the_hour=whatever_the_hour)):
                 outcome = self._write(plan.export, due)
                 if outcome is not None:
                     found.append(outcome)
+                if self._clock() >= ends:
+                    return found
                 if not isinstance(outcome, Wrote):
                     break  # the days after it will hardly fare better
         return found

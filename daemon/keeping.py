@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -28,6 +29,7 @@ from storage.retention import DropReport, Policy, ages
 TICK_SECONDS = 1.0
 BUDGET_SECONDS = 60.0  # how often the disk budget is looked at
 EXPORT_SECONDS = 60.0  # how often is looked whether a day is due
+EXPORT_TURN_SECONDS = 30.0  # then the other steps have their turn
 RETRY_SECONDS = 60.0  # a step that failed waits this long
 FIRST_CLEANUP_SECONDS = 300.0  # after a start: the hour may have passed while the machine was off
 JUMP_SECONDS = 3600.0  # more than clocks are corrected by, and than a leap of summer time in a wrong zone
@@ -64,7 +66,7 @@ class Surroundings(Protocol):
         ...
 
     async def seal(self) -> int:
-        """Commit and seal what there is."""
+        """Seal what is committed."""
         ...
 
     async def publish(self) -> None:
@@ -262,7 +264,7 @@ class Keeper:
         """Remove the oldest files while the archive takes more than it may, or the disk has less than it should."""
         self._trusted()
         self._due["budget"] = self._clock() + BUDGET_SECONDS
-        excess = await self._in_thread(self._excess)
+        excess = await asyncio.to_thread(self._excess)
         if excess > 0:
             keeping, day = self._archive.keeping, self._today()
             report = await self._drop(
@@ -344,20 +346,27 @@ class Keeper:
 
     async def _export(self) -> None:
         self._due["export"] = self._clock() + EXPORT_SECONDS
-        if not self._exporter.plans:
+        if not self._exporter.plans or self._exporting.locked():
             return
         self._exports = await asyncio.to_thread(self._exporter.status)
         if await asyncio.to_thread(self._exporter.unsealed):
             await self._around.seal()
         if await asyncio.to_thread(self._exporter.due):
-            await self.export()
+            await self.export(seconds=EXPORT_TURN_SECONDS)
+            if await asyncio.to_thread(self._exporter.due):
+                self._due["export"] = self._clock()  # ten years of days must not keep the budget waiting
 
-    async def export(self, *, whatever_the_hour: bool = False) -> list[dict[str, Any]]:
-        """Write the days that are due, or all that are finished; returns what became of each."""
+    async def export(
+        self, *, whatever_the_hour: bool = False, seconds: float = math.inf
+    ) -> list[dict[str, Any]]:
+        """Write the days that are due, or all that are finished; returns what became of each.
+
+        Only what is sealed is written: whoever asks beside the schedule seals first.
+        """
         async with self._exporting:
-            if whatever_the_hour:
-                await self._around.seal()
-            outcomes = await self._in_thread(lambda: self._exporter.run(whatever_the_hour=whatever_the_hour))
+            outcomes = await self._in_thread(
+                lambda: self._exporter.run(whatever_the_hour=whatever_the_hour, seconds=seconds)
+            )
         self._exports = await asyncio.to_thread(self._exporter.status)
         for outcome in outcomes:
             await self._tell(outcome)

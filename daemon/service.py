@@ -314,8 +314,8 @@ class Service:
     # What the keeper needs of the others
 
     async def seal(self) -> int:
-        """Commit and seal what the files hold now."""
-        return await self._live.seal()
+        """Seal what is committed. It does not wait for the reader: what the keeper does must go on when that is stuck."""
+        return await self._upkeep.seal()
 
     async def publish(self) -> None:
         """Write the view files."""

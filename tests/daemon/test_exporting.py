@@ -224,6 +224,15 @@ def test_a_failure_that_lasts_is_told_once_and_tried_ever_less_often(
     assert it.run(whatever_the_hour=True) != []  # a person need not wait
 
 
+def test_a_long_backlog_is_written_in_turns(archive: Archive, tmp_path: Path) -> None:
+    """One day at least, then the other steps may go on."""
+    it = exporter(archive, planned(tmp_path / "out"))
+    assert [one.body["day"] for one in it.run(seconds=0.0) if isinstance(one, Wrote)] == ["2026-05-30"]
+    assert it.due()
+    assert [one.body["day"] for one in it.run(seconds=0.0) if isinstance(one, Wrote)] == ["2026-05-31"]
+    assert not it.due()
+
+
 def test_rows_of_a_day_that_became_due_are_sealed_first(tmp_path: Path) -> None:
     """Asked for once a day: late rows must not make a sealed file a minute."""
     archive = opened(tmp_path / "a")
