@@ -151,7 +151,7 @@ class Inputs:
         bounds = [0, *(np.flatnonzero(ordered[1:] != ordered[:-1]) + 1).tolist(), len(ordered)]
         parts: list[dict[str, Any]] = []
         for start, end in pairwise(bounds):
-            part = self._group(int(ordered[start])).take(pa.array(rows[order[start:end]]))
+            part = self._group(int(ordered[start])).take(rows[order[start:end]])
             parts.append(dict(zip(part.column_names, part.columns, strict=True)))
         in_place = bool((order[1:] > order[:-1]).all())
         back = None if in_place else pa.array(np.argsort(order, kind="stable"))
