@@ -13,7 +13,18 @@ import duckdb
 
 from benchmarks.measure import DEFAULT_DATA, ROOT, BenchmarkError
 
-PARTS = ("ingest", "queries", "latency", "idle", "microbatch", "parquet", "sealing", "startup")
+PARTS = (
+    "ingest",
+    "queries",
+    "latency",
+    "idle",
+    "microbatch",
+    "parquet",
+    "sealing",
+    "startup",
+    "verify",
+    "history",
+)
 
 
 def main() -> int:

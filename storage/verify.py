@@ -35,7 +35,7 @@ from storage.survey import folder_names, sealed_names
 
 _PARQUET = ".parquet"
 # Kept for the heaviest keys only: which of two equally heavy ones is kept depends on the order of the rows.
-_PARTIAL = pa.array([ADDRESSES.name, ENTITIES.name])
+_PARTIAL = [ADDRESSES.name, ENTITIES.name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,5 +336,5 @@ def _marks(
 
 def _sums(table: pa.Table) -> pa.Table:
     """Return a roll-up's rows without the partial families, in an order of their own."""
-    kept = table.filter(pc.invert(pc.is_in(table["family"], value_set=_PARTIAL)))
+    kept = table.filter(~pc.field("family").isin(_PARTIAL))
     return kept.sort_by([(name, "ascending") for name in kept.schema.names])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT
+from tests.support import ROOT, require_program
 
 
 def measure(part: str, tmp_path: Path, *arguments: str) -> str:
@@ -45,3 +45,12 @@ def test_idle_files_are_measured(tmp_path: Path) -> None:
     said = measure("idle", tmp_path, "--files", "30", "--seconds", "0.5", "--settle", "0", "--marks", "2")
     (row,) = [line.split() for line in said.splitlines() if line.strip().startswith("30 ")]
     assert len(row) == 7
+
+
+@pytest.mark.timeout(120)
+def test_hashing_and_the_import_of_many_files_are_measured(tmp_path: Path) -> None:
+    """Beside `sha256sum`, and beside two processes; the same files again add nothing."""
+    require_program("sha256sum", install="coreutils")
+    assert "our hashing, 4 threads" in measure("verify", tmp_path, "--events", "2000", "--copies", "1")
+    said = measure("history", tmp_path, "--files", "4", "--lines", "5")
+    assert "4 sealed files of events" in said
