@@ -375,3 +375,28 @@ def test_what_became_of_a_file_is_known(it):
 def fate_of(it: Followed) -> Fate:
     (followed,) = it.tailer.files
     return followed.fate
+
+
+def test_a_new_file_with_the_inode_of_a_forgotten_one_is_followed_for_itself(it):
+    """T26. What is left in the books of the old one must not touch it: it was forgotten in its place, and read twice."""
+    old = it.folder / "old.log"
+    append(old, b"one\n")
+    it.settle()
+    it.collector.commit()
+    inode = old.stat().st_ino
+    old.unlink()
+    it.settle()
+    it.now += 6
+    it.tailer.turn(rescan=True)  # the old one is forgotten at its end
+    new = it.folder / "new.log"
+    append(new, b"two\n")
+    if new.stat().st_ino != inode:
+        pytest.skip("this file system does not give the inode of a deleted file to the next one")
+    it.now += 0.05
+    it.collector.append([r.chunk for r in it.tailer.turn(rescan=True).readings])
+    it.settle(seconds=3)
+    append(new, b"three\n")
+    it.settle()
+
+    assert it.lines == [b"one", b"three", b"two"]
+    assert len(it.collector.sources) == 2
