@@ -31,7 +31,7 @@ from daemon.sources import Known, Sink
 
 SCAN_SECONDS = 10.0
 SCAN_PAUSE_SECONDS = 0.05  # the least time between two listings, however many notices come
-SCAN_COST_FACTOR = 10  # listings that notices ask for take at most a tenth of the reader's time
+SCAN_COST_FACTOR = 5  # listings that notices ask for take at most a fifth of the reader's time
 LONG_PAUSE_SECONDS = (
     5.0  # a turn so much too late: the process was stopped, and notices may have been dropped
 )
