@@ -21,7 +21,7 @@ from parsers.batch import Counts
 from storage.books import SEQ_RESERVE, WRITER_VERSION, now_us
 from storage.errors import LedgerError
 from storage.fs import Fs, makedirs
-from storage.layout import Layout, segments
+from storage.layout import NODES, Layout, segments
 from storage.ledger import Ledger, salvage
 from storage.lineage import ground
 from storage.provenance import Covered
@@ -310,10 +310,15 @@ def _continues(group: Sequence[Piece], offsets: dict[str, int]) -> bool:
 def _take_files(chosen: _Chosen, found: Plan) -> None:
     state = found.state
     old = {path: file for path, file in state.files.items() if path not in state.retired}
-    state.files = {piece.file.path: piece.file for piece in chosen.valid if piece.file}
+    # Sealed files leave only by being dropped: what the old ledger says of that still holds while they lie there.
+    dropped = {path: when for path, when in state.retired.items() if not path.startswith(NODES)}
+    state.files = {
+        piece.file.path: piece.file for piece in chosen.valid if piece.file and piece.file.path not in dropped
+    }
     when = now_us()
     state.retired = {piece.file.path: when for piece in chosen.superseded if piece.file}
     found.superseded = sorted(state.retired)
+    state.retired |= dropped
     known = {*state.files, *state.retired, *chosen.replaced}
     found.missing = sorted(path for path in old if path not in known)
     covered = {file.path for file in state.files.values() if file.kind == "events"}

@@ -15,6 +15,7 @@ from storage.archive import Archive, ArchiveOptions
 from storage.errors import LedgerError
 from storage.fs import Disk
 from storage.ledger import Ledger
+from storage.provenance import parse_footer
 from storage.rebuild import Plan, holding, plan, rebuild, usable
 from storage.verify import verify
 from tests.storage.made import lines, seen
@@ -189,6 +190,62 @@ def test_dropped_rows_do_not_come_back_with_a_rebuilt_ledger(tmp_path: Path) -> 
     assert again.sources[young.sid].offset == 1000
     assert rows(again) == kept
     again.close()
+
+
+def test_files_dropped_a_moment_ago_stay_dropped_if_the_old_ledger_can_still_say_so(tmp_path: Path) -> None:
+    """They lie there for readers that have them open; whatever records are whole are believed."""
+    archive = Archive.open(ArchiveOptions(path=str(tmp_path)))
+    source = archive.register(seen("a"))
+    add(archive, source, 100)
+    archive.commit()
+    archive.seal()
+    archive.drop("2023-11-16", dry_run=False)
+    add(archive, source, 5)
+    archive.commit()
+    kept = rows(archive)
+    assert 5 < len(kept) < 105
+    archive.close()
+    segment = sorted(Path(archive.layout.ledger).iterdir())[-1]
+    segment.write_bytes(segment.read_bytes()[:-100])
+    rebuilt(archive)
+    again = Archive.open(archive.options)
+    assert rows(again) == kept
+    assert again.sources[source.sid].offset == 1050
+    again.close()
+    assert verify(str(tmp_path)).findings == []
+
+
+def test_rows_that_came_late_and_wait_are_known_again(tmp_path: Path) -> None:
+    """They are in a live file that a seal left behind: its siblings tell of the same bytes, and nothing counts twice."""
+    archive = Archive.open(ArchiveOptions(path=str(tmp_path), grace_seconds=0.0))
+    source = archive.register(seen("a"))
+    for _ in range(3):
+        add(archive, source, 10)
+        archive.commit()
+    now_us = 1_700_000_000_000_000
+    assert archive.seal_due(now_us) >= 0
+    add(archive, source, 10)
+    archive.commit()
+    archive.seal_due(now_us)
+    archive.collect()
+    kept, known = rows(archive), archive.sources[source.sid]
+    archive.close()
+    remove(Path(archive.layout.ledger))
+    found = rebuilt(archive)
+    assert not found.holes
+    again = Archive.open(archive.options)
+    assert rows(again) == kept
+    assert (again.sources[source.sid].offset, again.sources[source.sid].counts) == (
+        known.offset,
+        known.counts,
+    )
+    again.seal()
+    for file in again.snapshot.events:
+        told = parse_footer(pq.read_metadata(again.layout.absolute(file.path)).metadata)
+        assert told is not None
+        assert all(each.covered.counts.events <= 40 for each in told.sources.values())
+    again.close()
+    assert verify(str(tmp_path)).findings == []
 
 
 def test_damaged_and_foreign_files_are_named_and_kept(tmp_path: Path) -> None:
