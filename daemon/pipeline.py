@@ -22,6 +22,7 @@ from aiofiles.base import wrap
 from daemon.notes import Note
 from daemon.queue import BATCH_LINES, ReadingQueue
 from daemon.reading import Reading, Turn
+from daemon.space import SPACE_SECONDS, Floor
 from daemon.tailer import Tailer
 from parsers.batch import Chunk, Counts, Parsed
 from storage.archive import Archive
@@ -36,7 +37,6 @@ PACE_MOST_SECONDS = (
 )
 PACE_LINES = 1000  # larger ones are not slowed down
 HOT_COMMITS = 2  # reading pauses when hot rows take so many times the size of a commit
-SPACE_SECONDS = 1.0  # how often is looked how much of the disk is free
 DRAIN_SECONDS = 2.0  # how long stopping waits for what was read already; the rest is read at the next start
 _MICROSECONDS = 1_000_000
 
@@ -71,7 +71,6 @@ class PipelineOptions:
     queue_bytes: int = QUEUE_BYTES
     commit_bytes: int = 64 << 20
     commit_seconds: float = 5.0
-    pause_free_bytes: int = 0  # of the archive's disk; below it nothing is read
 
 
 @dataclass(slots=True)
@@ -97,8 +96,7 @@ class Pipeline:
         on_notes: Callable[[list[Note]], Awaitable[None]],
         on_turn: Callable[[], None] = lambda: None,
         on_commit: Callable[[], Awaitable[None]] | None = None,
-        free_bytes: Callable[[], int] | None = None,
-        on_pause: Callable[[str], Awaitable[None]] | None = None,
+        floor: Floor | None = None,
     ) -> None:
         self.queue = ReadingQueue(options.queue_bytes)
         self.visible: dict[str, Visible] = {}
@@ -112,9 +110,7 @@ class Pipeline:
         self._on_notes = on_notes
         self._on_turn = on_turn
         self._on_commit = on_commit
-        self._free_bytes = free_bytes
-        self._on_pause = on_pause
-        self._space_due = 0.0
+        self._floor = floor
         self._untold: deque[Note] = deque()  # what the disk did not let us tell yet
         self._tell_due = 0.0
         self._wake = asyncio.Event()
@@ -269,23 +265,14 @@ class Pipeline:
 
     async def _wait_for_space(self) -> None:
         """Pause while the disk is nearly full: what is read could not be committed, and stays in its file."""
-        least, free_bytes = self._options.pause_free_bytes, self._free_bytes
-        if not least or free_bytes is None or time.monotonic() < self._space_due:
-            return
-        while (free := await self.in_reader(free_bytes)) < least and not self._stopping:
-            reason = f"reading pauses until {least} bytes are free where the archive lies; {free} are"
-            if "read" not in self.trouble:
-                _log.error("the disk is nearly full", extra={"free_bytes": free, "least_bytes": least})
-                self._observer.gauge("reading_paused", 1)
-                if self._on_pause is not None:
-                    await self._on_pause(reason)
-            self.trouble["read"] = reason
+        while self._floor is not None and self._floor.due and not self._stopping:
+            await self._floor.seen(await self.in_reader(self._floor.free))
+            if not self._floor.reason:
+                self.trouble.pop("read", None)
+                return
+            self.trouble["read"] = self._floor.reason
             self.progress = time.monotonic()  # a pause is no hang
             await self._pause(SPACE_SECONDS)
-        self._space_due = time.monotonic() + SPACE_SECONDS
-        if self.trouble.pop("read", None) is not None:
-            _log.info("reading goes on", extra={"free_bytes": free})
-            self._observer.gauge("reading_paused", 0)
 
     async def _rest(self, turn: Turn) -> None:
         """Wait until something was noticed or is due."""

@@ -31,8 +31,9 @@ from daemon.ownlog import OwnLog
 from daemon.pipeline import Pipeline, PipelineOptions
 from daemon.selflog import SelfLog, program_version, root_of
 from daemon.settings import Settings, reloadable
+from daemon.space import Floor
 from daemon.tailer import Tailer, TailOptions
-from daemon.upkeep import Upkeep, free_bytes
+from daemon.upkeep import Upkeep
 from daemon.watcher import Watcher
 from storage.archive import Archive
 from storage.engine import Engine
@@ -117,7 +118,6 @@ class Service:
                 queue_bytes=settings.logs.queue_bytes,
                 commit_bytes=settings.archive.commit_bytes,
                 commit_seconds=settings.archive.commit_seconds,
-                pause_free_bytes=settings.archive.pause_free_bytes,
             ),
             self._tailer,
             self._transformer,
@@ -126,8 +126,9 @@ class Service:
             on_notes=self._note,
             on_turn=lambda: self._watcher.seen(*self._tailer.watchable()),
             on_commit=self._gaps.tell,
-            free_bytes=lambda: free_bytes(settings.archive.path),
-            on_pause=self._paused,
+            floor=Floor(
+                settings.archive.path, settings.archive.pause_free_bytes, metrics, on_pause=self._paused
+            ),
         )
         self._upkeep = Upkeep(archive, metrics)
         exporter = Exporter(archive, metrics, options.exports(settings), version=program)

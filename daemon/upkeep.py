@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from daemon.space import free_bytes
 from storage.archive import Archive
 from storage.observer import Observer
 from storage.snapshot import File
@@ -25,12 +25,6 @@ RETRY_SECONDS = 10.0  # a failed step waits this long
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-
-def free_bytes(path: str) -> int:
-    """Return how many bytes we may still write where ``path`` lies."""
-    info = os.statvfs(path)
-    return info.f_bavail * info.f_frsize
 
 
 class Upkeep:

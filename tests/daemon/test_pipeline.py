@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from daemon.discovery import Root
 from daemon.ladder import ArchiveLadder
 from daemon.metrics import Metrics
@@ -14,6 +16,7 @@ from daemon.notes import Note
 from daemon.pipeline import Pipeline, PipelineOptions
 from daemon.tailer import Tailer, TailOptions
 from storage.archive import Archive, ArchiveOptions
+from storage.errors import CommitError, FencedError
 from storage.snapshot import Snapshot
 from storage.transform import ParseOptions, Transformer
 
@@ -27,6 +30,7 @@ class Running:
         self.logs = folder / "logs"
         self.logs.mkdir(exist_ok=True)
         self.notes: list[Note] = []
+        self.refusals = 0  # how often a note cannot be recorded
         self.metrics = Metrics()
         self.archive = Archive.open(ArchiveOptions(str(folder / "archive")), observer=self.metrics)
         self.tailer = Tailer(
@@ -45,6 +49,9 @@ class Running:
         )
 
     async def _note(self, notes: list[Note]) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise CommitError("no space left", retry=True)
         self.notes += notes
 
     def write(self, name: str, *numbers: int) -> None:
@@ -231,3 +238,36 @@ async def test_a_file_that_loses_its_last_lines_is_read_on_from_the_first_new_on
             first.sid,
         )
         assert [note.kind for note in it.notes if note.kind != "gap"] == ["shortened"]
+
+
+async def test_a_note_that_the_disk_refuses_is_told_later_and_reading_goes_on(tmp_path: Path) -> None:
+    """A gap on a full disk ended the daemon: now it waits, loudly, and lines of other files become visible."""
+    async with running(tmp_path) as it:
+        it.write("a.jsonl", 1)
+        await it.until(lambda snapshot: hot_rows(snapshot) + committed_rows(snapshot) == 1)
+        it.refusals = 1
+        (it.logs / "a.jsonl").rename(it.logs / "b.jsonl")
+        await eventually(lambda: "note" in it.pipeline.trouble)
+        it.write("c.jsonl", 2)
+        await it.until(lambda snapshot: hot_rows(snapshot) + committed_rows(snapshot) == 2)
+        await eventually(lambda: any(note.kind == "renamed" for note in it.notes))
+        await eventually(lambda: "note" not in it.pipeline.trouble)
+
+
+async def test_a_pipeline_whose_archive_somebody_else_took_over_ends(tmp_path: Path) -> None:
+    """Whatever it did would be wrong: the error is not tried again, it ends the process."""
+    it = await asyncio.to_thread(Running, tmp_path, commit_seconds=0.05)
+    task = asyncio.create_task(it.pipeline.run())
+    try:
+        it.write("a.jsonl", 1)
+        await it.until(lambda snapshot: hot_rows(snapshot) + committed_rows(snapshot) == 1)
+        os.unlink(it.archive.layout.lock)
+        it.write("a.jsonl", 2)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            with pytest.raises(BaseExceptionGroup) as caught:
+                await task
+        assert caught.group_contains(FencedError)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await asyncio.to_thread(it.release)

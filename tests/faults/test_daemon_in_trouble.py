@@ -227,6 +227,26 @@ def test_fifty_fills_of_a_small_disk_lose_nothing(tmp_path: Path) -> None:
     full_and_free_again(tmp_path, cycles=50)
 
 
+def test_a_file_that_is_removed_while_the_disk_is_full_is_archived_when_there_is_room(tmp_path: Path) -> None:
+    """Its name is gone and the archive refuses: the open file keeps its lines, and they are archived when there is room."""
+    with small_disk(tmp_path / "disk", 16) as disk, victim(tmp_path, archive=disk / "archive") as it:
+        it.start()
+        it.ready()
+        it.write(10)
+        until(lambda: it.committed() == it.written, "the file is followed")
+        _fill(disk)
+        it.write(10)
+        until(lambda: "will be tried again; no line is skipped" in it.said(), "the disk is full")
+        (it.logs / "app.jsonl").unlink()
+        until(lambda: "a file was unlinked" in it.said() or "the note stage" in it.said(), "it is noticed")
+        assert not it.ended()
+        assert it.status()["ready"] is False
+        (disk / "ballast").unlink()
+        until(lambda: it.committed() == it.written, "what the removed file held is archived")
+        until(lambda: it.status().get("ready"), "it is ready again")
+        it.stop()
+
+
 def test_a_full_disk_of_the_application_tears_a_line_and_only_that(tmp_path: Path) -> None:
     """The log's disk is full in the middle of a line; the application goes on when there is room."""
     with small_disk(tmp_path / "disk", 1) as disk, victim(tmp_path, logs=disk / "logs") as it:
