@@ -172,6 +172,28 @@ def test_a_fork_that_was_registered_and_not_committed_is_read_again_as_itself(it
     assert len(it.collector.sources) == 2
 
 
+def test_a_fork_that_cannot_be_registered_yet_begins_where_its_file_differs_all_the_same(it, monkeypatch):
+    """The archive's disk is full for a while: tried again, it is not read from the file's first byte."""
+    path = it.folder / "a.log"
+    append(path, b"".join(LINES))
+    it.settle()
+    it.collector.commit()
+
+    def refuse(_seen):
+        raise OSError(28, "No space left on device")
+
+    os.truncate(path, len(b"".join(LINES[:100])))
+    append(path, b"".join(OTHERS))
+    with monkeypatch.context() as patched:
+        patched.setattr(it.collector, "register_all", refuse)
+        for _ in range(3):
+            it.now += 1
+            it.tailer.turn(rescan=True)
+    it.settle(seconds=5)
+
+    assert arrived(it) == LINES + OTHERS
+
+
 def test_bytes_that_were_seen_and_not_read_before_a_truncation_are_a_gap(it):
     """T31. Whatever is left of the file before them."""
     path = it.folder / "a.log"

@@ -9,13 +9,12 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from daemon.binding import Binder
 from daemon.climbing import Climbs
-from daemon.following import Followed
 from daemon.reader import Reader
 from daemon.sources import Candidate, Catalogue
 from tests.daemon.collector import CollectorLadder
 from tests.daemon.machine import Applications
 
-EXAMPLES = 150  # most mistakes are found within ten
+EXAMPLES = 500  # most mistakes are found within ten
 
 
 def rotation_by_size(patch: Callable[..., None]) -> None:
@@ -83,13 +82,6 @@ def too_early(patch: Callable[..., None]) -> None:
     patch(Climbs, "_go_on", at_once)
 
 
-def restarts_at_zero(patch: Callable[..., None]) -> None:
-    """A source that could not be registered is read from the file's beginning, also if it continues another one."""
-    from daemon.following import Origin
-
-    patch(Followed, "start_over", lambda self: self.begin(Origin()))
-
-
 MUTANTS = (
     rotation_by_size,
     no_seam,
@@ -99,7 +91,6 @@ MUTANTS = (
     from_the_beginning,
     at_the_end,
     too_early,
-    restarts_at_zero,
 )
 
 
