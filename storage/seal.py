@@ -197,9 +197,13 @@ class SealedWriter:
     def abandon(self) -> None:
         """Remove what was staged."""
         self._threads.shutdown(cancel_futures=True)
-        for sealing in (*self._open.values(), *(sealing for sealing, _ in self._ending)):
-            if sealing.file is not None:
-                sealing.file.abandon()
+        for sealing, future in self._ending:
+            if future.cancelled() or future.exception() is not None:
+                sealing.abandon()
+            else:
+                self.files += future.result()
+        for sealing in self._open.values():
+            sealing.abandon()
         unstage(self._fs, self._layout, self.files)
 
     def _begin(self, key: tuple[str, str, bool], table: pa.Table, low: int) -> _Sealing:
@@ -291,6 +295,11 @@ class _Sealing:
     def bytes(self) -> int:
         """Bytes written so far."""
         return self.file.bytes if self.file is not None else 0
+
+    def abandon(self) -> None:
+        """Give up what was written."""
+        if self.file is not None:
+            self.file.abandon()
 
 
 def placed(

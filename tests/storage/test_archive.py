@@ -226,6 +226,33 @@ def test_an_import_that_was_not_committed_leaves_nothing(archive: Archive) -> No
     again.close()
 
 
+def test_an_import_that_fails_when_it_is_committed_leaves_nothing_staged(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Days that had ended already, days that were still open, and the source itself: all of it is read again."""
+    source = archive.meet(seen("a"))
+    parsed, chunk = lines(source, 0, 300)
+    archive.append_sealed(parsed, [chunk])
+
+    def full(_path: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(archive._fs, "sync_file", full)
+        with pytest.raises(OSError, match="No space"):
+            archive.commit_sealed()
+    assert list(Path(archive.layout.staging).iterdir()) == []
+    assert source.sid not in archive.sources
+    again = archive.meet(seen("a"))
+    parsed, chunk = lines(again, 0, 300)
+    archive.append_sealed(parsed, [chunk])
+    archive.commit_sealed()
+    assert glob(archive, "count(*), count(DISTINCT source_offset)") == (300, 300)
+    assert archive.sources[again.sid].counts.events == 300
+    archive.close()
+    assert verify(archive.layout.root).ok
+
+
 def test_dropped_days_stay_dropped_after_a_restart(archive: Archive) -> None:
     """The ledger outlives the data: a source that is still on disk does not bring its rows back."""
     source = archive.register(seen("a"))
