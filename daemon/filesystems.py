@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import sys
+from collections.abc import Callable
 
 # statfs(2): the magic numbers of file systems whose changes may come from elsewhere.
 REMOTE: dict[int, str] = {
@@ -46,10 +47,11 @@ def remote_kind(path: bytes) -> str:
 
 
 @functools.cache
-def _statfs() -> ctypes._NamedFuncPointer | None:
+def _statfs() -> Callable[..., int] | None:
     if sys.platform != "linux":
         return None
     try:
-        return ctypes.CDLL(None, use_errno=True).statfs
+        found: Callable[..., int] = ctypes.CDLL(None, use_errno=True).statfs
     except (OSError, AttributeError):
         return None
+    return found

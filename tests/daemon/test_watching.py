@@ -5,7 +5,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -361,7 +361,7 @@ class Notices:
 
 
 @asynccontextmanager
-async def watching() -> AsyncIterator[Notices]:
+async def watching() -> AsyncGenerator[Notices]:
     notices = Notices()
     task = asyncio.create_task(notices.watcher.run())
     try:
