@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import replace
+from typing import Any
 
 from daemon.files import Content
 from daemon.ladder import EDITED_MOST, UNCHANGED_LEAST, Reached
@@ -163,8 +164,8 @@ def _edited(archived: bytes, present: bytes) -> bool:
 class AtOnce(Executor):
     """Runs what it is given before it returns: comparisons then need no waiting."""
 
-    def submit(self, fn, /, *args, **named):
-        done: Future[object] = Future()
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **named: Any) -> Future[Any]:
+        done: Future[Any] = Future()
         try:
             done.set_result(fn(*args, **named))
         except Exception as error:  # noqa: BLE001 - belongs to who asks for the result

@@ -50,6 +50,24 @@ def _expected(count: int) -> Counter[str]:
     return Counter({f"e{number}": 1 for number in range(count)})
 
 
+def test_a_file_that_lost_its_end_adds_only_its_new_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same comparison as the daemon's: what is left of it is not read again."""
+    log, archive = tmp_path / "app.log", tmp_path / "archive"
+    log.write_text(_lines(0, 50))
+    _ingest(capsys, archive, log)
+    with log.open("r+") as file:  # the same inode
+        file.truncate(len(_lines(0, 40)))
+        file.seek(0, 2)
+        file.write(_lines(50, 30))
+
+    code, report = _ingest(capsys, archive, log)
+
+    assert (code, report["counts"]["events"]) == (Exit.OK, 30)
+    assert _ids(archive) == _expected(80)
+
+
 def test_files_given_again_add_only_what_is_new(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The same file, grown, renamed, copied whole and copied in part: each line is archived once."""
     log, archive = tmp_path / "app-2026-11-20.log", tmp_path / "archive"
