@@ -66,6 +66,7 @@ def test_at_every_operation_what_is_described_is_whole_and_what_returned_is_dura
     assert len(whole) == 4
     states = 0
     for number, state, last in disk.crash_points():
+        after = state
         for seed in range(CUTS):
             after = state.clone()
             after.cut(random.Random(number * CUTS + seed))
