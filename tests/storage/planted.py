@@ -24,6 +24,7 @@ from storage.archive import Archive
 from storage.books import Books
 from storage.commit import Cut
 from storage.fs import Fs, makedirs
+from storage.gaps import AT_RISK
 from storage.layout import Layout
 from storage.ledger import Ledger, Tail
 from storage.snapshot import File
@@ -432,3 +433,16 @@ def folders_that_a_killed_process_made_are_not_synced(patch: Patch) -> None:
             makedirs(fs, folder)
 
     patch.setattr(storage.books, "prepare", trusting)
+
+
+@bug("what a gap says is lost is still expected after a restart", real="Tell a gap once")
+def a_gap_is_told_again(patch: Patch) -> None:
+    real = State._gap
+
+    def forgetful(self: State, body: dict[str, Any], when_us: int) -> None:
+        before = self.sources.get(body["sid"])
+        real(self, body, when_us)
+        if before is not None and body.get("code") != AT_RISK:
+            self.sources[before.sid] = before
+
+    patch.setattr(State, "_gap", forgetful)

@@ -104,6 +104,10 @@ def check(archive: Archive, disk: PowerDisk, promise: Promise) -> None:
         assert state.sources[sid].offset >= offset, "an acknowledged commit is gone"
     assert archive.next_seq > promise.shown_seq, "a seq number could be used twice"
     assert state.gaps >= promise.gaps, "an acknowledged gap is gone"
+    if promise.gaps:
+        assert all(source.size <= source.offset for source in state.sources.values()), (
+            "a gap would be told again"
+        )
     assert state.n >= promise.records, "an acknowledged record is gone"
     found: list[Line] = []
     for file in state.files.values():
@@ -213,6 +217,7 @@ class Writer:
         """Record bytes that are lost."""
         sid = self.sources[which].sid
         end = self.archive.sources[sid].offset
+        self.archive.at_risk(sid, end + LINE)
         self.archive.gap(sid, end, end + LINE, "truncated")
         self.note(gaps=self.promise.gaps + 1, records=self.archive.state.n)
 
