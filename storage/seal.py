@@ -168,6 +168,7 @@ class SealedWriter:
                 self._close(key if behind else next(iter(self._open)), origin)
                 sealing = None
             if sealing is None:
+                self._write_waiting()
                 sealing = self._begin(key, table, low)
             sealing.waiting.append(table)
             sealing.rows += table.num_rows
@@ -213,6 +214,12 @@ class SealedWriter:
         self._open[key] = sealing = _Sealing(path, low, first)
         return sealing
 
+    def _write_waiting(self) -> None:
+        """Write what waits of days that were large: mostly they are over, and their rows would hold memory for nothing."""
+        for sealing in self._open.values():
+            if sealing.file is not None:
+                self._write(sealing, least=1)
+
     def _write(self, sealing: _Sealing, *, least: int) -> None:
         """Write what waits for a file if there are ``least`` rows of it: whole row groups, or with its end the rest."""
         rows = sum(table.num_rows for table in sealing.waiting)
@@ -232,8 +239,19 @@ class SealedWriter:
         sealing.waiting = [table.slice(whole)] if whole < rows else []
 
     def _close(self, key: tuple[str, str, bool], origin: Origin, *, last: bool = False) -> None:
-        """Let a file end. Encoding and compressing it takes longest, and another thread does that."""
+        """Let a file end. With many small ones encoding takes longest, and other threads do that.
+
+        Of a large one most is encoded already, and its roll-up takes memory: it ends here, while nothing else grows.
+        """
         sealing = self._open.pop(key)
+        if sealing.rows >= ROW_GROUP_ROWS:
+            self._collect(most=0)
+            try:
+                self.files += self._end(sealing, key, origin, last=last)
+            except BaseException:
+                sealing.abandon()
+                raise
+            return
         self._ending.append((sealing, self._threads.submit(self._end, sealing, key, origin, last=last)))
         self._collect(most=MOST_ENDING)
 
