@@ -268,6 +268,7 @@ class Binder:
         started: list[Followed] = []
         by_inode = self._catalogue.by_inode()
         rest: list[Found] = []
+        former: set[tuple[int, int]] = set()  # of those the files that a source was last read from
         self._catalogue.reserved = set()
         for found in unbound:
             with self.descriptors.candidate(found) as candidate:
@@ -291,9 +292,14 @@ class Binder:
                     self._catalogue.reserved -= own
                     if same is None:
                         rest.append(found)
+                        if any(
+                            here.may_be(k.device, k.inode, k.generation) for k in by_inode.get(found.key, ())
+                        ):
+                            former.add(found.key)
                     else:
                         started.append(self._follow(found, candidate, same, now))
-        rest.sort(key=lambda found: found.key not in by_inode)  # a file goes before its copy
+        # A file goes before its copy. One that only got its inode number is no reason to go before a larger one.
+        rest.sort(key=lambda found: found.key not in former)
         alike = Alike(self.files.values()) if rest else Alike(())
         for found in rest:
             with self.descriptors.candidate(found) as candidate:

@@ -228,6 +228,28 @@ def test_an_inode_number_that_is_used_again_is_another_file(make, down):
     assert len(it.collector.sources) == 2
 
 
+def test_a_copy_that_got_a_used_inode_number_does_not_go_before_a_fuller_one(it):
+    """T26, T29. Of two copies of a log that was truncated while the daemon was down, the longer one is read on."""
+    other, log = it.folder / "a.log", it.folder / "b.log"
+    first, unread, later = LONG[:4000].rpartition(b"\n")[0] + b"\n", b"unread\n" * 9, b"later\n"
+    append(other, LONG.replace(b"lines", b"words"))
+    append(log, first)
+    it.settle()
+    it.collector.commit()
+    it.restart()
+    if not recreate(other, first):
+        pytest.skip("this file system does not give an inode number out again at once")
+    append(log, unread)
+    shutil.copyfile(log, it.folder / "b.log.1")
+    os.truncate(log, 0)
+    append(log, later)
+    it.settle(seconds=5)
+    it.settle(seconds=30)
+
+    expected = LONG.replace(b"lines", b"words") + first + unread + later
+    assert it.lines == sorted(expected.splitlines())
+
+
 def test_a_generation_that_differs_outweighs_the_same_inode_number():
     """T26. Without one on either side, device and inode are all there is."""
     here = Identity(1, 2, 3)
