@@ -11,7 +11,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -20,6 +20,7 @@ from typing import Any, Literal, Protocol, TypeVar
 from daemon import files, held
 from daemon.exporting import Exporter, Failed, Wrote, told
 from daemon.oldlogs import Compression, OldFile, compress
+from daemon.steps import Steps
 from daemon.wanted import Values
 from storage.archive import Archive
 from storage.errors import ArchiveError
@@ -136,24 +137,20 @@ class Keeper:
         await asyncio.to_thread(self._archive.keeping.set_policy, options.policy)
 
     async def run(self) -> None:
-        """Look every TICK_SECONDS what is due."""
-        while True:
-            for step, work in (
-                ("export", self._export),
-                ("retention", self._retain),
-                ("budget", self._budget),
-            ):
-                if self._due[step] <= self._clock():
-                    await self._attempt(step, work)
-            await asyncio.sleep(TICK_SECONDS)
-
-    async def _attempt(self, step: str, work: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await work()
-        except Exception as error:  # noqa: BLE001 - whatever a step raises, the others and ingest go on
-            self._due[step] = self._clock() + RETRY_SECONDS
-            self._observer.count("upkeep_failures", step=step)
-            _log.error("%s failed and will be tried again", step, exc_info=error, extra={"step": step})
+        """Run what is due until cancelled."""
+        steps = Steps(
+            {
+                "export": self._export,
+                "retention": self._retain,
+                "budget": self._budget,
+            },
+            self._due,
+            self._observer,
+            self._clock,
+            tick_seconds=TICK_SECONDS,
+            retry_seconds=RETRY_SECONDS,
+        )
+        await steps.run()
 
     # Events
 

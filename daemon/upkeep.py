@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from daemon.space import free_bytes
+from daemon.steps import Steps
 from storage.archive import Archive
 from storage.observer import Observer
 from storage.snapshot import File
@@ -56,28 +57,22 @@ class Upkeep:
         self._late_slot: int | None = None  # the interval in which late rows were last looked at
 
     async def run(self) -> None:
-        """Look every TICK_SECONDS what is due."""
-        while True:
-            for step, work in (
-                ("publish", self._publish),
-                ("fold", self._fold),
-                ("seal", self._seal),
-                ("collect", self._collect),
-                ("measure", self._measure),
-            ):
-                if self._due[step] <= self._clock():
-                    await self._attempt(step, work)
-            await asyncio.sleep(TICK_SECONDS)
-
-    async def _attempt(self, step: str, work: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await work()
-        except Exception as error:  # noqa: BLE001 - whatever a step raises, the others and ingest go on
-            self._due[step] = self._clock() + RETRY_SECONDS
-            self._observer.count("upkeep_failures", step=step)
-            _log.error(
-                "upkeep: %s failed and will be tried again", step, exc_info=error, extra={"step": step}
-            )
+        """Run what is due until cancelled."""
+        steps = Steps(
+            {
+                "publish": self._publish,
+                "fold": self._fold,
+                "seal": self._seal,
+                "collect": self._collect,
+                "measure": self._measure,
+            },
+            self._due,
+            self._observer,
+            self._clock,
+            tick_seconds=TICK_SECONDS,
+            retry_seconds=RETRY_SECONDS,
+        )
+        await steps.run()
 
     async def publish(self) -> None:
         """Write the view files now."""
