@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from daemon import files
+from daemon.discovery import Found
 from daemon.following import Fate, Followed
 from daemon.keeping import Keeper
 from daemon.metrics import Metrics
@@ -85,20 +86,7 @@ class LiveDaemon:
         if now >= self._sources_until:
             found = [self._status(followed, now) for followed in list(self._tailer.files)]
             found += [
-                SourceStatus(
-                    sid="",
-                    path=files.spelled(held.found.path),
-                    file=held.found.file,
-                    size=held.found.size,
-                    read=0,
-                    committed=0,
-                    lines=0,
-                    events=0,
-                    rejects=0,
-                    last_event_us=None,
-                    state="copy" if held.reported else "held",
-                    note=f"repeats {held.original}",
-                )
+                _unread(held.found, "copy" if held.reported else "held", f"repeats {held.original}")
                 for held in list(self._tailer.binder.held.values())
             ]
             found += [_packed(pack) for pack in list(self._tailer.binder.packs.unread.values())]
@@ -311,20 +299,25 @@ class LiveDaemon:
 def _packed(pack: Pack) -> SourceStatus:
     """Return a compressed file that may not be read, or not yet."""
     waiting = "is being written" if pack.waits else "is being checked to its end"
+    return _unread(pack.found, "failed" if pack.trouble else "checking", pack.trouble or waiting)
+
+
+def _unread(found: Found, state: str, note: str) -> SourceStatus:
+    """Return a file of which nothing was read, and that therefore is no source."""
     return SourceStatus(
         sid="",
-        path=files.spelled(pack.found.path),
-        file=pack.found.file,
-        size=pack.found.size,
+        path=files.spelled(found.path),
+        file=found.file,
+        size=found.size,
         read=0,
         committed=0,
         lines=0,
         events=0,
         rejects=0,
         last_event_us=None,
-        state="failed" if pack.trouble else "checking",
-        profile=pack.found.root.profile,
-        note=pack.trouble or waiting,
+        state=state,
+        profile=found.root.profile,
+        note=note,
     )
 
 
