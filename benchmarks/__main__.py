@@ -24,6 +24,7 @@ PARTS = (
     "startup",
     "verify",
     "history",
+    "places",
 )
 
 

@@ -279,6 +279,30 @@ def confinement(_patient: Patient) -> Iterator[Finding]:
         yield Finding("sql", "warning", what, "Linux 5.13 or later with landlock among the security modules")
 
 
+def databases(patient: Patient) -> Iterator[Finding]:
+    """The GeoIP databases can be read, say where an address lies, and are not too old."""
+    import geoip2.database
+    from maxminddb import InvalidDatabaseError
+
+    places = patient.settings.places
+    for path in (places.database, places.asn_database):
+        if path is None:
+            continue
+        try:
+            with geoip2.database.Reader(path) as reader:
+                meta = reader.metadata()
+        except (OSError, ValueError, InvalidDatabaseError) as error:
+            fix = "fetch it again, or correct [places]; lines are archived all the same, without a place"
+            yield Finding("GeoIP database", "failed", f"{path} cannot be read: {error}", fix)
+            continue
+        age = (time.time() - meta.build_epoch) / 86_400
+        what = f"{path}: {meta.database_type}, {meta.node_count} nodes, built {age:.0f} days ago"
+        old = age > places.stale_days
+        yield Finding(
+            "GeoIP database", "warning" if old else "ok", what, "fetch a newer edition" if old else ""
+        )
+
+
 CHECKS: tuple[Check, ...] = (
     folders,
     file_systems,
@@ -289,6 +313,7 @@ CHECKS: tuple[Check, ...] = (
     archive,
     running,
     confinement,
+    databases,
 )
 
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from daemon import files
+from daemon.atlas import Atlas
 from daemon.discovery import Found
 from daemon.following import Fate, Followed
 from daemon.keeping import Keeper
@@ -58,6 +59,7 @@ class LiveDaemon:
         selflog: SelfLog,
         metrics: Metrics,
         pruning: Pruning,
+        atlas: Atlas,
         version: str,
         directories: Sequence[str] = (),
     ) -> None:
@@ -70,6 +72,7 @@ class LiveDaemon:
         self._selflog = selflog
         self._metrics = metrics
         self._pruning = pruning
+        self._atlas = atlas
         self._version = version
         self._directories = list(directories)
         self._started_us = time.time_ns() // 1000
@@ -204,6 +207,7 @@ class LiveDaemon:
                 "descriptors",
                 "this process has no more file descriptors: raise `ulimit -n` or LimitNOFILE=",
             )
+        yield from self._atlas.complaints()
         yield from self.keeper.complaints()
 
     def status(self) -> Mapping[str, Any]:
@@ -236,6 +240,7 @@ class LiveDaemon:
             "polled": self._watcher.polled,
             "pinned_bytes": self._tailer.pinned_bytes,
             "problems": list(self._tailer.binder.problems),
+            "places": self._atlas.status(),
             "retention": self.keeper.status(),
         }
 

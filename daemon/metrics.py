@@ -65,6 +65,10 @@ METRICS: tuple[Metric, ...] = (
     # The way in
     Metric("visible_seconds", "seconds", "From the last write to a file until its lines answer queries"),
     Metric("parse_seconds", "seconds", "Time to parse one batch", buckets=_SLOW),
+    Metric("place_database_changes", "count", "New editions of GeoIP databases taken over", ("use",)),
+    Metric(
+        "place_database_built_timestamp_seconds", "gauge", "When a GeoIP database in use was built", ("use",)
+    ),
     Metric("append_seconds", "seconds", "Time to make one parsed batch visible"),
     Metric("reading_paused", "gauge", "1 while reading pauses because the disk is nearly full"),
     Metric("queue_bytes", "gauge", "Bytes read and not yet visible"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from daemon.discovery import Root
 
 if TYPE_CHECKING:  # a command imports only the parts it uses
+    from daemon.atlas import AtlasOptions
     from daemon.exporting import Planned
     from daemon.keeping import KeeperOptions
     from daemon.settings import Settings
@@ -71,6 +72,7 @@ def policy(settings: Settings) -> Policy:
 def parse_options(settings: Settings) -> ParseOptions:
     """Return how lines are read."""
     from parsers.classes import Classes
+    from parsers.forwarded import Proxies
     from parsers.redact import RedactionOptions
     from storage.transform import ParseOptions
 
@@ -81,7 +83,16 @@ def parse_options(settings: Settings) -> ParseOptions:
         classes=Classes(policy(settings).by_category),
         memory_limit_mb=settings.archive.memory_limit_mb,
         redaction=RedactionOptions(redaction.enabled, redaction.keys, redaction.rules),
+        proxies=Proxies(settings.places.trusted_proxies, settings.places.proxy_header),
     )
+
+
+def atlas_options(settings: Settings) -> AtlasOptions:
+    """Return which databases say where an address lies."""
+    from daemon.atlas import AtlasOptions
+
+    places = settings.places
+    return AtlasOptions(places.database, places.asn_database, places.stale_days, places.embedded)
 
 
 def engine_options(settings: Settings) -> EngineOptions:

@@ -15,6 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from daemon import options
+from daemon.atlas import Atlas
 from daemon.control import ControlSocket
 from daemon.descriptors import kept_descriptors, raise_limit
 from daemon.exporting import Exporter
@@ -98,7 +99,9 @@ class Service:
         self._notifier = Notifier(os.environ)
         program = program_version()
         self._selflog = SelfLog(archive.layout.own_log, node=settings.archive.node, version=program)
-        self._transformer = Transformer(options.parse_options(settings))
+        self._atlas = Atlas(options.atlas_options(settings), archive.layout.places, metrics)
+        self._atlas.refresh()
+        self._transformer = Transformer(options.parse_options(settings), self._atlas.lookup)
         tail = TailOptions(
             roots=(*options.roots(settings), root_of(archive.layout.own_log)),
             max_line_bytes=settings.logs.max_line_bytes,
@@ -144,6 +147,7 @@ class Service:
             selflog=self._selflog,
             metrics=metrics,
             pruning=self._engine.pruning,
+            atlas=self._atlas,
             version=program,
             directories=settings.logs.directories,
         )
@@ -201,6 +205,7 @@ class Service:
             group.create_task(self._watcher.run(), name="watcher"),
             group.create_task(self._upkeep.run(), name="upkeep"),
             group.create_task(self._keeper.run(), name="keeper"),
+            group.create_task(self._renew_atlas(), name="atlas"),
             group.create_task(self._pulse(), name="pulse"),
         ]
         await self.say("The daemon started", "info", {"problems": len(self._archive.problems)})
@@ -243,6 +248,7 @@ class Service:
         self._selflog.close()
         self._tailer.close()
         self._transformer.close()
+        self._atlas.close()
         self._archive.abandon()  # last: nobody else may write while a thread of ours could
 
     # What happens while it runs
@@ -262,6 +268,12 @@ class Service:
             if period is not None and now - fed >= period and now - self._pipeline.progress < PULSE_SECONDS:
                 self._notifier.send(WATCHDOG="1")
                 fed = now
+
+    async def _renew_atlas(self) -> None:
+        """Look now and then whether a GeoIP database has a new edition."""
+        while True:
+            await asyncio.sleep(self._settings.places.check_seconds)
+            await asyncio.to_thread(self._atlas.refresh)
 
     async def _note(self, notes: list[Note]) -> None:
         """Make known what happened to files: measurements, own log, and events for what people must see."""

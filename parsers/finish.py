@@ -7,7 +7,7 @@ once per distinct value of the batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -37,11 +37,13 @@ from parsers.classes import Classes
 from parsers.clock import iso_times
 from parsers.columns import PARSED_SCHEMA, TIMESTAMP
 from parsers.flags import BIT, names
+from parsers.forwarded import Proxies, clients
 from parsers.identifiers import derived_ids
 from parsers.timestamps import EARLIEST_US, latest_for, parse_time
 from parsers.vocabulary import DEFAULT_LEVEL, OTEL_PREFIX, level_of, outcome_of
 
 HIGHEST_SCORE = 100.0
+PROXY = "proxy_ip"  # in `extra`: the address that the line had, where its client's was found behind it
 FIRST_FAILURE_STATUS = 400  # HTTP: below it a request succeeded
 _ACCESS = pa.array(["authentication", "authorization"])
 _OUTCOMES = pa.array(["failure", "success", "unknown"])
@@ -64,6 +66,7 @@ class Terms:
     node: str
     zone: ZoneInfo
     classes: Classes
+    proxies: Proxies = field(default_factory=Proxies)
 
 
 def finish(draft: pa.Table, origins: Sequence[Origin], terms: Terms) -> pa.Table:
@@ -79,13 +82,14 @@ def finish(draft: pa.Table, origins: Sequence[Origin], terms: Terms) -> pa.Table
     times, originals = _times(columns["timestamp"], chunk, origins, terms.zone, bits)
     columns["timestamp"] = from_numpy(times, TIMESTAMP)
     columns["level"], unknown_levels = _levels(columns["level"], bits)
-    columns["extra"] = _with_originals(columns["extra"], {"timestamp": originals, "level": unknown_levels})
+    columns["ip"], columns["ip_bytes"], replaced = _clients(columns, terms.proxies)
+    originals_of = {"timestamp": originals, "level": unknown_levels, PROXY: replaced}
+    columns["extra"] = _with_originals(columns["extra"], originals_of)
     columns["outcome"] = _outcomes(columns)
     columns["risk_score"], columns["risk_score_reported"] = _scores(
         columns["risk_score"], columns["risk_score_reported"]
     )
     columns["event_id"] = _ids(columns["event_id"], times, chunk, offset, origins, bits)
-    columns["ip_bytes"] = address_column(columns["ip"])
     columns["flags"] = _flags(bits)
     columns["source_offset"] = columns["offset"]
     internal = np.array([o.source.internal for o in origins], bool)[chunk]
@@ -191,6 +195,25 @@ def _with_originals(extra: Array, originals: dict[str, dict[int, str]]) -> Array
         inside = old[1:-1] if old else ""
         texts[row] = "{" + ",".join([*([inside] if inside else []), *members]) + "}"
     return pa.array(texts, pa.string())
+
+
+def _clients(columns: dict[str, Array], proxies: Proxies) -> tuple[Array, Array, dict[int, str]]:
+    """Addresses as text and as bytes, the client's for a proxy's, and which proxy's address was replaced, by row."""
+    ip, packed = columns["ip"], address_column(columns["ip"])
+    found = clients(packed, columns["request_headers"], proxies)
+    if not found:
+        return ip, packed, {}
+    extra = columns["extra"]
+    # A field of the application's own with that name stays what it is.
+    replaced = {row: ip[row].as_py() for row in found if f'"{PROXY}"' not in (extra[row].as_py() or "")}
+    at = np.zeros(len(ip), bool)
+    at[list(found)] = True
+    texts, bytes_ = zip(*(found[row] for row in sorted(found)), strict=True)
+    ip = pc.replace_with_mask(ip, mask(at), pa.array(texts, ip.type))
+    everything = packed.to_pylist()  # replacing in a column of fixed width is not offered
+    for row, value in zip(sorted(found), bytes_, strict=True):
+        everything[row] = value
+    return ip, pa.array(everything, packed.type), replaced
 
 
 def _outcomes(columns: dict[str, Array]) -> Array:

@@ -68,6 +68,11 @@ class Layout:
         return os.path.join(self.home, "self")
 
     @property
+    def places(self) -> str:
+        """Copies of the GeoIP databases in use."""
+        return os.path.join(self.home, "places")
+
+    @property
     def lock(self) -> str:
         """File whose lock the one writer holds."""
         return os.path.join(self.home, "lock")

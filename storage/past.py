@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from parsers.batch import Parsed
 from parsers.columns import COLUMNS, EVENT_SCHEMA, REJECT_SCHEMA
+from parsers.finish import PROXY
 from storage import sql
 from storage.duck import connect
 from storage.filters import Bind, quote
@@ -19,6 +20,7 @@ MEMORY_LIMIT_MB = 256
 DIFFERENCES_MOST = 9  # one more than an edit may have changed, see `daemon.ladder`
 # What may be added to a line, or decided, at the moment of reading: it says nothing about the line.
 _OF_THE_MOMENT = {
+    "ip",  # of the client behind a proxy, by the networks that are configured now
     "country_code",
     "city",
     "latitude",
@@ -117,7 +119,9 @@ class Past:
         self._connection.register("archived", archived.select(names))
         self._connection.register("present", present.select(names))
         try:
-            different = " OR ".join(f"a.{quote(name)} IS DISTINCT FROM p.{quote(name)}" for name in names)
+            different = " OR ".join(
+                f"{_said('a', name)} IS DISTINCT FROM {_said('p', name)}" for name in names
+            )
             found = self._connection.execute(
                 "SELECT coalesce(a.source_offset, p.source_offset) AS place FROM archived a "
                 f"FULL JOIN present p ON a.source_offset = p.source_offset WHERE {different} "
@@ -127,3 +131,12 @@ class Past:
             self._connection.unregister("archived")
             self._connection.unregister("present")
         return [offset for (offset,) in found]
+
+
+def _said(table: str, name: str) -> str:
+    """Return what a line said in a column: of `extra` without the proxy that was left out at that moment."""
+    column = f"{table}.{quote(name)}"
+    if name != "extra":
+        return column
+    without = f"nullif(CAST(json_merge_patch({column}, '{{\"{PROXY}\": null}}') AS VARCHAR), '{{}}')"
+    return f"CASE WHEN contains({column}, '\"{PROXY}\"') THEN {without} ELSE {column} END"

@@ -26,7 +26,9 @@ from parsers.draft import DRAFT_SCHEMA
 from parsers.extract import extract, lines_with_escaped_quotes
 from parsers.finish import Origin, Terms, finish
 from parsers.flags import BIT
+from parsers.forwarded import Proxies
 from parsers.framing import Lines, frame
+from parsers.geography import Lookup, located
 from parsers.jsontext import MAX_DEPTH
 from parsers.profiles import AUTO, DEFAULT, PROFILES, detect, read_with
 from parsers.redact import RedactionOptions, Redactor
@@ -52,6 +54,7 @@ class ParseOptions:
     classes: Classes = field(default_factory=Classes)
     memory_limit_mb: int = 256
     redaction: RedactionOptions = field(default_factory=RedactionOptions)
+    proxies: Proxies = field(default_factory=Proxies)
 
 
 class _Feed:
@@ -90,11 +93,15 @@ class _Framed:
 
 
 class Transformer:
-    """Parses chunks. Blocking, and one call at a time; close it when done."""
+    """Parses chunks. Blocking, and one call at a time; close it when done.
 
-    def __init__(self, options: ParseOptions) -> None:
+    ``lookup`` says where an address lies; without it no event is given a place.
+    """
+
+    def __init__(self, options: ParseOptions, lookup: Lookup | None = None) -> None:
         self._options = options
-        self._terms = Terms(options.node, ZoneInfo(options.timezone), options.classes)
+        self._lookup = lookup
+        self._terms = Terms(options.node, ZoneInfo(options.timezone), options.classes, options.proxies)
         self._redactor = Redactor(options.redaction)
         self._profiles: dict[str, str] = {}  # sid → detected profile
         self._readers: dict[str, _Reader] = {}
@@ -123,7 +130,10 @@ class Transformer:
             self._read_group(profile, group, drafts, places, rejects)
         table, place = _in_order(drafts, places)
         hits = Counter[str]()
-        events = self._redactor.table(finish(table, origins, self._terms), hits)
+        events = finish(table, origins, self._terms)
+        if self._lookup is not None:
+            events = located(events, self._lookup)
+        events = self._redactor.table(events, hits)
         found = self._rejected(framed, rejects, hits)
         return Parsed(
             events, found, _counts(framed, place, rejects), {rule: n for rule, n in hits.items() if n}

@@ -34,10 +34,12 @@ def run(context: Context) -> int:
 
 def _import(context: Context, files: list[Found]) -> ImportReport:
     from daemon import options
+    from daemon.atlas import Atlas
     from daemon.importing import COMMIT_BYTES, Importer, ImportOptions
     from daemon.ladder import ArchiveLadder
     from storage.archive import Archive
     from storage.errors import LockedError
+    from storage.observer import Silent
     from storage.transform import Transformer
 
     settings = context.settings
@@ -48,7 +50,9 @@ def _import(context: Context, files: list[Found]) -> ImportReport:
         raise CommandError(f"{error.what} ({error.where})", Exit.ARCHIVE, hint=hint) from None
     try:
         parse = options.parse_options(settings)
-        transformer = Transformer(parse)
+        atlas = Atlas(options.atlas_options(settings), archive.layout.places, Silent())
+        atlas.refresh()
+        transformer = Transformer(parse, atlas.lookup)
         try:
             ladder = ArchiveLadder(archive, parse, settings.logs.max_line_bytes)
             importer = Importer(
@@ -73,6 +77,7 @@ def _import(context: Context, files: list[Found]) -> ImportReport:
                 bar.close()
         finally:
             transformer.close()
+            atlas.close()
     finally:
         archive.publish()
         archive.close()
