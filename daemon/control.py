@@ -1,7 +1,7 @@
 """The control socket: how commands talk to the daemon that runs. Only its own user reaches it (mode 0600).
 
-`POST /seal`, `/flush`, `/cleanup`, `/verified`, `/holds/add`, `/holds/release`, `/retention/lower`, `/exports/run`,
-`GET /status`, `/storage`, `/holds`, `/retention`, `/exports`, all JSON. `call` is the client's side; it needs no aiohttp.
+`POST /seal`, `/flush`, `/cleanup`, `/verified`, `/holds/add`, `/holds/release`, `/retention/lower`, `/retention/confirm`,
+`/exports/run`, `GET /status`, `/storage`, `/holds`, `/retention`, `/exports`, all JSON. `call` is the client's side; it needs no aiohttp.
 """
 
 from __future__ import annotations
@@ -152,7 +152,8 @@ def create_app(daemon: Controlled) -> web.Application:
         )
 
     async def retention(_request: web.Request) -> web.Response:
-        return web.json_response({"classes": daemon.keeper.status()["classes"]})
+        status = daemon.keeper.status()
+        return web.json_response({"classes": status["classes"], "waits": status["waits"]})
 
     async def lower(request: web.Request) -> web.Response:
         asked = await request.json()
@@ -160,6 +161,12 @@ def create_app(daemon: Controlled) -> web.Application:
             await daemon.keeper.lower(
                 asked["class"], int(asked["minimum_days"]), reason=asked["reason"], author=asked["author"]
             )
+        )
+
+    async def confirm(request: web.Request) -> web.Response:
+        asked = await request.json()
+        return web.json_response(
+            await daemon.keeper.confirm(asked["what"], reason=asked["reason"], author=asked["author"])
         )
 
     async def exports(_request: web.Request) -> web.Response:
@@ -183,6 +190,7 @@ def create_app(daemon: Controlled) -> web.Application:
             web.post("/holds/release", release),
             web.get("/retention", retention),
             web.post("/retention/lower", lower),
+            web.post("/retention/confirm", confirm),
             web.get("/exports", exports),
             web.post("/exports/run", export),
         ]

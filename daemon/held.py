@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from daemon.wanted import Values, wanted
 from storage.archive import Archive
@@ -16,6 +16,8 @@ from storage.holds import Hold
 
 Told = tuple[dict[str, Any], dict[str, Any]]
 """What is answered, and the event that tells of it."""
+
+Confirmed = Literal["clock", "holds"]
 
 
 def listed(archive: Archive) -> list[dict[str, Any]]:
@@ -57,6 +59,18 @@ def lower(archive: Archive, name: str, days: int, *, reason: str, author: str) -
     told = {"class": name, "before": before, "minimum_days": days, "author": author, "reason": reason}
     text = f"The minimum age of class {name} was lowered from {before} to {days} days: {reason}"
     return told, _event(text, "update", author, name, told)
+
+
+def confirm(archive: Archive, what: Confirmed, now_us: int, *, reason: str, author: str) -> Told:
+    """Let retention go on that waits for a person: the clock, which shows ``now_us``, is right, or no hold is missing."""
+    if what == "clock":
+        archive.keeping.believe(now_us, reason=reason, author=author)
+        text = f"The clock was confirmed to be right: {reason}"
+    else:
+        archive.keeping.confirm_holds(reason=reason, author=author)
+        text = f"It was confirmed that no hold is missing: {reason}"
+    told = {"confirmed": what, "author": author, "reason": reason}
+    return told, _event(text, "update", author, what, told)
 
 
 def _event(text: str, action: str, author: str, name: str, metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from daemon.oldlogs import Compression, OldFile, compress
 from daemon.steps import Steps
 from daemon.wanted import Values
 from storage.archive import Archive
-from storage.errors import ArchiveError
+from storage.keeping import DAY_US, ClockError, HoldsUnknownError
 from storage.observer import Observer
 from storage.retention import DropReport, Policy, ages
 
@@ -83,17 +83,6 @@ class Surroundings(Protocol):
         ...
 
 
-class ClockError(ArchiveError):
-    """The clock jumped ahead, so that nothing can be said of ages."""
-
-    def __init__(self, ahead: float) -> None:
-        super().__init__(
-            f"the clock jumped ahead by {ahead:.0f} s",
-            hint="nothing is removed until it is right, the daemon is started again, or a day has passed",
-            retry=True,
-        )
-
-
 class Keeper:
     """Runs the steps, one at a time. Everything but `close` belongs to the event loop."""
 
@@ -120,8 +109,10 @@ class Keeper:
         self._due = {"export": clock(), "budget": clock(), "retention": clock() + FIRST_CLEANUP_SECONDS}
         self._last: dict[str, Any] = {}
         self._over_bytes = 0  # above the budget, and nothing may go
-        self._clock_offset = now().timestamp() - clock()  # between the time of day and time that passed
+        # Between the time of day, as far as it is believed, and the time that passed.
+        self._clock_offset = self._first_believed() - clock()
         self._jumped_at: float | None = None
+        self._doubt: ClockError | HoldsUnknownError | None = None  # why nothing is removed
         self._exports: list[dict[str, Any]] = []  # as they were when last looked at
         self._stop = False
 
@@ -158,7 +149,7 @@ class Keeper:
         """Drop, or list: everything before a day, or, without one, what is older than its class's maximum age."""
         keeping = self._archive.keeping
         if not dry_run:
-            self._trusted()
+            await self._trusted()
         if before_day is not None:
             return await self._drop(lambda dry: keeping.asked(before_day, dry_run=dry), dry_run=dry_run)
         day = self._today()
@@ -192,7 +183,7 @@ class Keeper:
 
     async def _retain(self) -> None:
         """Remove what is too old, once a day."""
-        self._trusted()
+        await self._trusted()
         self._due["retention"] = self._clock() + _seconds_until(self._options.cleanup_hour, self._now())
         report = await self.cleanup(None, dry_run=False)
         removed = await self._old_log_files()
@@ -208,22 +199,69 @@ class Keeper:
             ],
         }
 
-    def _trusted(self) -> None:
+    def _first_believed(self) -> float:
+        """Return what the clock shows at the start, or what it once showed, if that is later or far too early.
+
+        Later: a machine without a battery begins in the past, and is set right when it has a network.
+        """
+        shown, known = self._now().timestamp(), self._archive.keeping.believed_us / 1e6
+        return shown if not known or 0 <= shown - known <= self._far_seconds else known
+
+    @property
+    def _far_seconds(self) -> float:
+        return self._options.policy.clock_jump_days * DAY_US / 1e6
+
+    async def _trusted(self) -> None:
+        """Raise if what decides cannot be relied on: ClockError or HoldsUnknownError. Told once, as an event."""
+        try:
+            self._archive.keeping.check_holds()
+            self._check_clock()
+        except (ClockError, HoldsUnknownError) as error:
+            told, self._doubt = type(self._doubt) is type(error), error
+            if not told:
+                await self._around.say(f"Retention waits: {error}", "error", {}, outcome="failure")
+            raise
+        self._doubt = None
+
+    def _check_clock(self) -> None:
         """Raise ClockError while the clock shows a day that it should not show yet: ages would be wrong by the jump.
 
-        A clock that was set forward is believed after a day. Backwards does no harm: everything is younger then.
+        A clock that was set forward a little is believed after a day, one that is far ahead only if a person says so,
+        also after a restart. Backwards does no harm: everything is younger then, and it may come back.
         """
         passed, shown = self._clock(), self._now().timestamp()
         ahead = shown - passed - self._clock_offset
-        if abs(ahead) <= JUMP_SECONDS:
+        if ahead > self._far_seconds:
+            self._jumped_at = None
+            raise ClockError(ahead, far=True)
+        if ahead <= JUMP_SECONDS:
             self._jumped_at = None
             return
         if self._jumped_at is None:
             self._jumped_at = passed
-        if ahead < 0 or passed - self._jumped_at >= BELIEVED_SECONDS:
+        if passed - self._jumped_at >= BELIEVED_SECONDS:
             self._clock_offset, self._jumped_at = shown - passed, None
             return
-        raise ClockError(ahead)
+        raise ClockError(ahead, far=False)
+
+    async def _note_clock(self) -> None:
+        """Write down once a day what the clock shows, for the next start. Only a clock that is believed gets here."""
+        keeping, shown_us = self._archive.keeping, int(self._now().timestamp() * 1e6)
+        known_us = self._archive.state.clock_us
+        if not known_us or shown_us - known_us >= DAY_US:
+            await asyncio.to_thread(lambda: keeping.believe(max(shown_us, keeping.believed_us)))
+
+    async def confirm(self, what: held.Confirmed, *, reason: str, author: str) -> dict[str, Any]:
+        """Take a person's word that the clock is right, or that no hold is missing."""
+        now = self._now().timestamp()
+        answer = await self._changed(
+            lambda: held.confirm(self._archive, what, int(now * 1e6), reason=reason, author=author)
+        )
+        if what == "clock":
+            self._clock_offset, self._jumped_at = now - self._clock(), None
+        self._doubt = None
+        self._due["retention"] = self._clock()
+        return answer
 
     def _today(self) -> str:
         return self._now().strftime("%Y-%m-%d")
@@ -259,8 +297,9 @@ class Keeper:
 
     async def _budget(self) -> None:
         """Remove the oldest files while the archive takes more than it may, or the disk has less than it should."""
-        self._trusted()
+        await self._trusted()
         self._due["budget"] = self._clock() + BUDGET_SECONDS
+        await self._note_clock()
         excess = await asyncio.to_thread(self._excess)
         if excess > 0:
             keeping, day = self._archive.keeping, self._today()
@@ -394,8 +433,8 @@ class Keeper:
                     "export",
                     f"export {export['name']} fails, and its days are not removed: {export['reason']}",
                 )
-        if self._jumped_at is not None:
-            yield "clock", "the clock jumped ahead: nothing is removed until it is right"
+        if self._doubt is not None:
+            yield "clock" if isinstance(self._doubt, ClockError) else "holds", str(self._doubt)
         configured = self._options.policy.minimums
         for name, days in self._archive.keeping.minimums.items():
             given = configured.get(name, 0)
@@ -415,6 +454,7 @@ class Keeper:
             "max_bytes": self._options.max_bytes,
             "min_free_bytes": self._options.min_free_bytes,
             "over_budget_bytes": self._over_bytes,
+            "waits": str(self._doubt) if self._doubt is not None else None,
             "last": self._last or None,
             "exports": self._exports,
         }

@@ -66,6 +66,7 @@ def policy(settings: Settings) -> Policy:
         ),
         event_days=kept.event_days,
         exports=tuple(export.name for export in settings.archive.exports),
+        clock_jump_days=kept.clock_jump_days,
     )
 
 

@@ -112,6 +112,11 @@ def _show(output: Output, found: Plan, *, written: bool) -> None:
         "Not known again: which days retention had dropped, gaps, and what happened to lines that made no row after the "
         "last commit with a file. Log lines of sources that nothing here names are read as new."
     )
+    names = ", ".join(sorted(state.holds)) or "none"
+    output.line(
+        f"Holds that the old ledger still tells of: {names}. There may have been others (look for the events 'Hold … was "
+        "added'): nothing is removed by retention until they are there again and 'watchkeep retention confirm holds' was given."
+    )
     if written:
         output.line(
             f"written: the new ledger begins with record {found.n + 1}, epoch {found.epoch}; the old one is in 'aside'"

@@ -311,6 +311,12 @@ class Retention(Section):
         examples=[5_000_000_000],
         description="Bytes that stay free where the archive lies. Below it the oldest days are removed, as for `max_bytes`.",
     )
+    clock_jump_days: Annotated[int, Live()] = Field(
+        default=7,
+        ge=1,
+        le=36_500,
+        description="Days by which the clock may be ahead of when it was last believed. Further ahead nothing is removed until it is right again, or `watchkeep retention confirm clock` says that it is.",
+    )
     classes: Classes = Field(
         default=(),
         examples=[

@@ -33,6 +33,7 @@ PROGRAMS = (
     Program(("npm",), ("npm",), "a logger of Node's world"),
     Program(("logrotate",), ("logrotate",), "rotation as it is in use"),
     Program(("strace",), ("strace",), "disks that fail at a chosen call"),
+    Program(("faketime",), ("faketime",), "clocks that jump"),
     Program(("systemd-analyze",), ("systemd",), "the service unit"),
 )
 

@@ -24,6 +24,10 @@ from storage.turns import Turns
 # What a `config` record is about.
 MINIMUM = "minimum"
 EXPORT = "export"
+CLOCK = "clock"
+HOLDS = "holds"
+
+DAY_US = 86_400_000_000
 
 
 def today() -> str:
@@ -33,6 +37,33 @@ def today() -> str:
 
 class MinimumError(ArchiveError):
     """A class's minimum age cannot be changed as asked."""
+
+
+class HoldsUnknownError(ArchiveError):
+    """The ledger was built again from the files, which know nothing of holds: nothing may be removed yet."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the ledger was rebuilt, and holds may be missing in it: nothing is removed",
+            hint="add the missing ones, then 'watchkeep retention confirm holds --reason TEXT'",
+            retry=True,
+        )
+
+
+class ClockError(ArchiveError):
+    """The clock is further ahead than it can be, so that nothing can be said of ages."""
+
+    def __init__(self, ahead_seconds: float, *, far: bool) -> None:
+        until = (
+            "or, if it is right, 'watchkeep retention confirm clock --reason TEXT' was given"
+            if far
+            else "the daemon is started again, or a day has passed"
+        )
+        super().__init__(
+            f"the clock jumped ahead by {ahead_seconds:.0f} s",
+            hint=f"nothing is removed until it is right again, {until}",
+            retry=True,
+        )
 
 
 class Keeping:
@@ -85,6 +116,7 @@ class Keeping:
             report = plan(files, terms)
             if report.dry_run or not report.paths:
                 return report
+            self.check_holds()
             with self._writing:
                 if self._decisive() != before:
                     continue  # a hold came in between, or a minimum rose
@@ -142,6 +174,36 @@ class Keeping:
             self._books.record([("hold", body)])
             return Hold.from_json(found)
 
+    def check_holds(self) -> None:
+        """Raise HoldsUnknownError if holds may be in force that the ledger no longer knows."""
+        if self._books.state.holds_unknown:
+            raise HoldsUnknownError
+
+    def check(self) -> None:
+        """Raise what `doubt` finds: for commands without a daemon, which also compares the time that passes."""
+        if found := doubt(self._books.state, self.policy, self._books.clock()):
+            raise found
+
+    def confirm_holds(self, *, reason: str, author: str) -> None:
+        """Take a person's word, durably, that every hold is there again after the ledger was rebuilt."""
+        with self._writing:
+            self._recover()
+            self._books.record([("config", {"about": HOLDS, "author": author, "reason": reason})])
+
+    # The clock
+
+    @property
+    def believed_us(self) -> int:
+        """What the clock showed when it was last believed, or, if nobody wrote that down, at the last commit; 0: never."""
+        return _believed_us(self._books.state)
+
+    def believe(self, us: int, *, reason: str = "", author: str = "") -> None:
+        """Write down that the clock shows ``us`` and is believed; with a reason if a person says so."""
+        with self._writing:
+            self._recover()
+            said = {"author": author, "reason": reason} if reason else {}
+            self._books.record([("config", {"about": CLOCK, "us": us, **said})])
+
     # Minimum ages
 
     @property
@@ -197,6 +259,23 @@ class Keeping:
         with self._writing:
             self._recover()
             self._books.record([("config", {"about": EXPORT, **body})])
+
+
+def doubt(state: State, policy: Policy, clock_us: int | None = None) -> HoldsUnknownError | ClockError | None:
+    """Return why nothing may be removed: holds are unknown, or the clock is further ahead than a machine is off."""
+    if state.holds_unknown:
+        return HoldsUnknownError()
+    believed = _believed_us(state)
+    ahead_us = (now_us() if clock_us is None else clock_us) - believed
+    return (
+        ClockError(ahead_us / 1e6, far=True)
+        if believed and ahead_us > policy.clock_jump_days * DAY_US
+        else None
+    )
+
+
+def _believed_us(state: State) -> int:
+    return state.clock_us or state.last_commit_us
 
 
 def holds_of(state: State) -> list[Hold]:

@@ -74,7 +74,10 @@ def ripe(waiting: Mapping[Key, Waiting], made: Mapping[Key, int], rules: LateRul
 
 
 def _waited(rows: Waiting, made: int, rules: LateRules, now_us: int) -> bool:
-    return made < rules.files and now_us - rows.since_us >= rules.wait_us << made
+    waited = now_us - rows.since_us
+    # Read in the future: the clock was ahead then and is set back now. They must not wait until it is there again.
+    ahead = waited < -rules.slack_us
+    return made < rules.files and (ahead or waited >= rules.wait_us << made)
 
 
 def most_late_files(rules: LateRules, life_us: int) -> int:

@@ -89,6 +89,7 @@ class Plan:
             "unfinished": self.unfinished,
             "unusable": [{"path": path, "why": why} for path, why in self.unusable],
             "missing": self.missing,
+            "holds": sorted(self.state.holds),
             "holes": [{"sid": h.sid, "path": h.path, "start": h.start, "end": h.end} for h in self.holes],
             "record": self.n + 1,
             "epoch": self.epoch,
@@ -130,6 +131,7 @@ def plan(fs: Fs, layout: Layout, tell: Progress = _silent) -> Plan:
     _take_files(chosen, found)
     _take_sources(chosen, found)
     _number(chosen, found)
+    found.state.holds_unknown = True  # unread records may have told of more: retention waits for a person
     return found
 
 

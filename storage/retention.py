@@ -20,6 +20,7 @@ from storage.snapshot import File
 # Classes that are there without being configured, and that no category can be given to.
 BUILT_IN = (DEFAULT, INTERNAL, REJECTS)
 DEFAULT_EVENT_DAYS = 90
+DEFAULT_CLOCK_JUMP_DAYS = 7  # machines are off for a week-end; longer, and a person is there anyway
 _CLASS_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,30}")  # it becomes part of file names
 
 
@@ -51,11 +52,12 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What is configured: classes, the age of those that say none, the names of exports that must come first."""
+    """What is configured: classes, the age of those that say none, exports that must come first, what a clock may jump."""
 
     classes: tuple[RetentionClass, ...] = ()
     event_days: int = DEFAULT_EVENT_DAYS
     exports: tuple[str, ...] = ()
+    clock_jump_days: int = DEFAULT_CLOCK_JUMP_DAYS  # further ahead only a person makes it believed
 
     @property
     def by_category(self) -> dict[str, str]:

@@ -50,6 +50,8 @@ class State:
     minimums: dict[str, int] = field(default_factory=dict)  # class → days that only a person lowers
     # Export → day → how many parts it has written, and which events files are in them; see `storage.daily`.
     exports: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    holds_unknown: bool = False  # the ledger was built again, and nobody has said yet that no hold is missing
+    clock_us: int = 0  # what the clock showed when it was last believed; 0: never written down
     gap_book: GapBook = field(default_factory=GapBook)
     last_commit_us: int = 0
     last_placed: tuple[str, ...] = ()  # the files that the last commit, fold or seal put in place
@@ -164,6 +166,10 @@ class State:
                 )
                 entry["parts"] = body["part"]
                 entry["paths"] += [path for path in body["covers"] if path in self.files]
+            case "clock":
+                self.clock_us = body["us"]
+            case "holds":
+                self.holds_unknown = False
             case _:
                 pass
 
@@ -195,6 +201,7 @@ class State:
             "holds": self.holds,
             "minimums": self.minimums,
             "exports": self.exports,
+            "holds_unknown": self.holds_unknown,
             "gap_book": self.gap_book.to_json(),
             **{name: getattr(self, name) for name in _SCALARS},
         }
@@ -211,6 +218,7 @@ class State:
         self.holds = dict(body.get("holds", {}))
         self.minimums = dict(body.get("minimums", {}))
         self.exports = copy.deepcopy(body.get("exports", {}))  # changed in place later
+        self.holds_unknown = bool(body.get("holds_unknown", False))
         for name in _SCALARS:
             setattr(self, name, body.get(name, 0))
         self.commits_since_snapshot = 0
@@ -227,6 +235,7 @@ _SCALARS = (
     "drops",
     "gaps",
     "gap_bytes",
+    "clock_us",
     "last_commit_us",
 )
 

@@ -91,6 +91,7 @@ def _alone(context: Context, before: str | None, *, dry_run: bool) -> dict[str, 
         return facts(plan_beside(where.path, where.node, options.policy(context.settings), before))
     with opened(context) as (archive, say):
         keeping = archive.keeping
+        keeping.check()
         planned = keeping.asked(before, dry_run=True) if before else keeping.old(dry_run=True)
         if planned.files:
             who = author()

@@ -1,18 +1,19 @@
-"""`watchkeep retention`: what is kept for how long, and the one way to lower a minimum age."""
+"""`watchkeep retention`: what is kept for how long, the one way to lower a minimum age, and to end a doubt."""
 
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 from daemon.command import Command, CommandError, Context, Exit, Option
 
-DOINGS = ("show", "lower")
+CONFIRMED = ("clock", "holds")
 
 
 def run(context: Context) -> int:
-    """Show the ages in force, or lower one."""
-    return _show(context) if context.arguments.doing == "show" else _lower(context)
+    """Show the ages in force, lower one, or confirm what retention waits for."""
+    return DOINGS[context.arguments.doing](context)
 
 
 def _show(context: Context) -> int:
@@ -34,17 +35,22 @@ def _show(context: Context) -> int:
             for name, ages in answer["classes"].items()
         ),
     )
+    if answer["waits"]:
+        output.line()
+        output.line(f"nothing is removed: {answer['waits']}")
     return Exit.OK
 
 
 def _committed(context: Context) -> dict[str, Any]:
     from daemon import options
+    from storage.keeping import doubt
     from storage.reader import read_state
     from storage.retention import ages
 
-    archive = context.settings.archive
+    archive, policy = context.settings.archive, options.policy(context.settings)
     state = read_state(archive.path, archive.node)
-    return {"classes": ages(options.policy(context.settings), state.minimums)}
+    found = doubt(state, policy)
+    return {"classes": ages(policy, state.minimums), "waits": str(found) if found else None}
 
 
 def _lower(context: Context) -> int:
@@ -73,6 +79,36 @@ def _lower(context: Context) -> int:
     return Exit.OK
 
 
+def _confirmed(context: Context) -> int:
+    from daemon.alone import ask, author, opened
+    from daemon.held import confirm
+
+    arguments, output = context.arguments, context.output
+    what, reason = arguments.name, arguments.reason
+    if what not in CONFIRMED or not reason:
+        hint = "watchkeep retention confirm clock|holds --reason TEXT"
+        raise CommandError("what is confirmed and --reason are needed", Exit.USAGE, hint=hint)
+
+    def alone() -> dict[str, Any]:
+        with opened(context) as (archive, say):
+            told, event = confirm(archive, what, time.time_ns() // 1000, reason=reason, author=author())
+            say(event)
+            return told
+
+    told = ask(
+        context,
+        "POST",
+        "/retention/confirm",
+        {"what": what, "reason": reason, "author": author()},
+        alone,
+    )
+    if output.as_json:
+        output.object(told)
+    else:
+        output.line(f"{what} confirmed: retention goes on")
+    return Exit.OK
+
+
 def _confirm(context: Context) -> None:
     """Let a person type the class's name, unless it was given as an option."""
     arguments = context.arguments
@@ -97,14 +133,19 @@ def _whole(text: str) -> int:
     return int(text)
 
 
+DOINGS = {"show": _show, "lower": _lower, "confirm": _confirmed}
+
 COMMAND = Command(
     name="retention",
-    text="Show how long each class is kept, or lower a class's minimum age. A minimum is a lock: raising it in the settings is "
+    text="Show how long each class is kept, lower a class's minimum age, or confirm what retention waits for. A minimum is a lock: raising it in the settings is "
     "enough, lowering it there has no effect until this command has said so as well. It asks for the class's name, "
-    "records author and reason in the ledger, and writes an event.",
+    "records author and reason in the ledger, and writes an event. `confirm clock` says that a clock far ahead of the last one "
+    "that was believed is right, `confirm holds` that after a rebuilt ledger no hold is missing; until then nothing is removed.",
     options=(
-        Option(("doing",), "show or lower", "doing", choices=DOINGS, default="show", needed=False),
-        Option(("name",), "the class, for lower", "CLASS", needed=False),
+        Option(
+            ("doing",), "show, lower or confirm", "doing", choices=tuple(DOINGS), default="show", needed=False
+        ),
+        Option(("name",), "the class, for lower; clock or holds, for confirm", "NAME", needed=False),
         Option(("--to",), "the new minimum age in days", "DAYS", _whole),
         Option(("--reason",), "why", "TEXT"),
         Option(("--confirm",), "the class once more, instead of typing it", "CLASS"),
@@ -113,5 +154,6 @@ COMMAND = Command(
     examples=(
         "watchkeep retention",
         "watchkeep retention lower audit --to 180 --reason 'decision of the board, 2026-04'",
+        "watchkeep retention confirm clock --reason 'the machine was off for a month'",
     ),
 )

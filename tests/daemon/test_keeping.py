@@ -21,9 +21,10 @@ import pytest
 from daemon import cli
 from daemon.control import call
 from daemon.exporting import Exporter
-from daemon.keeping import FIRST_CLEANUP_SECONDS, ClockError, Keeper, KeeperOptions
+from daemon.keeping import FIRST_CLEANUP_SECONDS, Keeper, KeeperOptions
 from daemon.oldlogs import OldFile
 from storage.archive import Archive
+from storage.keeping import ClockError, HoldsUnknownError
 from storage.layout import Layout
 from storage.query import Filter
 from storage.reader import read_snapshot, read_state
@@ -118,7 +119,7 @@ OLD = [{"day": "2026-01-01", "user_id": "42"}, {"day": "2026-05-30", "user_id": 
 
 @pytest.fixture
 def archive(tmp_path: Path):
-    found = opened(tmp_path / "a")
+    found = opened(tmp_path / "a", clock=lambda: int(NOON.timestamp() * 1e6))
     yield found
     found.close()
 
@@ -134,7 +135,8 @@ async def test_what_is_too_old_goes_after_a_start_and_then_at_its_hour(archive: 
     assert (text, level) == ("Retention removes 1 events of 1 days", "warning")
     assert (metadata["days"], metadata["events"], metadata["classes"]) == (["2026-01-01"], 1, ["default"])
     assert bench.observer.values["dropped_events"] == 1
-    bench = Bench(archive, KeeperOptions(policy=Policy(event_days=90)), now=NOON + timedelta(days=90))
+    policy = Policy(event_days=90, clock_jump_days=90)
+    bench = Bench(archive, KeeperOptions(policy=policy), now=NOON + timedelta(days=90))
     bench.keeper._due["retention"] = 15 * 3600.0  # three in the night
     bench.later(hours=14)
     await asyncio.sleep(0)
@@ -180,9 +182,9 @@ async def test_too_little_free_space_lets_the_oldest_go(archive: Archive) -> Non
 
 
 async def test_a_clock_that_jumped_ahead_removes_nothing(archive: Archive) -> None:
-    """A year ahead everything is too old. It is counted as a failure, and believed only after a day."""
+    """A year ahead everything is too old. It is told, and believed only after a day, or if a person says so."""
     await asyncio.to_thread(stock, archive, OLD)
-    bench = Bench(archive, KeeperOptions(max_bytes=1))
+    bench = Bench(archive, KeeperOptions(policy=Policy(clock_jump_days=7), max_bytes=1))
     bench.later(seconds=FIRST_CLEANUP_SECONDS)
     bench.now += timedelta(days=365)
     with pytest.raises(ClockError, match="the clock jumped ahead by 31536000 s"):
@@ -194,11 +196,72 @@ async def test_a_clock_that_jumped_ahead_removes_nothing(archive: Archive) -> No
     bench.now -= timedelta(days=365, hours=2)
     await bench.keeper._retain()
     assert days(archive) == ["2026-05-30"]
-    bench.now += timedelta(days=365)
+    (told,) = (text for text, _, _ in bench.around.said if "Retention waits" in text)
+    assert told == (
+        "Retention waits: the clock jumped ahead by 31536000 s: nothing is removed until it is right again, "
+        "or, if it is right, 'watchkeep retention confirm clock --reason TEXT' was given"
+    )
+    bench.now += timedelta(days=5)
     with pytest.raises(ClockError):
         await bench.keeper._retain()
     bench.later(days=1)
     await bench.keeper._retain()
+    bench.now += timedelta(days=365)
+    for _ in range(3):
+        bench.later(days=1)
+        with pytest.raises(ClockError):
+            await bench.keeper._retain()
+    assert days(archive) == ["2026-05-30"]
+    await bench.keeper.confirm("clock", reason="it was wrong before", author="ops")
+    await bench.keeper._retain()
+    assert days(archive) == []
+    assert bench.keeper.status()["waits"] is None
+    await asyncio.to_thread(bench.keeper.close)
+
+
+@pytest.mark.parametrize("known", ["written down", "the last commit"])
+async def test_a_clock_that_is_far_ahead_at_a_start_removes_nothing(archive: Archive, known: str) -> None:
+    """A restart does not make a wrong clock right, however often: nothing goes until it is right, or confirmed."""
+    await asyncio.to_thread(stock, archive, OLD)
+    if known == "written down":
+        await asyncio.to_thread(archive.keeping.believe, archive.state.last_commit_us)
+    options = KeeperOptions(policy=Policy(event_days=10_000), max_bytes=1)
+    for _ in range(2):
+        bench = Bench(archive, options, now=NOON + timedelta(days=365))
+        for _ in range(3):
+            bench.later(days=1)
+            with pytest.raises(ClockError, match="the clock jumped ahead by 31536000 s"):
+                await bench.keeper._budget()
+            with pytest.raises(ClockError):
+                await bench.keeper.cleanup("2026-12-31", dry_run=False)
+        assert [code for code, _ in bench.keeper.complaints()] == ["clock"]
+        await asyncio.to_thread(bench.keeper.close)
+    assert len(days(archive)) == 2
+    bench = Bench(archive, options, now=NOON + timedelta(days=5))
+    await bench.keeper._budget()
+    assert archive.state.clock_us == int(bench.now.timestamp() * 1e6)
+    assert days(archive) == []
+    await asyncio.to_thread(bench.keeper.close)
+
+
+async def test_after_a_rebuilt_ledger_nothing_is_removed_until_holds_are_confirmed(archive: Archive) -> None:
+    """Neither by age, nor for the budget, nor by command; the confirmation is durable, and an event."""
+    await asyncio.to_thread(stock, archive, OLD)
+    archive.state.holds_unknown = True
+    bench = Bench(archive, KeeperOptions(max_bytes=1))
+    for attempt in (bench.keeper._retain, bench.keeper._budget):
+        with pytest.raises(HoldsUnknownError, match="watchkeep retention confirm holds"):
+            await attempt()
+    with pytest.raises(HoldsUnknownError):
+        await bench.keeper.cleanup("2026-12-31", dry_run=False)
+    with pytest.raises(HoldsUnknownError):
+        await asyncio.to_thread(lambda: archive.drop("2026-12-31", dry_run=False))
+    assert len(days(archive)) == 2
+    assert [code for code, _ in bench.keeper.complaints()] == ["holds"]
+    await bench.keeper.confirm("holds", reason="there were none", author="ops")
+    assert bench.around.said[-1][0] == "It was confirmed that no hold is missing: there were none"
+    assert read_state(archive.options.path, archive.options.node).holds_unknown is False
+    await bench.keeper._budget()
     assert days(archive) == []
     await asyncio.to_thread(bench.keeper.close)
 

@@ -15,7 +15,7 @@ import pytest
 
 from daemon import cli
 from daemon.command import Exit
-from daemon.control import call
+from daemon.control import ControlError, call
 from storage.reader import read_snapshot
 from storage.verify import verify
 from tests.daemon.test_service import PATIENCE_SECONDS, Process, serving
@@ -115,11 +115,17 @@ def test_the_daemon_goes_on_after_a_rebuild_with_every_line_once(
         ids.add("after")
         until_committed(again, ids)
         call(again.socket, "POST", "/seal")
+        asked = {"before_day": "2100-01-01", "dry_run": False}
+        with pytest.raises(ControlError, match="holds may be missing"):
+            call(again.socket, "POST", "/cleanup", asked)
+        confirm = ["retention", "confirm", "holds", "--reason", "there were none"]
+        assert cli.main([*confirm, "--archive", str(archive)]) == Exit.OK
+        assert call(again.socket, "GET", "/retention")["waits"] is None
         assert again.stop() == 0
     assert committed(archive) == Counter(dict.fromkeys(ids, 1))
     own = [str(archive / file.path) for file in read_snapshot(str(archive)).events if file.internal]
     told = duckdb.execute(
-        "SELECT count(*) FROM read_parquet($1) WHERE contains(description, 'rebuilt')", [own]
+        "SELECT count(*) FROM read_parquet($1) WHERE description LIKE 'The ledger was rebuilt%'", [own]
     ).fetchone()
     assert told == (1,)
     report = verify(str(archive))

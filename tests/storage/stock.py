@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,18 @@ from parsers.batch import Chunk, Parsed
 from parsers.classes import Classes
 from parsers.columns import PARSED_SCHEMA, TIMESTAMP
 from storage.archive import Archive, ArchiveOptions
+from storage.books import now_us
 from storage.retention import Policy
 from tests.storage.made import lines, seen
 
 TODAY = "2026-06-01"
 
 
-def opened(folder: Path, policy: Policy | None = None, **options: Any) -> Archive:
+def opened(
+    folder: Path, policy: Policy | None = None, *, clock: Callable[[], int] = now_us, **options: Any
+) -> Archive:
     """Open the archive in a folder."""
-    return Archive.open(ArchiveOptions(str(folder), policy=policy or Policy(), **options))
+    return Archive.open(ArchiveOptions(str(folder), policy=policy or Policy(), **options), clock=clock)
 
 
 def stock(

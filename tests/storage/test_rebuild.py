@@ -14,8 +14,10 @@ from parsers.batch import Source
 from storage.archive import Archive, ArchiveOptions
 from storage.errors import LedgerError
 from storage.fs import Disk
+from storage.keeping import HoldsUnknownError
 from storage.ledger import Ledger
 from storage.provenance import parse_footer
+from storage.query import Filter
 from storage.rebuild import Plan, holding, plan, rebuild, usable
 from storage.verify import verify
 from tests.storage.made import lines, seen
@@ -190,6 +192,33 @@ def test_dropped_rows_do_not_come_back_with_a_rebuilt_ledger(tmp_path: Path) -> 
     assert again.sources[young.sid].offset == 1000
     assert rows(again) == kept
     again.close()
+
+
+def test_a_rebuilt_ledger_lets_nothing_be_removed_until_holds_are_confirmed(tmp_path: Path) -> None:
+    """Unread records may have told of holds: restarts and ledger snapshots do not make them known, a person does."""
+    archive = Archive.open(ArchiveOptions(path=str(tmp_path)))
+    source = archive.register(seen("a"))
+    add(archive, source, 20)
+    archive.commit()
+    archive.seal()
+    archive.keeping.add_hold("case", Filter.of({"user_id": ["42"]}), reason="r", author="a")
+    archive.close()
+    remove(Path(archive.layout.ledger))
+    rebuilt(archive)
+    for _ in range(2):
+        archive = Archive.open(archive.options)
+        assert archive.drop("2100-01-01", dry_run=True).rows == 20
+        with pytest.raises(HoldsUnknownError, match="holds may be missing"):
+            archive.drop("2100-01-01", dry_run=False)
+        archive.state.commits_since_snapshot = 10_000
+        add(archive, source, 1)
+        archive.close()  # with a commit, and so with a snapshot
+    archive = Archive.open(archive.options)
+    archive.keeping.confirm_holds(reason="there is one no more", author="a")
+    archive.close()
+    archive = Archive.open(archive.options)
+    assert archive.drop("2100-01-01", dry_run=False).rows == 20
+    archive.close()
 
 
 def test_files_dropped_a_moment_ago_stay_dropped_if_the_old_ledger_can_still_say_so(tmp_path: Path) -> None:

@@ -279,6 +279,8 @@ def test_the_heaviest_keys_go_first_when_too_much_waits() -> None:
     assert ripe({keys[0]: Waiting(10, 1000, 0)}, {}, RULES, 1) == {keys[0]}
     assert ripe({keys[0]: Waiting(10, 1, 0)}, {keys[0]: 3}, RULES, 8 * HOUR_US) == {keys[0]}
     assert ripe({keys[0]: Waiting(10, 1, 0)}, {keys[0]: 3}, RULES, 8 * HOUR_US - 1) == set()
+    ahead = Waiting(10, 1, since_us=365 * 24 * HOUR_US)
+    assert ripe({keys[0]: ahead}, {}, RULES, 0) == {keys[0]}, "read while the clock was a year ahead"
 
 
 def test_commits_and_appends_go_on_while_a_seal_merges(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
