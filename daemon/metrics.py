@@ -117,6 +117,19 @@ METRICS: tuple[Metric, ...] = (
         "http_request_seconds", "seconds", "Time to answer a request", ("method", "route", "status"), _SLOW
     ),
     Metric("http_requests_in_flight", "gauge", "Requests being answered"),
+    Metric(
+        "unreadable_archive_files", "count", "Questions that met a damaged file of the archive", ("file",)
+    ),
+    Metric("sql_statements", "count", "Statements in SQL by how they ended", ("result",)),
+    Metric(
+        "sql_seconds",
+        "seconds",
+        "Time of a statement in SQL, from the request to its last row",
+        buckets=_SLOW,
+    ),
+    Metric("sql_start_seconds", "seconds", "Time until a new process for SQL was ready", buckets=_SLOW),
+    Metric("sql_children", "gauge", "Processes for SQL by what they do", ("state",)),
+    Metric("sql_waiting", "gauge", "Statements in SQL that wait for a process"),
     Metric("http_exports_aborted", "count", "Streamed answers cut off so that none looks whole", ("route",)),
     Metric("http_requests_refused", "count", "Requests refused before they reached a handler", ("reason",)),
 )

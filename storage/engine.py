@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
+import logging
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,17 +19,21 @@ from typing import TypeVar
 import duckdb
 
 from storage.duck import connect
-from storage.errors import BusyError, DeadlineError, QueryError
-from storage.observer import Observer
+from storage.errors import BusyError, DeadlineError, QueryError, UnreadableError
+from storage.handover import Handover
+from storage.layout import below_archive
+from storage.observer import Observer, Silent
 from storage.pruning import Pruning
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 INTERRUPT_SECONDS = (
     0.02  # between two interrupts: one that lands between statements is lost, so it is repeated
 )
 STREAM_PIECES = 4  # pieces handed over but not yet sent; bounds an export's memory to a few row blocks
-HAND_OVER_SECONDS = 0.1  # how often a producer that waits for its reader looks whether it should stop
+UNREADABLE = "unreadable_archive_files"  # count(), by file: its path below the archive
 BUSY_RETRY_SECONDS = 1.0  # what a caller without a place is told to wait
 
 
@@ -67,6 +71,7 @@ class Engine:
     def __init__(self, options: EngineOptions | None = None, observer: Observer | None = None) -> None:
         self.options = options or EngineOptions()
         self.pruning = Pruning(observer)
+        self._observer = observer or Silent()
         self._connection = connect(threads=self.options.threads, memory_limit_mb=self.options.memory_limit_mb)
         for setting in _SETTINGS:
             self._connection.execute(setting)
@@ -108,39 +113,16 @@ class Engine:
 
         There is no deadline: the reader sets the pace. An error of the work rises here, after the pieces before it.
         """
-        loop = asyncio.get_running_loop()
         async with self._places[place]:
             cursor = self._connection.cursor()
-            pieces: asyncio.Queue[bytes | None] = asyncio.Queue(STREAM_PIECES)
-            stop = threading.Event()
-
-            def put(piece: bytes | None) -> None:
-                handing = asyncio.run_coroutine_threadsafe(pieces.put(piece), loop)
-                while True:
-                    try:
-                        handing.result(HAND_OVER_SECONDS)
-                        return
-                    except TimeoutError:
-                        if stop.is_set():
-                            handing.cancel()
-                            return
-
-            def produce(own: duckdb.DuckDBPyConnection) -> None:
-                try:
-                    for piece in work(own):
-                        if stop.is_set():
-                            return
-                        put(piece)
-                finally:
-                    put(None)
-
-            running = self._start(cursor, produce)
+            pieces: Handover[bytes] = Handover(STREAM_PIECES)
+            running = self._start(cursor, lambda own: pieces.produce(work(own)))
             try:
-                while (piece := await pieces.get()) is not None:
+                async for piece in pieces:
                     yield piece
                 await running
             finally:
-                stop.set()
+                pieces.stop()
                 await _finish(cursor, running)
 
     def close(self) -> None:
@@ -155,6 +137,11 @@ class Engine:
             try:
                 with self.pruning.watching():
                     return work(cursor)
+            except UnreadableError as error:
+                name = below_archive(error.where)
+                _log.error("a file of the archive could not be read: %s", name, exc_info=error.__cause__)
+                self._observer.count(UNREADABLE, file=name)
+                raise
             except (duckdb.Error, OSError) as error:
                 raise _explain(error) from error
             finally:

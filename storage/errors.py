@@ -5,8 +5,13 @@ ArchiveError
 ├── LockedError        another process writes this node's archive
 ├── FencedError        another process has taken this node's archive over: this one must end
 ├── CommitError        a commit did not become durable; nothing was lost, the lines are still in their files
+├── ChildError         a process that runs SQL did not start, or ended without an answer
 ├── QueryError         a query cannot be answered as asked
-│   └── DeadlineError  it took longer than its deadline
+│   ├── DeadlineError  it took longer than its deadline
+│   │   └── MemoryCapError    or needed more memory than it may use
+│   ├── StatementError        a person's SQL is wrong, or does more than read
+│   ├── UnconfinedError       the system offers nothing that a statement could be confined with
+│   └── UnreadableError       a file of the archive is damaged
 └── BusyError          all places for this class of query are taken
 """
 
@@ -55,6 +60,34 @@ class QueryError(ArchiveError):
 
 class DeadlineError(QueryError):
     """A query took longer than its deadline and was cancelled."""
+
+
+class MemoryCapError(DeadlineError):
+    """A statement needed more memory than it may use, and was stopped."""
+
+
+class StatementError(QueryError):
+    """What DuckDB says of a person's SQL. ``kind``: ``syntax``, ``query``, ``refused`` (it does more than read) or ``long``."""
+
+    def __init__(self, what: str, *, kind: str, hint: str = "") -> None:
+        super().__init__(what, hint=hint)
+        self.kind = kind
+
+
+class UnconfinedError(QueryError):
+    """This system offers nothing that a statement could be confined with."""
+
+
+class UnreadableError(QueryError):
+    """A file of the archive is damaged; ``where`` is its path."""
+
+    def __init__(self, where: str) -> None:
+        what, hint = "a file of the archive could not be read", "run 'watchkeep verify'"
+        super().__init__(what, where=where, hint=hint, retry=True)
+
+
+class ChildError(ArchiveError):
+    """A process that runs SQL did not start, or ended without an answer."""
 
 
 class BusyError(ArchiveError):

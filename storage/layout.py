@@ -110,6 +110,13 @@ class Layout:
         return os.path.join(folder, f"date={day}", name)
 
 
+def below_archive(path: str) -> str:
+    """Return a file's path below its archive, of which only the names in this module are known."""
+    parts = path.split(os.sep)
+    tops = [place for place, part in enumerate(parts) if part in {EVENTS, REJECTS, ROLLUPS, NODES}]
+    return os.sep.join(parts[tops[-1] :]) if tops else parts[-1]
+
+
 def segments(names: list[str]) -> list[int]:
     """Return the numbers of the ledger segments among some file names, rising."""
     found = [name.removesuffix(SEGMENT_SUFFIX) for name in names if name.endswith(SEGMENT_SUFFIX)]

@@ -7,7 +7,6 @@ stay for the grace time.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import duckdb
@@ -16,7 +15,7 @@ from parsers.columns import EVENT_SCHEMA, REJECT_SCHEMA
 from storage.duck import LOCKED_DOWN, schema_sql
 from storage.fs import Fs
 from storage.layout import VIEW_DATABASE, VIEW_SQL, Layout
-from storage.reader import nodes, read_placed
+from storage.neighbours import Neighbours
 from storage.shapes import complete
 from storage.snapshot import File, Snapshot
 
@@ -36,7 +35,7 @@ class Publisher:
     def __init__(self, fs: Fs, layout: Layout) -> None:
         self._fs = fs
         self._layout = layout
-        self._others: dict[str, tuple[tuple[tuple[str, int | None], ...], list[File]]] = {}
+        self._neighbours = Neighbours(fs, layout)
         self._shown: tuple[str, ...] | None = None
 
     @property
@@ -49,8 +48,9 @@ class Publisher:
 
         Raises OSError or duckdb.Error if that is impossible; the old files then stay.
         """
-        events = [*self._mine(snapshot.events), *self._theirs("events")]
-        rejects = [*self._mine(snapshot.rejects), *self._theirs("rejects")]
+        theirs = self._neighbours.files()
+        events = [*self._mine(snapshot.events), *(file for file in theirs if file.kind == "events")]
+        rejects = [*self._mine(snapshot.rejects), *(file for file in theirs if file.kind == "rejects")]
         shown = tuple(file.path for file in (*events, *rejects))
         if shown == self._shown:
             return False
@@ -63,25 +63,6 @@ class Publisher:
 
     def _mine(self, files: Sequence[File]) -> list[File]:
         return [file for file in files if file.node == self._layout.node]
-
-    def _theirs(self, kind: str) -> list[File]:
-        """Return the committed files of the other nodes in this folder; read again only when their ledgers grew."""
-        found: list[File] = []
-        for node in nodes(self._layout.root, self._fs):
-            if node == self._layout.node:
-                continue
-            ledger = Layout(self._layout.root, node).ledger
-            stamp = tuple((n, self._fs.size(os.path.join(ledger, n))) for n in self._fs.listdir(ledger))
-            if node not in self._others or self._others[node][0] != stamp:
-                placed = read_placed(self._layout.root, node, self._fs, patience=0)
-                if not placed.staged:
-                    self._others[node] = (stamp, placed.files)
-                elif node in self._others:  # on the move: what it had before is whole, and is shown once more
-                    self._others[node] = ((), self._others[node][1])
-                else:
-                    self._others[node] = ((), placed.files)
-            found += [file for file in self._others[node][1] if file.kind == kind]
-        return found
 
     def _replace_database(self, statements: Sequence[str]) -> None:
         temporary = self._temporary(VIEW_DATABASE)

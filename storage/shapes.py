@@ -9,9 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from parsers.columns import EVENT_SCHEMA
+from storage.errors import UnreadableError
 from storage.snapshot import Hot
 
 REMEMBERED = 16_384  # files; two sets of names each
@@ -45,8 +47,8 @@ class Shape:
 
 @lru_cache(maxsize=REMEMBERED)
 def shape(path: str) -> Shape:
-    """Return the shape of an events file; reads its footer the first time."""
-    footer = pq.read_metadata(path)
+    """Return the shape of an events file; reads its footer the first time. Raises UnreadableError for a damaged one."""
+    footer = _footer(path)
     names = frozenset(footer.schema.to_arrow_schema().names)
     used: set[str] = set()
     groups: list[RowGroup] = []
@@ -67,7 +69,16 @@ def shape(path: str) -> Shape:
 @lru_cache(maxsize=REMEMBERED)
 def complete(path: str) -> bool:
     """Say whether a file has every column of today's schema: half the work of `shape`, when nothing else is asked."""
-    return frozenset(pq.read_metadata(path).schema.to_arrow_schema().names) >= _NAMES
+    return frozenset(_footer(path).schema.to_arrow_schema().names) >= _NAMES
+
+
+def _footer(path: str) -> pq.FileMetaData:
+    try:
+        return pq.read_metadata(path)
+    except (pa.ArrowInvalid, OSError) as error:  # damage is either to pyarrow; a missing file is neither
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise UnreadableError(path) from error
 
 
 def used_by(paths: Iterable[str], hot: Iterable[Hot]) -> frozenset[str]:

@@ -17,10 +17,10 @@ import pytest
 
 from daemon import cli
 from daemon.command import Exit
-from storage.adhoc import Job, run
 from storage.archive import Archive, ArchiveOptions
 from storage.reader import read_snapshot, read_state
 from storage.verify import Parts, verify
+from tests.storage.asking import rows
 
 
 def _lines(start: int, count: int, day: str = "2026-11-20") -> str:
@@ -41,9 +41,7 @@ def _ingest(
 
 
 def _ids(archive: Path) -> Counter[str]:
-    job = Job(str(archive), "SELECT event_id FROM events", memory_mb=128, threads=1)
-    _heading, *rows = run(job, deadline=30)
-    return Counter(row[0] for row in rows)  # type: ignore[index]  # rows are lists
+    return Counter(row[0] for row in rows(archive, "SELECT event_id FROM events"))
 
 
 def _expected(count: int) -> Counter[str]:
@@ -187,8 +185,8 @@ def test_folders_are_searched_by_the_patterns_and_days_come_in_order(
     archive = tmp_path / "archive"
     assert _ingest(capsys, archive, tmp_path / "logs")[0] == Exit.OK
     statement = "SELECT source_file, min(seq) FROM events GROUP BY 1 ORDER BY 2"
-    _heading, *rows = run(Job(str(archive), statement, memory_mb=128, threads=1), deadline=30)
-    assert [row[0] for row in rows] == ["shop/app-2026-11-20.log", "shop/app-2026-11-21.log"]  # type: ignore[index]
+    found = [row[0] for row in rows(archive, statement)]
+    assert found == ["shop/app-2026-11-20.log", "shop/app-2026-11-21.log"]
     assert {os.path.basename(path.parent) for path in (archive / "events").glob("*/*.parquet")} == {
         "date=2026-11-20",
         "date=2026-11-21",

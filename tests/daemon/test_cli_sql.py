@@ -12,8 +12,9 @@ import pytest
 
 from daemon import cli
 from daemon.command import Exit
-from storage import adhoc
+from storage.adhoc import Limits
 from storage.errors import DeadlineError, QueryError
+from tests.storage.asking import rows
 from tests.support import ROOT
 
 
@@ -33,9 +34,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _rows(archive: Path, statement: str, *, deadline: float = 30, confined: bool = True) -> list[Any]:
-    job = adhoc.Job(str(archive), statement, memory_mb=128, threads=1, confined=confined)
-    _heading, *rows = adhoc.run(job, deadline=deadline)
-    return rows
+    return rows(archive, statement, deadline=deadline, limits=Limits(128, 1, confined))
 
 
 def test_rows_come_as_json_lines_in_a_pipe(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:

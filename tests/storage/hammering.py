@@ -23,9 +23,9 @@ import numpy as np
 import pyarrow as pa
 
 from parsers.columns import TIMESTAMP
-from storage.adhoc import Job
-from storage.adhoc import run as run_sql
+from storage.adhoc import Limits
 from storage.archive import Archive, ArchiveOptions
+from tests.storage.asking import rows
 from tests.storage.made import LINE, lines, seen
 from tests.web.station import Station, served
 
@@ -273,8 +273,9 @@ class Reader:
         mark = self.mark("committed")
         if not mark:
             return
-        job = Job(str(self._root), f"SELECT {COUNTS.format(mark=mark)} FROM events", 256, 2)
-        _, row = run_sql(job, deadline=60)
+        (row,) = rows(
+            self._root, f"SELECT {COUNTS.format(mark=mark)} FROM events", deadline=60, limits=Limits()
+        )
         self.check(row, mark)
 
     def api(self) -> None:
