@@ -513,6 +513,12 @@ class Binder:
                 "", path, 0, size, "removed"
             )  # it held no complete line yet, and has no name in the archive
 
+    def lost_uncompared(self, followed: Followed, read: int) -> None:
+        """Stop following a deleted file of which nobody knows which lines are archived, beyond its first ``read`` bytes."""
+        path, size = files.spelled(followed.path), followed.size
+        self.forget(followed)
+        self._losses.gap("", path, read, size, "uncompared")
+
     def _disown(self, followed: Followed) -> None:
         if followed.known is not None:
             self._catalogue.abandon(followed.known)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 from daemon.binding import Binder
-from daemon.following import Climb, Followed, Origin
+from daemon.following import Climb, Fate, Followed, Origin
 from daemon.ladder import GivenUpError, Ladder, Reached
 from daemon.reader import RewrittenError
 from daemon.sources import Sink
@@ -46,14 +46,31 @@ class Climbs:
         running = any(f.climb is not None and f.climb.running is not None for f in self._binder.climbing)
         return LOOK_SECONDS if running else RETRY_SECONDS
 
-    def step(self) -> list[Followed]:
-        """Begin and end comparisons; returns the files that may be read now."""
+    def step(self, *, closing: bool = False) -> list[Followed]:
+        """Begin and end comparisons; returns the files that may be read now.
+
+        ``closing`` says that the daemon stops: then only deleted files matter, the others are compared at the next start.
+        """
         ready: list[Followed] = []
-        for followed in list(self._binder.climbing):
+        for followed in self.deleted if closing else list(self._binder.climbing):
             self._begin(followed)
-            if self._ended(followed) or self._sealed(followed):
+            if self._ended(followed) or self._sealed(followed, closing=closing):
                 ready.append(followed)
         return ready
+
+    @property
+    def deleted(self) -> list[Followed]:
+        """The files among them that nobody can open again, those apart of which it is known that they only repeat."""
+        return [
+            followed
+            for followed in self._binder.climbing
+            if followed.fate is Fate.UNLINKED and not _repeats(followed)
+        ]
+
+    def give_up(self, followed: Followed) -> None:
+        """Leave a deleted file uncompared. What it holds beyond what was read of it is lost, and that is the least."""
+        assert followed.climb is not None
+        self._binder.lost_uncompared(followed, min(followed.climb.limit, followed.size))
 
     def at_once(self, followed: Followed) -> None:
         """Compare a file here and now; everything read of it is committed. Raises OSError and RewrittenError."""
@@ -140,14 +157,14 @@ class Climbs:
         self._binder.resolved(followed, climb, reached)
         return True
 
-    def _sealed(self, followed: Followed) -> bool:
+    def _sealed(self, followed: Followed, *, closing: bool) -> bool:
         """Return whether nothing will be written to a file any more that ends within what was archived."""
         climb = followed.climb
         if climb is None or climb.reached is None or climb.running is not None:
             return False
         if climb.compared != (followed.size, followed.written_ns):
             return False
-        if not followed.finishing(self._clock(), closing=False):
+        if not followed.finishing(self._clock(), closing=closing):
             return False
         reached = climb.reached
         followed.begin(
@@ -155,3 +172,11 @@ class Climbs:
         )
         self._binder.climbing.discard(followed)
         return True
+
+
+def _repeats(followed: Followed) -> bool:
+    """Return whether a copy, as it is now, was compared to its end and repeats what is archived."""
+    climb = followed.climb
+    if climb is None or not climb.copy or climb.reached is None or climb.running is not None:
+        return False
+    return climb.compared == (followed.size, followed.written_ns)

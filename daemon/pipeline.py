@@ -151,7 +151,7 @@ class Pipeline:
             group.create_task(self._read(), name="reader")
             with suppress(_GivenUpError):
                 await self._work()
-            self.queue.close(discard=True)  # only what could not be made visible is still in it
+            self.queue.end()  # only what could not be made visible is still in it
             commits.cancel()  # `stop` makes the last commit
         self._drained.set()
 
@@ -206,7 +206,7 @@ class Pipeline:
                 await self.queue.wait_for_room()
                 await self._wait_for_space()
                 turn = await self._take_turn()
-                if self._stopping and not turn.more:
+                if self._stopping and (not turn.more or self.queue.ended):
                     return
                 if not turn.more:
                     await self._rest(turn)

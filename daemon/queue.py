@@ -38,6 +38,7 @@ class ReadingQueue:
         self._idle = asyncio.Event()  # everything put in is done
         self._idle.set()
         self.closed = False
+        self.ended = False  # nobody takes anything any more
 
     @property
     def room(self) -> int:
@@ -59,6 +60,8 @@ class ReadingQueue:
 
     def put(self, readings: Sequence[Reading]) -> None:
         """Add readings, in the order in which they were read."""
+        if self.ended:
+            return  # what is not archived is read again, or told of, at the next start
         for reading in readings:
             sid = reading.chunk.source.sid
             if reading.live and not self._behind_by_sid[sid]:
@@ -114,3 +117,9 @@ class ReadingQueue:
                 lane.clear()
             self._eased()
         self._filled.set()
+
+    def end(self) -> None:
+        """Discard what is left: nobody takes it, and who waits for room must not wait for ever."""
+        self.ended = True
+        self.close(discard=True)
+        self._room.set()

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from daemon import files
 from daemon.binding import MAX_UNPACKED_BYTES, Binder, OnCopy
-from daemon.climbing import Climbs
+from daemon.climbing import LOOK_SECONDS, Climbs
 from daemon.discovery import Discovery, Root, Watchable
 from daemon.following import Fate, Followed
 from daemon.ladder import Ladder
@@ -37,6 +37,8 @@ LONG_PAUSE_SECONDS = (
 )
 QUANTUM_BYTES = BLOCK_BYTES  # one file's share of a turn
 TURN_BYTES = 4 * BLOCK_BYTES  # a turn ends after so much, so that live files are looked at often
+# How often a stop looks whether deleted files are compared yet: a second and a half, of the two that draining may take.
+CLOSING_LOOKS = 30
 SYNC_THREADS = 8  # files that are made durable at the same time
 _MICROSECONDS = 1_000_000
 
@@ -98,6 +100,7 @@ class Tailer:
         self._scan_wanted = self._everything_wanted = True
         self._turn_due = clock()
         self._urgent = False
+        self._closing_looks = 0
         self.pinned_bytes = 0  # held by files that are deleted
         self._unpacking: Followed | None = None  # the compressed file that is being read
         self._started_ns = time.time_ns()
@@ -149,13 +152,15 @@ class Tailer:
         if self._scan_due <= now or (self._scan_wanted and self._scan_not_before <= now):
             self._scan()
         self._rounds.sweep(now)
-        for followed in self._climbs.step():
+        for followed in self._climbs.step(closing=closing):
             self._enqueue(followed)
         if closing:
             self._only_unlinked()
         else:
             self._inspect(turn)
         self._read_fairly(turn, min(room, TURN_BYTES), closing=closing)
+        if closing:
+            turn.more = self._await_comparisons()
         self._release()
         turn.notes = self._binder.take_notes()
         self._scan_wanted = self._scan_wanted or self._binder.anew
@@ -181,6 +186,18 @@ class Tailer:
         self._live = deque(f for f in self._binder.away if f.unread and f.fate is Fate.UNLINKED)
         self._behind.clear()
         self._queued = set(self._live)
+
+    def _await_comparisons(self) -> bool:
+        """Wait a moment for deleted files to be compared, and give up those that take too long; whether any is left."""
+        if not self._climbs.deleted:
+            return False
+        self._closing_looks += 1
+        if self._closing_looks <= CLOSING_LOOKS:
+            time.sleep(LOOK_SECONDS)
+            return True
+        for followed in self._climbs.deleted:
+            self._climbs.give_up(followed)
+        return False
 
     def _wait(self, turn: Turn) -> float:
         if turn.more:

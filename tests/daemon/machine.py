@@ -542,9 +542,12 @@ class Applications(RuleBasedStateMachine):
     @rule()
     def stop_and_start(self) -> None:
         self.drain()
-        turn = self.tailer.turn(closing=True)
-        self.archive.append([reading.chunk for reading in turn.readings])
-        self.commit()
+        more = True
+        while more:  # a deleted file may have to be compared first, which takes a commit
+            turn = self.tailer.turn(closing=True)
+            self.archive.append([reading.chunk for reading in turn.readings])
+            self.commit()
+            more = turn.more
         self.tailer.close()
         self.tailer = self.started()
 

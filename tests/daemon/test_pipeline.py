@@ -143,6 +143,27 @@ async def test_stopping_commits_what_is_visible(tmp_path: Path) -> None:
         assert hot_rows(again.archive.snapshot) == 0
 
 
+async def test_stopping_ends_though_nothing_is_taken_and_a_deleted_file_fills_the_queue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The archive refuses every line: the reader must not wait for room that nobody makes."""
+    it = await asyncio.to_thread(lambda: Running(tmp_path, queue_bytes=100_000))
+
+    def refuse(*_args: object, **_named: object) -> None:
+        raise CommitError("no numbers left", retry=True)
+
+    monkeypatch.setattr(it.archive, "append", refuse)
+    task = asyncio.create_task(it.pipeline.run())
+    it.write("app.jsonl", *range(50_000))
+    await eventually(lambda: "append" in it.pipeline.trouble and it.pipeline.queue.bytes > 100_000)
+    (it.logs / "app.jsonl").unlink()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await it.pipeline.stop()
+        await task
+    assert it.archive.snapshot.seq == 0
+    await asyncio.to_thread(it.release)
+
+
 async def test_commits_are_made_in_time(tmp_path: Path) -> None:
     """Nobody has to ask for a commit."""
     async with running(tmp_path, commit_seconds=0.2) as it:

@@ -2,11 +2,14 @@
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from daemon import tailer
 from tests.daemon.test_tailer import Followed, append
 
 LINES = [b"line %04d of the file\n" % number for number in range(200)]
@@ -347,6 +350,74 @@ def test_a_cut_file_that_is_deleted_gives_its_last_half_line(it):
     it.settle(seconds=10)
 
     assert arrived(it) == [*LINES, b"half\n"]
+    assert list(it.tailer.files) == []
+
+
+def slowly(it, monkeypatch) -> None:
+    """Let comparisons take several looks, in a thread of their own, as they do beside an archive."""
+    ladder = it.tailer._climbs._ladder
+    climb = ladder.climb
+
+    def slow(*args, **named):
+        time.sleep(0.2)
+        return climb(*args, **named)
+
+    monkeypatch.setattr(ladder, "climb", slow)
+    monkeypatch.setattr(it.tailer._climbs, "_executor", ThreadPoolExecutor(1))
+
+
+@pytest.mark.parametrize("committed", [True, False], ids=["committed", "only read"])
+@pytest.mark.parametrize("kept", [0, 120])
+def test_a_rewritten_file_that_is_deleted_as_the_daemon_stops_gives_its_new_lines(
+    it, monkeypatch, kept, committed
+):
+    """It could not be compared after the next start: the stop waits for that, and for the commit that must come first."""
+    slowly(it, monkeypatch)
+    path = it.folder / "a.log"
+    append(path, b"".join(LINES))
+    it.settle()
+    if committed:
+        it.collector.commit()
+    os.truncate(path, len(b"".join(LINES[:kept])))
+    append(path, b"".join(OTHERS) + b"half")
+    it.now += 1
+    it.tailer.turn()
+    assert [followed.climb is not None for followed in it.tailer.files] == [True]
+    path.unlink()
+    it.now += 1
+    it.settle(closing=True)
+
+    assert arrived(it) == [*LINES, *OTHERS, b"half\n"]
+    assert "gap" not in it.kinds()
+
+
+def test_a_deleted_file_that_cannot_be_compared_before_the_daemon_stops_is_told_of(it, monkeypatch):
+    """The stop waits no longer than it may; that lines are lost is a gap, by its least number of bytes."""
+    path = it.folder / "a.log"
+    append(path, b"".join(LINES))
+    it.settle()
+    it.collector.commit()
+
+    def climb(*_args, **_named):
+        raise OSError("the archive cannot be read")
+
+    monkeypatch.setattr(it.tailer._climbs._ladder, "climb", climb)
+    monkeypatch.setattr(tailer, "CLOSING_LOOKS", 3)
+    os.truncate(path, 10)
+    append(path, b"".join(OTHERS) * 2)
+    it.settle()
+    path.unlink()
+    it.now += 1
+    it.settle(closing=True)
+
+    (gap,) = (note for note in it.notes if note.kind == "gap")
+    read = len(b"".join(LINES))
+    assert (gap.code, gap.path, gap.start, gap.end) == (
+        "uncompared",
+        str(path),
+        read,
+        10 + len(b"".join(OTHERS) * 2),
+    )
     assert list(it.tailer.files) == []
 
 
