@@ -35,6 +35,11 @@ FILTERS: tuple[Option, ...] = (
         "USER",
     ),
     Option(
+        ("--q",),
+        "a search, which must hold as well: 'level:error -path:/health* status:>=500' (docs/search.md)",
+        "SEARCH",
+    ),
+    Option(
         ("--internal",),
         "the daemon's own events: left out (false), among the others (true), or alone (only)",
         choices=("false", "true", "only"),

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 Values = Mapping[str, Sequence[str]]  # texts by the API's parameter names
 
-OTHERS = ("min_risk", "max_risk", "start_date", "end_date", "search_query", "subject", "internal")
+OTHERS = ("min_risk", "max_risk", "start_date", "end_date", "search_query", "subject", "q", "internal")
 INTERNAL = {"false": "exclude", "true": "include", "only": "only"}
 
 
@@ -53,5 +53,7 @@ def wanted(values: Values, *, now_us: int) -> tuple[Filter, Scope]:
         end_us=moment("end_date", end=True),
         search=one("search_query"),
         subject=one("subject"),
+        q=one("q"),
+        now_us=now_us,
     )
     return found, Scope(internal=INTERNAL[internal])  # type: ignore[arg-type]  # one of the three words

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from parsers import fields
 from parsers.columns import BY_NAME
 from parsers.vocabulary import LEVELS
 from storage.errors import QueryError
@@ -26,11 +27,12 @@ MAX_STATUS = 2**31 - 1
 
 
 class FilterError(QueryError):
-    """A filter's value does not fit its field; ``field`` names the parameter."""
+    """A filter's value does not fit its field; ``field`` names the parameter, ``position`` a character of its text."""
 
-    def __init__(self, field: str, what: str, hint: str = "") -> None:
+    def __init__(self, field: str, what: str, hint: str = "", *, position: int | None = None) -> None:
         super().__init__(what, where=field, hint=hint)
         self.field = field
+        self.position = position
 
 
 class Bind:
@@ -179,34 +181,18 @@ BAND = Kind("band", _band, _in_band, "low (0-30), medium (31-70) or high (71-100
 LIST = Kind("list", _any_text, _listed, "one of the labels, equal as text")
 SOURCE = Kind("source", _any_text, _source, "a source's id or file name")
 
+_KINDS = {
+    fields.TEXT: TEXT,
+    fields.LEVEL: LEVEL,
+    fields.WHOLE: NUMBER,
+    fields.ADDRESS: NETWORK,
+    fields.RISK: BAND,
+    fields.LIST: LIST,
+    fields.SOURCE: SOURCE,
+}
 FIELDS: dict[str, Field] = {
-    field.name: field
-    for field in (
-        Field("event_id", "event_id", TEXT, "The event's id", rare=True),
-        Field("level", "level", LEVEL, "Severity"),
-        Field("category", "category", TEXT, "Category"),
-        Field("action", "action", TEXT, "Action"),
-        Field("outcome", "outcome", TEXT, "success, failure, denied or unknown"),
-        Field("user_id", "user_id", TEXT, "Acting user's id"),
-        Field("username", "username", TEXT, "Acting user's name"),
-        Field("ip", "ip_bytes", NETWORK, "Client address"),
-        Field("country", "country_code", TEXT, "Country code"),
-        Field("city", "city", TEXT, "City"),
-        Field("entity_type", "entity_type", TEXT, "Kind of the thing acted on"),
-        Field("entity_id", "entity_id", TEXT, "Id of the thing acted on"),
-        Field("entity_name", "entity_name", TEXT, "Name of the thing acted on"),
-        Field("correlation_id", "correlation_id", TEXT, "Ties the events of one request together", rare=True),
-        Field("session_id", "session_id", TEXT, "The user's session", rare=True),
-        Field("method", "method", TEXT, "HTTP method"),
-        Field("path", "path", TEXT, "HTTP path"),
-        Field("user_agent", "user_agent", TEXT, "Client's user agent"),
-        Field("status_code", "status_code", NUMBER, "HTTP status"),
-        Field("server", "server", TEXT, "Host that wrote the line"),
-        Field("environment", "environment", TEXT, "production, staging …"),
-        Field("source", "source", SOURCE, "File the line came from"),
-        Field("tag", "tags", LIST, "Label"),
-        Field("risk", "risk_score", BAND, "Band of the risk score"),
-    )
+    name: Field(name, field.column, _KINDS[field.kind], field.meaning, field.rare)
+    for name, field in fields.PARAMETERS.items()
 }
 SEARCHED = ("description", "entity_name", "username")
 

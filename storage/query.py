@@ -7,12 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from parsers.expression import And, Comparison, Expression, Not, Or, both, comparisons, conjuncts, text_of
+from parsers.fields import EQUALS
+from parsers.grammar import GrammarError, Search, parse
+from storage.comparing import bands_between, key_of
 from storage.filters import EXCLUDE, FIELDS, FilterError, Term, term
+from storage.lifting import Plain, lift, lower, ordered
 
 Internal = Literal["exclude", "include", "only"]
 
 DEFAULT_LIMIT = 50  # rows on a page, as in the original
-_FILTER_KEYS = ("values", "min_risk", "max_risk", "start_us", "end_us", "search", "subject")
+_PLAIN = ("terms", "min_risk", "max_risk", "start_us", "end_us", "search", "subject")
+_FILTER_KEYS = ("values", *_PLAIN[1:], "q")  # of the JSON in records; old records lack the later ones
 STATISTICS_PARTS = ("counts", "users", "countries", "addresses", "entities", "critical", "previous", "series")
 
 
@@ -33,8 +39,9 @@ class Filter:
     """Which events: all terms of different fields must hold; of the same field, one included and no excluded one.
 
     Times are microseconds since 1970 UTC, both inclusive. ``search`` is looked for in any case inside description,
-    entity name and username. ``subject`` is a person: events by or about them (`storage.subjects`). Values are data:
-    they reach SQL as bound parameters only.
+    entity name and username. ``subject`` is a person: events by or about them (`storage.subjects`). ``expression`` is
+    what a search (`q`) says beyond that, and must hold as well. Values are data: they reach SQL as bound parameters
+    only.
     """
 
     terms: tuple[Term, ...] = ()
@@ -44,6 +51,7 @@ class Filter:
     end_us: int | None = None
     search: str | None = None
     subject: str | None = None
+    expression: Expression | None = None
 
     @classmethod
     def of(
@@ -56,15 +64,19 @@ class Filter:
         end_us: int | None = None,
         search: str | None = None,
         subject: str | None = None,
+        q: str | None = None,
+        now_us: int = 0,
     ) -> Filter:
         """Build a filter from texts by field name, as a query string or a command line has them.
 
-        ``values`` maps a name of `storage.filters.FIELDS` to its texts; a leading ``!`` excludes. Raises
-        `storage.filters.FilterError`, which names the field, when a text does not fit its field.
+        ``values`` maps a name of `storage.filters.FIELDS` to its texts; a leading ``!`` excludes. ``q`` is a search
+        (`parsers.grammar`), whose relative times count from ``now_us``; what it says must hold as well, and whatever
+        of it the other arguments could have said ends up in their places. Raises `storage.filters.FilterError`, which
+        names the field, when a text does not fit its field.
         """
-        terms = {term(name, text) for name, texts in (values or {}).items() for text in texts}
-        return cls(
-            terms=tuple(sorted(terms, key=lambda t: (t.field, t.exclude, t.value))),
+        terms = ordered(term(name, text) for name, texts in (values or {}).items() for text in texts)
+        wanted = cls(
+            terms=terms,
             min_risk=min_risk,
             max_risk=max_risk,
             start_us=start_us,
@@ -72,6 +84,24 @@ class Filter:
             search=search or None,
             subject=subject or None,
         )
+        return wanted.narrowed(searched(q, now_us=now_us).expression) if q is not None else wanted
+
+    def narrowed(self, expression: Expression | None) -> Filter:
+        """Return the filter of events for which an expression holds as well."""
+        together = both(part for part in (self.expression, expression) if part is not None)
+        plain = lift(Plain(**{name: getattr(self, name) for name in _PLAIN}, expression=together))
+        return Filter(**{name: getattr(plain, name) for name in (*_PLAIN, "expression")})
+
+    @property
+    def parts(self) -> tuple[Expression, ...]:
+        """Everything the filter says, as expressions that must all hold."""
+        return lower(Plain(**{name: getattr(self, name) for name in (*_PLAIN, "expression")}))
+
+    @property
+    def q(self) -> str:
+        """The whole filter as a search; `Filter.of` with it alone gives an equal filter."""
+        whole = both(self.parts)
+        return "" if whole is None else text_of(whole)
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Filter:
@@ -87,6 +117,7 @@ class Filter:
             end_us=body.get("end_us"),
             search=body.get("search"),
             subject=body.get("subject"),
+            q=body.get("q"),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -94,7 +125,8 @@ class Filter:
         values: dict[str, list[str]] = {}
         for item in self.terms:
             values.setdefault(item.field, []).append(f"{EXCLUDE if item.exclude else ''}{item.value}")
-        given = {name: getattr(self, name) for name in _FILTER_KEYS if name != "values"}
+        given = {name: getattr(self, name) for name in _PLAIN if name != "terms"}
+        given["q"] = text_of(self.expression) if self.expression is not None else None
         return {
             **({"values": values} if values else {}),
             **{name: value for name, value in given.items() if value is not None},
@@ -105,17 +137,43 @@ class Filter:
         """The fields this filter looks at, time aside; a planner decides by them."""
         found = {item.field for item in self.terms}
         if self.min_risk is not None or self.max_risk is not None:
-            found.add("risk_score")
+            found.add("risk_score" if bands_between(self.min_risk, self.max_risk) is None else "risk")
         if self.search:
             found.add("search_query")
         if self.subject:
             found.add("subject")
+        found.update(key_of(item) for item in comparisons(self.expression))
         return frozenset(found)
 
     @property
     def selective(self) -> bool:
         """True when it names an id that few events share, so that reading slice by slice would only cost more."""
-        return any(FIELDS[item.field].rare and not item.exclude for item in self.terms)
+        if any(FIELDS[item.field].rare and not item.exclude for item in self.terms):
+            return True
+        return any(_names_rare(part) for part in conjuncts(self.expression))
+
+
+def _names_rare(part: Expression) -> bool:
+    """Say whether an expression holds for few events only, because it names ids."""
+    match part:
+        case Comparison():
+            return part.operator == EQUALS and part.known.rare
+        case And(parts):
+            return any(_names_rare(inner) for inner in parts)
+        case Or(parts):
+            return all(_names_rare(inner) for inner in parts)
+        case Not():
+            return False
+
+
+def searched(q: str, *, now_us: int) -> Search:
+    """Return what a search means at a moment. Raises FilterError, which says where in it something is wrong."""
+    try:
+        return parse(q, now_us=now_us)
+    except GrammarError as error:
+        raise FilterError(
+            "q", f"at character {error.position}: {error.what}", error.hint, position=error.position
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)

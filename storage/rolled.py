@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from storage.filters import Bind, conditions, quote
+from storage.comparing import bands_between, condition
+from storage.filters import TEXT, Bind, conditions, quote
 from storage.query import Filter, Scope
 from storage.rollups import LOW_RISK_TO, MEDIUM_RISK_TO, NAME_PREFIX, Family
 from storage.scope import View
@@ -99,6 +100,11 @@ def _counts(sums: Sums, wanted: Filter, scope: Scope, bind: Bind) -> str:
         parts.append(f"{quote('bucket')} < {bind.time(sums.high_us)}")
     parts += scope_conditions(scope, bind)
     parts += conditions(wanted.terms, bind, columns=ROLLED_COLUMNS)
+    if wanted.min_risk is not None or wanted.max_risk is not None:
+        bands = bands_between(wanted.min_risk, wanted.max_risk) or ()
+        parts.append(TEXT.condition(ROLLED_COLUMNS["risk"], bands, bind) if bands else "FALSE")
+    if wanted.expression is not None:
+        parts.append(condition(wanted.expression, bind, columns=ROLLED_COLUMNS))
     return " AND ".join(parts) if parts else "TRUE"
 
 

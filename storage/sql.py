@@ -15,6 +15,8 @@ import duckdb
 import pyarrow as pa
 
 from parsers.columns import EVENT_SCHEMA
+from parsers.expression import conjuncts
+from storage import comparing
 from storage.filters import Bind, between, conditions, quote, search_condition
 from storage.pruning import note_read
 from storage.query import Filter, Scope
@@ -96,6 +98,8 @@ def where(view: View, wanted: Filter, scope: Scope, bind: Bind, *, after: Key | 
         parts.append(search_condition(wanted.search, bind))
     if wanted.subject is not None:
         parts.append(subject_condition(wanted.subject, bind))
+    if wanted.expression is not None:
+        parts += [comparing.condition(part, bind) for part in conjuncts(wanted.expression)]
     if after is not None:
         parts.append(older(after, bind))
     return " AND ".join(parts) if parts else "TRUE"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from aiohttp import web
 
-from storage.filters import Term
+from parsers.expression import both
+from parsers.fields import EQUALS
+from parsers.values import compare
+from storage.lifting import NAMES
 from storage.query import Filter, ListQuery
 from web.answers import etag, raw_answer, unchanged, validators
 from web.asking import check_depth, question_of, scope_of, version_of
@@ -19,19 +20,21 @@ _FILTERS = ("entity_type", "entity_id", "user_id", "action", "category", "level"
 
 async def page(request: web.Request, params: ActivityParams) -> web.StreamResponse:
     """Answer with a page of events; what the address names (an entity, a user) must hold as well."""
-    given = Filter.of({name: list(getattr(params, name)) for name in _FILTERS})
-    named = tuple(Term(name, value) for name, value in request.match_info.items())
+    now_us = request.app[CLOCK]()
+    given = Filter.of({name: list(getattr(params, name)) for name in _FILTERS}, q=params.q, now_us=now_us)
+    named = (
+        compare(NAMES[name], (), EQUALS, (value,), now_us=now_us)
+        for name, value in request.match_info.items()
+    )
     check_depth(params.page, params.page_size)
     query = ListQuery(
-        filter=replace(given, terms=(*given.terms, *named)),
+        filter=given.narrowed(both(named)),
         scope=scope_of(request),
         limit=params.page_size,
         page=params.page,
     )
     queries = request.app[QUERIES]
-    tag = etag(
-        "activity", version_of(request, query.scope), question_of(request, params, request.app[CLOCK]())
-    )
+    tag = etag("activity", version_of(request, query.scope), question_of(request, params, now_us))
     known = unchanged(request, tag)
     if known is not None:
         return known

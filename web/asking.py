@@ -8,7 +8,7 @@ from dataclasses import replace
 from aiohttp import web
 
 from storage.filters import FIELDS
-from storage.query import Filter, Internal, ListQuery, Scope
+from storage.query import Filter, Internal, ListQuery, Scope, searched
 from web.callers import caller_of
 from web.errors import invalid
 from web.keys import OPTIONS, PREFIX, QUERIES
@@ -18,6 +18,7 @@ from web.times import RELATIVE_GRAIN_US, is_relative, parse_time
 MAX_DEPTH_ROWS = 1_000_000  # by page number; a cursor goes on for ever at the same cost
 _NAMES = tuple(name for name in (*FIELDS, "risk") if name in Filters.model_fields)
 _PIN = "~"  # between a cursor and the range it belongs to; neither holds one
+_ANY_MOMENT_US = 0  # whether a search moves does not depend on the present moment
 _WHOLE = re.compile(r"-?[0-9]{1,17}")
 _INTERNAL: dict[str, Internal] = {"false": "exclude", "true": "include", "only": "only"}
 
@@ -30,17 +31,23 @@ def scope_of(request: web.Request, internal: str = "false") -> Scope:
 def filter_of(
     params: Filters, now_us: int, *, start_us: int | None = None, end_us: int | None = None
 ) -> Filter:
-    """Return the filter; ``start_us`` and ``end_us`` hold where the query string gives no time of its own.
+    """Return the filter; ``start_us`` and ``end_us`` hold where neither a parameter nor the search gives a time.
 
     Raises `storage.filters.FilterError`, which names the field, when a value does not fit it.
     """
+    searched_for = searched(params.q, now_us=now_us).expression if params.q is not None else None
+    own = Filter().narrowed(searched_for)
     if params.start_date is not None:
         start_us = time_of("start_date", params.start_date, now_us)
+    elif own.start_us is not None:
+        start_us = None
     if params.end_date is not None:
         end_us = time_of("end_date", params.end_date, now_us, end=True)
+    elif own.end_us is not None:
+        end_us = None
     if start_us is not None and end_us is not None and start_us > end_us:
         raise invalid("start_date", "it is later than end_date", "exchange the two")
-    return Filter.of(
+    wanted = Filter.of(
         {name: list(getattr(params, name)) for name in _NAMES},
         min_risk=params.min_risk,
         max_risk=params.max_risk,
@@ -49,6 +56,13 @@ def filter_of(
         search=params.search_query,
         subject=params.subject,
     )
+    if searched_for is not None:
+        wanted = wanted.narrowed(searched_for)
+    if wanted.start_us is not None and wanted.end_us is not None and wanted.start_us > wanted.end_us:
+        raise invalid(
+            "q", "it leaves no time between its start and its end", "exchange the two, or leave one out"
+        )
+    return wanted
 
 
 def time_of(name: str, text: str, now_us: int, *, end: bool = False) -> int:
@@ -70,10 +84,12 @@ def list_query(
     if params.cursor is not None and "page" in params.model_fields_set:
         raise invalid("page", "it cannot be given beside cursor", "leave one of the two out")
     check_depth(params.page, limit)
-    wanted = filter_of(params, now_us, start_us=start_us)
-    cursor = params.cursor
+    cursor, ends = params.cursor, None
     if cursor is not None:
-        cursor, wanted = _unpinned(cursor, wanted)
+        cursor, ends, now_us = _unpinned(cursor, now_us)
+    wanted = filter_of(params, now_us, start_us=start_us)
+    if ends is not None:
+        wanted = replace(wanted, start_us=ends[0], end_us=ends[1])
     return ListQuery(
         filter=wanted,
         scope=scope_of(request, params.internal),
@@ -84,21 +100,26 @@ def list_query(
     )
 
 
-def pinned(cursor: str | None, query: ListQuery) -> str | None:
-    """Return the cursor as the client gets it: with the range of its first page, which a relative time would move."""
+def pinned(cursor: str | None, query: ListQuery, params: ListParams, now_us: int) -> str | None:
+    """Return the cursor as the client gets it: with the range of its first page, which a relative time would move.
+
+    A search with relative times pins the moment as well: they may stand where no range can hold them still.
+    """
     if cursor is None:
         return None
-    ends = (query.filter.start_us, query.filter.end_us)
+    if params.cursor is not None:
+        now_us = _unpinned(params.cursor, now_us)[2]
+    ends = [query.filter.start_us, query.filter.end_us, *([now_us] if _search_moves(params, now_us) else [])]
     return _PIN.join([cursor, *("" if end is None else str(end) for end in ends)])
 
 
-def _unpinned(cursor: str, wanted: Filter) -> tuple[str, Filter]:
-    """Return the archive's cursor and the filter with the range that it was made for."""
-    inner, *ends = cursor.split(_PIN)
-    if len(ends) != len(("start", "end")) or not all(end == "" or _WHOLE.fullmatch(end) for end in ends):
+def _unpinned(cursor: str, now_us: int) -> tuple[str, tuple[int | None, int | None], int]:
+    """Return the archive's cursor, the range that it was made for, and the moment (``now_us`` if it has none)."""
+    inner, *pins = cursor.split(_PIN)
+    if len(pins) not in {2, 3} or not all(pin == "" or _WHOLE.fullmatch(pin) for pin in pins):
         raise invalid("cursor", "the cursor cannot be read", "take it from `next` of a page, unchanged")
-    start_us, end_us = (int(end) if end else None for end in ends)
-    return inner, replace(wanted, start_us=start_us, end_us=end_us)
+    start_us, end_us, *moment = (int(pin) if pin else None for pin in pins)
+    return inner, (start_us, end_us), next((at for at in moment if at is not None), now_us)
 
 
 def check_depth(page: int, limit: int) -> None:
@@ -149,7 +170,14 @@ def question_of(request: web.Request, params: Params, now_us: int) -> str:
 
 def _moves(params: Params) -> bool:
     """Return whether the question means something else a moment later, though nothing new has come in."""
+    if _search_moves(params, _ANY_MOMENT_US):
+        return True
     given = (getattr(params, "start_date", None), getattr(params, "end_date", None))
     if any(text is not None and is_relative(text) for text in given):
         return True
     return given[0] is None and any(hasattr(params, name) for name in ("hours", "days"))
+
+
+def _search_moves(params: Params, now_us: int) -> bool:
+    q = getattr(params, "q", None)
+    return q is not None and searched(q, now_us=now_us).moving

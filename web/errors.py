@@ -77,6 +77,12 @@ class Fault:
     loc: tuple[str | int, ...]
     msg: str
     hint: str = ""
+    position: int | None = None  # of the character in a search, counted from 0
+
+    def to_json(self) -> dict[str, object]:
+        """Return the member of ``errors``; ``position`` is only there when it says something."""
+        found: dict[str, object] = {"loc": list(self.loc), "msg": self.msg, "hint": self.hint}
+        return found if self.position is None else {**found, "position": self.position}
 
 
 @dataclass(slots=True, eq=False)
@@ -107,9 +113,7 @@ def render(problem: Problem, *, request_id: str, instance: str) -> bytes:
             "status": kind.status,
             "detail": problem.detail,
             "instance": instance,
-            "errors": [
-                {"loc": list(fault.loc), "msg": fault.msg, "hint": fault.hint} for fault in problem.errors
-            ],
+            "errors": [fault.to_json() for fault in problem.errors],
             "request_id": request_id,
         }
     )
@@ -125,8 +129,10 @@ def from_archive(error: ArchiveError) -> Problem:
         narrow = hint or "narrow start_date and end_date, or add a filter"
         return Problem(DEADLINE, error.what, (Fault(("query",), error.what, narrow),))
     if isinstance(error, FilterError | CursorError):
-        name = error.field if isinstance(error, FilterError) else "cursor"
-        return Problem(INVALID, f"{name}: {error.what}", (Fault(("query", name), error.what, hint),))
+        name, position = (error.field, error.position) if isinstance(error, FilterError) else ("cursor", None)
+        return Problem(
+            INVALID, f"{name}: {error.what}", (Fault(("query", name), error.what, hint, position),)
+        )
     if isinstance(error, QueryError):
         return Problem(UNAVAILABLE, error.what, (Fault(("query",), error.what, hint),))
     headers = {"Retry-After": str(RETRY_SECONDS)} if error.retry else {}

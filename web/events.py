@@ -29,7 +29,7 @@ async def page(request: web.Request, params: ListParams) -> web.StreamResponse:
     if known is not None:
         return known
     found = await request.app[QUERIES].page(query)
-    cursor = pinned(found.next, query)
+    cursor = pinned(found.next, query, params, now_us)
     tail = {
         "total": found.total,
         "total_is_estimate": found.total_is_estimate,
@@ -60,7 +60,7 @@ async def mine(request: web.Request, params: MineParams) -> web.StreamResponse:
     if known is not None:
         return known
     found = await request.app[QUERIES].page(query)
-    cursor = pinned(found.next, query)
+    cursor = pinned(found.next, query, params, now_us)
     tail = {
         "total": found.total,
         "page": query.page or 1,

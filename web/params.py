@@ -16,6 +16,7 @@ from zoneinfo import available_timezones
 from aiohttp import web
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from parsers.grammar import MAX_CHARS as MAX_SEARCH_CHARS
 from parsers.vocabulary import LEVELS
 from web.errors import INVALID, Fault, Problem
 from web.times import HINT as TIME_HINT
@@ -72,7 +73,12 @@ Status = Annotated[str, Field(pattern=r"^!?[1-9][0-9]{2}$")]
 Time = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_check_time)]
 Date = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$"), AfterValidator(_check_date)]
 Zone = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_check_zone)]
+Search = Annotated[str, Field(min_length=1, max_length=MAX_SEARCH_CHARS)]
 Some = Annotated[list[Excludable], Field(max_length=MAX_VALUES)]
+
+SEARCH_MEANING = (
+    "A search, which must hold as well: `level:error -path:/health* status:>=500` (docs/search.md)"
+)
 
 HINTS: dict[str, str] = {
     "level": f"one of {', '.join(LEVELS)}; a leading ! excludes",
@@ -81,6 +87,7 @@ HINTS: dict[str, str] = {
     "status_code": "a number such as 404; a leading ! excludes",
     "start_date": TIME_HINT,
     "end_date": TIME_HINT,
+    "q": "see docs/search.md",
     "date": "write 2024-05-31",
     "tz": "an IANA name such as Europe/Berlin",
     "internal": "true (with the daemon's own events), only (nothing else) or false",
@@ -143,6 +150,7 @@ class Filters(Params):
         None,
         description="One person (an id, a name, an address): events by them, for them, or about them",
     )
+    q: Search | None = Field(None, description=SEARCH_MEANING)
     internal: Literal["true", "only", "false"] = Field(
         "false", description="The daemon's own events: left out, true = with them, only = nothing else"
     )
@@ -187,6 +195,7 @@ class StatsParams(Params):
 
     days: Annotated[int, Field(ge=1, le=MAX_DAYS)] = Field(30, description="The last so many days")
     user_id: Text | None = Field(None, description="Whose events; without keys and without this: everybody's")
+    q: Search | None = Field(None, description=SEARCH_MEANING)
 
 
 class ExportParams(Filters):
@@ -241,6 +250,7 @@ class ActivityParams(Params):
     level: Annotated[list[Level], Field(max_length=MAX_VALUES)] = Field(
         [], description="One of the five levels"
     )
+    q: Search | None = Field(None, description=SEARCH_MEANING)
 
 
 P = TypeVar("P", bound=Params)

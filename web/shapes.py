@@ -309,6 +309,7 @@ class ProblemFault(Shape):
     loc: list[str | int]
     msg: str
     hint: str
+    position: int | None = Field(None, description="In a search: the character, counted from 0")
 
 
 class ProblemBody(Shape):

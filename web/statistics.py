@@ -8,7 +8,7 @@ import orjson
 from aiohttp import web
 
 from storage.filters import Term
-from storage.query import Filter, Scope, StatisticsQuery
+from storage.query import Filter, Scope, StatisticsQuery, searched
 from web.answers import etag, raw_answer, unchanged, validators
 from web.asking import filter_of, question_of, scope_of, version_of
 from web.errors import invalid
@@ -41,6 +41,8 @@ async def stats(request: web.Request, params: StatsParams) -> web.StreamResponse
     now_us = request.app[CLOCK]()
     terms = (Term("user_id", params.user_id),) if params.user_id is not None else ()
     wanted = Filter(terms=terms, start_us=now_us - params.days * DAY_US, end_us=now_us)
+    if params.q is not None:
+        wanted = wanted.narrowed(searched(params.q, now_us=now_us).expression)
     scope = scope_of(request)
 
     async def make() -> bytes:

@@ -1,72 +1,19 @@
-"""Times as a client writes them: ISO 8601, a bare date, `now`, or so much before now (`-15m`); out as RFC 3339."""
+"""Times as a client writes them and reads them, and the days they belong to."""
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import timedelta
 
-SECOND_US = 1_000_000
-DAY_US = 86_400 * SECOND_US
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from parsers.moments import DAY_US, EPOCH, HINT, SECOND_US, is_relative, parse_time, rfc3339, to_us
+
+__all__ = [
+    "DAY_US", "EPOCH", "HINT", "RELATIVE_GRAIN_US", "SECOND_US",
+    "day_before", "day_of", "is_relative", "parse_time", "rfc3339", "to_us",
+]  # fmt: skip
 
 # The window of a relative time moves on by itself. For validators and caches it stands still this long, so that a
 # poll that finds nothing new can be answered without a query.
 RELATIVE_GRAIN_US = 60 * SECOND_US
-
-_UNITS_US = {
-    "s": SECOND_US,
-    "m": 60 * SECOND_US,
-    "h": 3600 * SECOND_US,
-    "d": DAY_US,
-    "w": 7 * DAY_US,
-}
-_RELATIVE = re.compile(r"-(\d{1,6})([smhdw])")
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-# A `+` that was not percent-encoded arrives as a space.
-_LOST_PLUS = re.compile(r"(T\d{2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?) (\d{2}:?\d{2})")
-
-HINT = "write 2024-05-31, 2024-05-31T14:00:00Z, -15m, -24h, -7d or now"
-
-
-def is_relative(text: str) -> bool:
-    """Return whether the meaning of a time depends on when it is read."""
-    return text == "now" or _RELATIVE.fullmatch(text) is not None
-
-
-def parse_time(text: str, *, now_us: int, end: bool = False) -> int:
-    """Return microseconds since 1970, UTC. A bare date is its first moment, or with ``end`` its last.
-
-    Raises ValueError with a message for people. A time without a zone is UTC.
-    """
-    text = text.strip()
-    if text == "now":
-        return now_us
-    relative = _RELATIVE.fullmatch(text)
-    if relative:
-        return max(0, now_us - int(relative[1]) * _UNITS_US[relative[2]])
-    try:
-        if _DATE.fullmatch(text):
-            start = to_us(datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC))
-            return start + DAY_US - 1 if end else start
-        moment = datetime.fromisoformat(_LOST_PLUS.sub(r"\1+\2", text))
-    except ValueError:
-        raise ValueError(f"{text!r} is not a time") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    try:
-        return to_us(moment)
-    except OverflowError:
-        raise ValueError(f"{text!r} is outside the years that can be stored") from None
-
-
-def to_us(moment: datetime) -> int:
-    """Return an aware time as microseconds since 1970."""
-    return (moment - EPOCH) // timedelta(microseconds=1)
-
-
-def rfc3339(us: int) -> str:
-    """Return a time as RFC 3339 in UTC with `Z`, microseconds only where there are any."""
-    return (EPOCH + timedelta(microseconds=us)).isoformat().replace("+00:00", "Z")
 
 
 def day_of(us: int) -> str:
