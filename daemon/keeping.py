@@ -148,11 +148,12 @@ class Keeper:
     async def cleanup(self, before_day: str | None, *, dry_run: bool) -> DropReport:
         """Drop, or list: everything before a day, or, without one, what is older than its class's maximum age."""
         keeping = self._archive.keeping
+        day = self._today()
         if not dry_run:
             await self._trusted()
+            await self._in_thread(lambda: keeping.take_late(before_day, day=day))
         if before_day is not None:
             return await self._drop(lambda dry: keeping.asked(before_day, dry_run=dry), dry_run=dry_run)
-        day = self._today()
         return await self._drop(lambda dry: keeping.old(dry_run=dry, day=day), dry_run=dry_run)
 
     async def _drop(self, plan: Callable[[bool], DropReport], *, dry_run: bool, why: str = "") -> DropReport:

@@ -120,14 +120,6 @@ class Archive:
         self._books = Books(fs, self.layout, clock)
         self._visible = Visible()
         self._shown = _Shown()
-        self.keeping = Keeping(
-            self._books,
-            options.policy,
-            root=options.path,
-            writing=self._writing,
-            recover=self.recover_if_broken,
-            changed=self.files_changed,
-        )
         self._view_seq = 0
         self._begun = False  # whether our `open` record is durable: before that nothing may become visible
         self._bulk: Bulk | None = None
@@ -140,6 +132,15 @@ class Archive:
             rules=options.late_rules,
             writing=self._writing,
             observer=observer,
+        )
+        self.keeping = Keeping(
+            self._books,
+            options.policy,
+            root=options.path,
+            writing=self._writing,
+            recover=self.recover_if_broken,
+            changed=self.files_changed,
+            seal_late=self._rearranger.seal_late,
         )
         self._gaps_told = 0  # events were made of the gaps up to this number
         self._listeners: list[Listener] = []

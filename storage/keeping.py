@@ -11,12 +11,23 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from parsers.classes import DEFAULT, INTERNAL
 from storage.books import Books, now_us
 from storage.errors import ArchiveError
 from storage.holds import Hold, HoldChecker, HoldError, checked
+from storage.late import Key
 from storage.query import Filter
 from storage.reader import read_state
-from storage.retention import DropReport, Policy, Terms, Unit, plan_asked, plan_old, plan_smaller
+from storage.retention import (
+    DropReport,
+    Policy,
+    Terms,
+    Unit,
+    day_before,
+    plan_asked,
+    plan_old,
+    plan_smaller,
+)
 from storage.snapshot import File
 from storage.state import State
 from storage.turns import Turns
@@ -78,16 +89,35 @@ class Keeping:
         writing: Turns,
         recover: Callable[[], None],
         changed: Callable[[], None],
+        seal_late: Callable[[Callable[[Key], bool]], int],
     ) -> None:
         self.policy = policy
         self._books = books
         self._writing = writing
         self._recover = recover
         self._changed = changed
+        self._seal_late = seal_late
         self._checking = threading.Lock()
         self._checker = HoldChecker(root)
 
     # Dropping
+
+    def take_late(self, before_day: str | None, *, day: str | None = None) -> int:
+        """Seal late rows that a removal is about, because only sealed files go; return how many files were made.
+
+        ``before_day`` as for `asked`, None as for `old`. Otherwise rows that came after their day was removed would wait
+        in `live` for as long as late rows of a day with many late files do.
+        """
+        present = day or today()
+
+        def due(key: Key) -> bool:
+            if before_day is not None:
+                return key.day < before_day
+            name = INTERNAL if key.internal else key.retention_class or DEFAULT
+            maximum = self.policy.limits(name, self.minimums).maximum
+            return bool(maximum) and key.day < day_before(present, maximum)
+
+        return self._seal_late(due)
 
     def asked(self, before_day: str, *, dry_run: bool, day: str | None = None) -> DropReport:
         """Drop, or list, everything of days before ``before_day`` that nothing keeps."""

@@ -38,6 +38,8 @@ MERGE_ROWS = 1 << 20  # rows that one merge takes at least; each costs about 110
 LEAST_ROW_BYTES = 64  # of Parquet: with it a sealed file of any size can be filled
 KINDS: tuple[Kind, ...] = ("events", "rejects")
 
+Chosen = Callable[[Key], bool]
+
 
 class Owner(Protocol):
     """What rearranging needs of the archive. Everything is called with the lock held."""
@@ -152,15 +154,23 @@ class Rearranger:
                 plan = self._plan(through)
                 if not plan.fresh and not plan.late:
                     return made
-                made += self._step(plan, everything=True)
+                made += self._step(plan, _all)
 
     def seal_due(self, at_us: int | None = None) -> int:
         """Seal one step of what is committed: about ``seal_bytes``, late rows only if they have waited long enough."""
         with self.merging:
             plan = self._plan(self._books.state.max_seq, at_us)
-            return self._step(plan, everything=False)
+            return self._step(plan, _none)
 
-    def _plan(self, through: int, at_us: int | None = None) -> _Plan:
+    def seal_late(self, chosen: Chosen) -> int:
+        """Seal late rows that wait, of the keys that ``chosen`` says; return how many files were made."""
+        with self.merging:
+            plan = self._plan(self._books.state.max_seq, only_late=True)
+            if not any(map(chosen, self._waiting_in(plan.late))):
+                return 0
+            return self._step(plan, chosen)
+
+    def _plan(self, through: int, at_us: int | None = None, *, only_late: bool = False) -> _Plan:
         with self._writing:
             self._owner.recover_if_broken()
             state = self._books.state
@@ -169,7 +179,7 @@ class Rearranger:
         when = self._books.clock() if at_us is None else at_us
         live = [file for file in own if file.day is None and file.kind in KINDS]
         candidates = [file for file in fresh(live) if file.max_seq <= through]
-        chosen = prefix(candidates, self._sizes.seal_bytes, self._sizes.rows)
+        chosen = [] if only_late else prefix(candidates, self._sizes.seal_bytes, self._sizes.rows)
         made = Counter(
             Key(file.day or "", file.retention_class or "", bool(file.internal))
             for file in own
@@ -185,7 +195,7 @@ class Rearranger:
             made,
         )
 
-    def _step(self, plan: _Plan, *, everything: bool) -> int:
+    def _step(self, plan: _Plan, at_once: Chosen) -> int:
         started = time.monotonic()
         removed = list(plan.fresh)
 
@@ -195,7 +205,7 @@ class Rearranger:
                 Inputs(self._fs, self._layout, events, "events") as rows,
                 Inputs(self._fs, self._layout, rejects, "rejects") as lines,
             ):
-                choice = self._chosen(rows, plan, everything=everything)
+                choice = self._chosen(rows, plan, at_once)
                 rows.add(choice.late)
                 removed.extend(choice.late)
                 origin = self._origin("seal", removed, [rows, lines])
@@ -213,13 +223,16 @@ class Rearranger:
             self._observer.seconds("seal_seconds", time.monotonic() - started)
         return sum(1 for file in added if file.day is not None)
 
-    def _chosen(self, rows: Inputs, plan: _Plan, *, everything: bool) -> _Choice:
-        """Decide which keys get a sealed file, and whether the live files of late rows are taken up."""
+    def _chosen(self, rows: Inputs, plan: _Plan, at_once: Chosen) -> _Choice:
+        """Decide which keys get a sealed file, and whether the live files of late rows are taken up.
+
+        Late rows of the keys that ``at_once`` says need not have waited.
+        """
         new = self._late_rows(rows, [file for file in plan.fresh if file.kind == "events"])
         in_time = {key for key, _ in rows.by_key()} - set(new)
         old = self._waiting_in(plan.late)
         waiting = {**old, **new} | {key: new[key] + old[key] for key in new if key in old}
-        keys = set(waiting) if everything else ripe(waiting, plan.made, self._rules, plan.now_us)
+        keys = set(filter(at_once, waiting)) | ripe(waiting, plan.made, self._rules, plan.now_us)
         keys |= in_time
         taken = plan.late if not keys.isdisjoint(old) or len(plan.late) >= LATE_FILES else ()
         return _Choice(keys, in_time, taken)
@@ -315,6 +328,14 @@ class Rearranger:
             if added:
                 self._owner.files_changed()
         return added
+
+
+def _all(_key: Key) -> bool:
+    return True
+
+
+def _none(_key: Key) -> bool:
+    return False
 
 
 def fresh(files: Iterable[File]) -> list[File]:

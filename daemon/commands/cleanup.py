@@ -92,6 +92,7 @@ def _alone(context: Context, before: str | None, *, dry_run: bool) -> dict[str, 
     with opened(context) as (archive, say):
         keeping = archive.keeping
         keeping.check()
+        keeping.take_late(before)
         planned = keeping.asked(before, dry_run=True) if before else keeping.old(dry_run=True)
         if planned.files:
             who = author()

@@ -30,6 +30,7 @@ from storage.merge import Inputs
 from storage.observer import Silent
 from storage.reader import read_snapshot
 from storage.rearrange import prefix
+from storage.retention import DropReport, Policy
 from storage.seal import Stager
 from storage.snapshot import File
 from storage.turns import Turns
@@ -258,6 +259,42 @@ def test_a_day_gains_no_more_late_files_than_are_set(tmp_path: Path) -> None:
         feed.tick()
     assert feed.files_by_day()["2023-11-15"] == 2
     holds_the_contract(feed.archive)
+    feed.close()
+
+
+@pytest.mark.parametrize("before", ["2023-11-16", None], ids=["asked for", "by age"])
+def test_late_rows_of_a_day_that_retention_removes_go_with_it(tmp_path: Path, before: str | None) -> None:
+    """However many late files the day has had: only sealed files go, so they are sealed first. Others go on waiting."""
+    policy = Policy(event_days=30)
+    feed = Feed(tmp_path, late_files=0, policy=policy, grace_seconds=0.0)
+    feed.log(MIDNIGHT_US, 5)
+    feed.clock.now_us = MIDNIGHT_US + 26 * HOUR_US
+    feed.tick()
+    feed.clock.now_us = MIDNIGHT_US + 40 * DAY_US
+    feed.log(MIDNIGHT_US + HOUR_US, 2)
+    feed.log(MIDNIGHT_US + 30 * DAY_US, 3)
+    feed.log(feed.clock.now_us, 1)
+    feed.clock.now_us += 2 * HOUR_US
+    feed.tick()
+    feed.log(feed.clock.now_us, 1)
+    since = feed.archive.state.unsealed_since_us
+    today = "2023-12-25"
+
+    def remove() -> DropReport:
+        keeping = feed.archive.keeping
+        if before is not None:
+            return keeping.asked(before, dry_run=False, day=today)
+        return keeping.old(dry_run=False, day=today)
+
+    assert remove().rows == 5
+    assert feed.archive.keeping.take_late(before, day=today) == 2, "events and their roll-up"
+    assert remove().rows == 2
+    assert feed.archive.keeping.take_late(before, day=today) == 0
+    live = [(file.rows, file.late) for file in feed.archive.snapshot.events if file.day is None]
+    assert sorted(live) == [(1, False), (3, True)]
+    assert feed.archive.state.unsealed_since_us == since
+    holds_the_contract(feed.archive)
+    assert verify(feed.archive.layout.root).ok
     feed.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import random
 from contextlib import suppress
+from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
@@ -69,6 +70,12 @@ class SealingMachine(RuleBasedStateMachine):
     def work(self, what: str) -> None:
         with suppress(ArchiveError, OSError):
             getattr(self.archive, what)()
+
+    @rule(days=st.integers(0, 10))
+    def retention_wants_late_rows(self, days: int) -> None:
+        before = datetime.fromtimestamp(self.now_us / 1e6 - days * 86_400, UTC).strftime("%Y-%m-%d")
+        with suppress(ArchiveError, OSError):
+            self.archive.keeping.take_late(before)
 
     @rule(hours=st.sampled_from([0.5, 1, 2, 5, 24, -2]))
     def time_passes(self, hours: float) -> None:
