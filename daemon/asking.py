@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import orjson
 
+from daemon.alone import author
 from daemon.command import CommandError, Context, Exit
-from daemon.control import call
+from daemon.control import ControlError, call
 from daemon.wanted import Values, wanted
 
 if TYPE_CHECKING:
@@ -76,7 +77,18 @@ def connect(context: Context) -> Answers:
     if status is None:
         return Files(context.settings)
     web = context.settings.web
-    return Daemon(status.get("url") or f"http://{web.host}:{web.port}", min(PAGE_ROWS, web.page_limit))
+    url = status.get("url") or f"http://{web.host}:{web.port}"
+    return Daemon(url, min(PAGE_ROWS, web.page_limit), lambda: _lent(context))
+
+
+def _lent(context: Context) -> str:
+    """Return a key for a while. The daemon lends it over its socket, which only its own user reaches."""
+    try:
+        token: str = call(context.control_socket, "POST", "/keys/lend", {"author": author()})["token"]
+    except (OSError, ControlError) as error:
+        what = f"the daemon runs and lends no key ({error})"
+        raise CommandError(what, Exit.UNREACHABLE, hint="look at its log") from None
+    return token
 
 
 def daemon_status(context: Context) -> dict[str, Any] | None:
@@ -95,10 +107,12 @@ class Daemon:
 
     live = True
 
-    def __init__(self, url: str, page_rows: int) -> None:
+    def __init__(self, url: str, page_rows: int, lend: Callable[[], str]) -> None:
         parts = urllib.parse.urlsplit(url)
-        self._host, self._port = parts.hostname or "127.0.0.1", parts.port
+        self._host, self._port = _near(parts.hostname or "127.0.0.1"), parts.port
         self._page_rows = page_rows
+        self._lend = lend
+        self._token: str | None = None
         self._tag: str | None = None
 
     def changed(self, values: Values) -> bool:
@@ -163,11 +177,14 @@ class Daemon:
         self, path: str, values: Values, tag: str | None = None
     ) -> Generator[http.client.HTTPResponse, None, None]:
         query = urllib.parse.urlencode([(name, text) for name, texts in values.items() for text in texts])
+        target = f"{PREFIX}{path}" + (f"?{query}" if query else "")
         connection = http.client.HTTPConnection(self._host, self._port, timeout=ANSWER_SECONDS)
         try:
-            headers = {"If-None-Match": tag} if tag else {}
-            connection.request("GET", f"{PREFIX}{path}" + (f"?{query}" if query else ""), headers=headers)
-            response = connection.getresponse()
+            response = self._sent(connection, target, tag)
+            if response.status == http.client.UNAUTHORIZED:  # what was lent has expired
+                response.read()
+                self._token = None
+                response = self._sent(connection, target, tag)
             if response.status not in {http.client.OK, http.client.NOT_MODIFIED}:
                 raise _refused(response.status, response.read())
             yield response
@@ -176,6 +193,19 @@ class Daemon:
             raise CommandError(what, Exit.UNREACHABLE, hint="look at the daemon's log") from None
         finally:
             connection.close()
+
+    def _sent(
+        self, connection: http.client.HTTPConnection, target: str, tag: str | None
+    ) -> http.client.HTTPResponse:
+        self._token = self._token or self._lend()
+        headers = {"Authorization": f"Bearer {self._token}", **({"If-None-Match": tag} if tag else {})}
+        connection.request("GET", target, headers=headers)
+        return connection.getresponse()
+
+
+def _near(host: str) -> str:
+    """Return the address of this machine by which a daemon that listens on every address is reached."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - nothing is bound here
 
 
 class _NotFoundError(CommandError):

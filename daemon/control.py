@@ -1,7 +1,8 @@
 """The control socket: how commands talk to the daemon that runs. Only its own user reaches it (mode 0600).
 
 `POST /seal`, `/flush`, `/cleanup`, `/verified`, `/holds/add`, `/holds/release`, `/retention/lower`, `/retention/confirm`,
-`/exports/run`, `GET /status`, `/storage`, `/holds`, `/retention`, `/exports`, all JSON. `call` is the client's side; it needs no aiohttp.
+`/exports/run`, `/keys/create`, `/keys/revoke`, `/keys/lend`, `GET /status`, `/storage`, `/holds`, `/retention`, `/exports`,
+`/keys`, all JSON. `call` is the client's side; it needs no aiohttp.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:  # commands import this module and must start fast
     from aiohttp import web
 
     from daemon.keeping import Keeper
+    from daemon.keykeeper import KeyKeeper
     from storage.retention import DropReport
 
 SOCKET_MODE = 0o600
@@ -97,7 +99,7 @@ def call(
     return answer
 
 
-def create_app(daemon: Controlled) -> web.Application:
+def create_app(daemon: Controlled, keys: KeyKeeper) -> web.Application:
     """Return the application behind the socket."""
     from aiohttp import web
 
@@ -176,6 +178,18 @@ def create_app(daemon: Controlled) -> web.Application:
         await daemon.seal()
         return web.json_response({"exports": await daemon.keeper.export(whatever_the_hour=True)})
 
+    async def all_keys(_request: web.Request) -> web.Response:
+        return web.json_response(keys.listed())
+
+    async def make_key(request: web.Request) -> web.Response:
+        return web.json_response(await keys.create(await request.json()))
+
+    async def revoke_key(request: web.Request) -> web.Response:
+        return web.json_response(await keys.revoke(await request.json()))
+
+    async def lend_key(request: web.Request) -> web.Response:
+        return web.json_response(keys.lend(str((await request.json()).get("author", ""))))
+
     app = web.Application(middlewares=[failures])
     app.add_routes(
         [
@@ -193,6 +207,10 @@ def create_app(daemon: Controlled) -> web.Application:
             web.post("/retention/confirm", confirm),
             web.get("/exports", exports),
             web.post("/exports/run", export),
+            web.get("/keys", all_keys),
+            web.post("/keys/create", make_key),
+            web.post("/keys/revoke", revoke_key),
+            web.post("/keys/lend", lend_key),
         ]
     )
     return app
@@ -201,9 +219,10 @@ def create_app(daemon: Controlled) -> web.Application:
 class ControlSocket:
     """Serves the control application while the daemon runs."""
 
-    def __init__(self, path: str, daemon: Controlled) -> None:
+    def __init__(self, path: str, daemon: Controlled, keys: KeyKeeper) -> None:
         self._path = path
         self._daemon = daemon
+        self._keys = keys
         self._runner: web.AppRunner | None = None
         self._socket: socket.socket | None = None
 
@@ -212,7 +231,7 @@ class ControlSocket:
         from aiohttp import web
 
         self._socket = await asyncio.to_thread(_bound, self._path)
-        self._runner = web.AppRunner(create_app(self._daemon), access_log=None)
+        self._runner = web.AppRunner(create_app(self._daemon, self._keys), access_log=None)
         await self._runner.setup()
         await web.SockSite(self._runner, self._socket).start()
 

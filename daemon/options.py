@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # a command imports only the parts it uses
     from storage.engine import EngineOptions
     from storage.retention import Policy
     from storage.transform import ParseOptions
+    from web.access import AccessOptions
     from web.keys import WebOptions
 
 
@@ -111,6 +112,7 @@ def engine_options(settings: Settings) -> EngineOptions:
 
 def web_options(settings: Settings, version: str) -> WebOptions:
     """Return how the HTTP side is set up."""
+    from storage.masking import MaskOptions
     from web.keys import WebOptions
 
     web = settings.web
@@ -123,6 +125,28 @@ def web_options(settings: Settings, version: str) -> WebOptions:
         statistics_cache_seconds=web.statistics_cache_seconds,
         timezone=settings.logs.timezone,
         redaction=parse_options(settings).redaction,
+        access=access_options(settings),
+        masking=MaskOptions(web.masked, web.masked_keys),
+    )
+
+
+def access_options(settings: Settings) -> AccessOptions:
+    """Return who may ask over HTTP, and how often."""
+    from web.access import AccessOptions
+    from web.peers import networks
+
+    web = settings.web
+    return AccessOptions(
+        loopback_admin=web.loopback_admin,
+        proxies=networks(web.trusted_proxies),
+        user_header=web.trusted_header,
+        groups_header=web.trusted_groups_header,
+        roles=web.trusted_roles,
+        requests_per_second=web.requests_per_second,
+        requests_burst=web.requests_burst,
+        failures_per_minute=web.failures_per_minute,
+        session_idle_minutes=web.session_idle_minutes,
+        session_hours=web.session_hours,
     )
 
 

@@ -422,7 +422,27 @@ def _contradictions(settings: Settings, origins: Mapping[str, str]) -> Iterator[
                 f"{log_file} lies inside the followed folder {folder}",
                 "the daemon would read its own log: put it elsewhere",
             )
+    yield from _reach_contradictions(settings, origins)
     yield from _export_contradictions(settings, origins.get("archive.exports", DEFAULT))
+
+
+def _reach_contradictions(settings: Settings, origins: Mapping[str, str]) -> Iterator[ConfigProblem]:
+    """Yield what is wrong with a proxy that names users."""
+    web = settings.web
+    if web.trusted_header is not None:
+        at = origins.get("web.trusted_header", DEFAULT)
+        if not web.trusted_proxies:
+            hint = "name the proxy in trusted_proxies: from anybody else the header must not count"
+            yield ConfigProblem(at, "web.trusted_header", "no proxy is trusted", hint)
+        if not web.trusted_roles:
+            hint = 'give trusted_roles, for example { "*" = "viewer", "ops" = "admin" }'
+            yield ConfigProblem(at, "web.trusted_header", "nobody that it names has a role", hint)
+    for name in ("trusted_groups_header", "trusted_roles"):
+        if getattr(web, name) and web.trusted_header is None:
+            at = origins.get(f"web.{name}", DEFAULT)
+            yield ConfigProblem(
+                at, f"web.{name}", "it needs trusted_header", "name the header that names the user"
+            )
 
 
 def _export_contradictions(settings: Settings, origin: str) -> Iterator[ConfigProblem]:

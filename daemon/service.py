@@ -21,6 +21,7 @@ from daemon.descriptors import kept_descriptors, raise_limit
 from daemon.exporting import Exporter
 from daemon.gaps import GapTeller
 from daemon.keeping import Keeper
+from daemon.keykeeper import KeyKeeper, refuse_open_doors
 from daemon.ladder import ArchiveLadder
 from daemon.live import LiveDaemon
 from daemon.losses import LOST_WAIT_SECONDS
@@ -38,6 +39,10 @@ from daemon.upkeep import Upkeep
 from daemon.watcher import Watcher
 from storage.archive import Archive
 from storage.engine import Engine
+from storage.errors import ArchiveError
+from storage.keyring import Keyring
+from storage.layout import Layout
+from storage.masking import Mask
 from storage.queries import Queries
 from storage.transform import Transformer
 from web.app import create_app, create_runner
@@ -92,7 +97,7 @@ async def run(
 class Service:
     """All parts of one daemon."""
 
-    def __init__(self, settings: Settings, archive: Archive, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, archive: Archive, metrics: Metrics, keyring: Keyring) -> None:
         self._settings = settings
         self._metrics = metrics
         self._archive = archive
@@ -151,10 +156,14 @@ class Service:
             version=program,
             directories=settings.logs.directories,
         )
-        queries = Queries(self._engine, lambda: archive.snapshot)
-        app = create_app(options.web_options(settings, program), queries, self._live, observer=metrics)
+        web_options = options.web_options(settings, program)
+        self._keyring = keyring
+        mask = Mask(web_options.masking, lambda: keyring.pseudonym_secret)
+        queries = Queries(self._engine, lambda: archive.snapshot, mask)
+        app = create_app(web_options, queries, self._live, observer=metrics, keyring=keyring)
         self._runner = create_runner(app)
-        self._control = ControlSocket(archive.layout.control_socket, self._live)
+        keys = KeyKeeper(keyring, self._live.audit)
+        self._control = ControlSocket(archive.layout.control_socket, self._live, keys)
 
     @classmethod
     async def build(cls, settings: Settings) -> Service:
@@ -162,10 +171,13 @@ class Service:
 
         def build() -> Service:
             metrics = Metrics()
+            layout = Layout(settings.archive.path, settings.archive.node)
+            keyring = Keyring.open(layout.keys)
+            refuse_open_doors(settings, keyring)  # before anything is written
             archive = Archive.open(options.archive_options(settings), observer=metrics)
             try:
                 os.makedirs(archive.layout.own_log, exist_ok=True)
-                return cls(settings, archive, metrics)
+                return cls(settings, archive, metrics, keyring)
             except BaseException:
                 archive.abandon()
                 raise
@@ -353,6 +365,10 @@ class Service:
             return
         own_log.set_level(settings.daemon.log_level)
         self._settings = reloadable(self._settings, settings).settings
+        try:
+            self._keyring.reload()  # somebody may have put a copy back
+        except (ArchiveError, OSError) as error:
+            _log.error("the keys were not read again: %s", error)
         self._renewing = asyncio.ensure_future(self._keeper.use(options.keeper_options(self._settings)))
         _log.info("the settings were read again; keys not marked as live take effect at the next start")
 

@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 
 from daemon.discovery import EXCLUDE, INCLUDE
 from daemon.marks import FilePath, Live, Names, Original, Section
+from daemon.reach import Host, Reach
 from daemon.tables import Classes, Exports
 from parsers.forwarded import DEFAULT_HEADER
 from parsers.profiles import AUTO, PROFILES
@@ -25,7 +26,6 @@ from parsers.redact import DEFAULT_KEYS, RULES
 from storage.layout import valid_node
 
 MEBIBYTE = 1 << 20
-LOOPBACK_NAMES = ("localhost", "ip6-localhost")
 REFRESH_CHOICES = (0, 5, 10, 30, 60)  # seconds; what the dashboard's menu offers
 
 
@@ -34,19 +34,6 @@ def _known_zone(value: str) -> str:
         zoneinfo.ZoneInfo(value)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(f"{value!r} is no time zone: give an IANA name such as Europe/Berlin") from None
-    return value
-
-
-def _loopback(value: str) -> str:
-    try:
-        loopback = value in LOOPBACK_NAMES or ipaddress.ip_address(value).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        raise ValueError(
-            f"{value!r} is not a loopback address, and everybody who reaches this port may read and clean up: "
-            "listen on 127.0.0.1 or ::1 and put a proxy that asks for credentials in front"
-        )
     return value
 
 
@@ -95,7 +82,6 @@ def _refresh_choice(value: int) -> int:
 
 
 Profile = Annotated[str, AfterValidator(_known_profile)]
-Host = Annotated[str, AfterValidator(_loopback)]
 Zone = Annotated[str, AfterValidator(_known_zone)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_level_name)]
 
@@ -248,16 +234,17 @@ class Query(Section):
     )
 
 
-class Web(Section):
+class Web(Reach):
     """The HTTP side and the dashboard."""
 
     host: Host = Field(
         default="127.0.0.1",
-        description="Address to listen on. Only loopback: there are no keys, so whoever reaches it is admin.",
+        description="Address to listen on. On another than loopback the daemon starts only when there is a key (`watchkeep keys create`) or a trusted proxy that names users.",
     )
     port: int = Field(default=8710, ge=0, le=65_535, description="Port to listen on; 0 takes a free one.")
     allowed_hosts: Names = Field(
-        default=(), description="Names, besides the loopback ones, under which a proxy in front is reached."
+        default=(),
+        description="Names, besides the loopback ones and `host`, under which this server or a proxy in front is reached.",
     )
     refresh_seconds: Annotated[int, AfterValidator(_refresh_choice)] = Field(
         default=30, description="How often the dashboard asks again at first: 0 (off), 5, 10, 30 or 60."
@@ -459,8 +446,9 @@ def sections(model: type[BaseModel] = Settings) -> dict[str, type[BaseModel]]:
 def keys(model: type[BaseModel] = Settings) -> Iterator[Key]:
     """Yield every setting of a model, in the order of the file."""
     for section, table in sections(model).items():
-        for name, info in table.model_fields.items():
-            yield Key(section, name, info)
+        own = table.__annotations__  # what a section has of its own stands before what it inherits
+        for name in sorted(table.model_fields, key=lambda name: name not in own):
+            yield Key(section, name, table.model_fields[name])
 
 
 @dataclass(frozen=True, slots=True)

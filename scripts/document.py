@@ -33,8 +33,11 @@ from parsers.schema import line_schema  # noqa: E402
 from parsers.vocabulary import LEVEL_WORDS, LEVELS, OUTCOME_WORDS, OUTCOMES  # noqa: E402
 from storage import records, rollups  # noqa: E402
 from storage.gaps import REASONS  # noqa: E402
+from storage.masking import MEANING, TREATMENTS  # noqa: E402
 from storage.records import Header, Range  # noqa: E402
+from storage.roles import NONE, ROLES, SCOPES  # noqa: E402
 from storage.snapshot import File  # noqa: E402
+from web.routes import ROUTES  # noqa: E402
 
 BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -176,6 +179,30 @@ def example(case: Case) -> str:
 
 LONGEST_EXAMPLE = 72  # characters, so that the table stays readable
 
+
+def route_roles() -> str:
+    """Return every route with the least role that may ask, and the scope."""
+    rows = [
+        (
+            code(f"{route.method} {route.path}"),
+            "everybody" if route.role == NONE else route.role,
+            code(route.scope) if route.scope else "",
+            "yes" if route.tenants or route.role == NONE else "no",
+        )
+        for route in ROUTES
+    ]
+    return table(("route", "role", "scope", "for a key of one tenant"), rows)
+
+
+def masked() -> str:
+    """Return every treatment of personal values with its columns."""
+    rows = [
+        (", ".join(code(column) for column, how in TREATMENTS.items() if how == treatment), meaning)
+        for treatment, meaning in MEANING.items()
+    ]
+    return table(("columns", "a viewer sees"), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "profiles": profiles,
     "names": names,
@@ -193,6 +220,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "file": lambda: members(File),
     "range": lambda: members(Range),
     "metrics": metrics,
+    "roles": lambda: table(("role", "may"), [(code(role), may) for role, may in ROLES.items()]),
+    "scopes": lambda: table(("scope", "for"), [(code(scope), what) for scope, what in SCOPES.items()]),
+    "route_roles": route_roles,
+    "masked": masked,
     "gap_codes": lambda: table(("code", "why"), [(code(name), why) for name, why in REASONS.items()]),
 }
 

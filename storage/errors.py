@@ -11,7 +11,9 @@ ArchiveError
 │   │   └── MemoryCapError    or needed more memory than it may use
 │   ├── StatementError        a person's SQL is wrong, or does more than read
 │   ├── UnconfinedError       the system offers nothing that a statement could be confined with
-│   └── UnreadableError       a file of the archive is damaged
+│   ├── UnreadableError       a file of the archive is damaged
+│   └── MaskedError    it asks for what its scope may only see masked
+├── KeyringError       the file of API keys is damaged, or a key cannot be made as asked
 └── BusyError          all places for this class of query are taken
 """
 
@@ -88,6 +90,14 @@ class UnreadableError(QueryError):
 
 class ChildError(ArchiveError):
     """A process that runs SQL did not start, or ended without an answer."""
+
+
+class MaskedError(QueryError):
+    """A query asks about values that its scope may only see masked; ``where`` names the filters."""
+
+
+class KeyringError(ArchiveError):
+    """The file of API keys cannot be used, or a key cannot be made or found as asked."""
 
 
 class BusyError(ArchiveError):

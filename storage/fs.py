@@ -18,6 +18,8 @@ from storage.errors import LockedError
 from storage.failpoints import reach
 
 PUBLISHED_MODE = 0o440  # written once, so nobody needs to write it again
+FILE_MODE = 0o640
+PRIVATE_MODE = 0o600  # what only the daemon's own user may read: the hashes of keys
 PRIVATE_DIR_MODE = 0o750
 # A file system gathers syncs that wait at the same time into one write of its journal: 300 small files take 1.3 s one
 # after the other, 0.06 s sixteen at a time.
@@ -61,8 +63,8 @@ class Lock(Protocol):
 class Fs(Protocol):
     """The file system as the archive needs it. Paths are absolute; errors are OSError."""
 
-    def create(self, path: str) -> Handle:
-        """Open a new file for writing; an existing one of that name is an error."""
+    def create(self, path: str, *, private: bool = False) -> Handle:
+        """Open a new file for writing; an existing one of that name is an error. ``private``: its owner's alone."""
         ...
 
     def append(self, path: str) -> Handle:
@@ -144,10 +146,10 @@ def makedirs(fs: Fs, path: str) -> None:
 class _DiskHandle:
     """A file descriptor with the few calls pyarrow and the ledger need."""
 
-    def __init__(self, path: str, flags: int) -> None:
+    def __init__(self, path: str, flags: int, mode: int = FILE_MODE) -> None:
         reach("open", path)
         self._path = path
-        self._fd = os.open(path, flags | os.O_CLOEXEC, 0o640)
+        self._fd = os.open(path, flags | os.O_CLOEXEC, mode)
         self._size = os.fstat(self._fd).st_size
         self.closed = False
 
@@ -200,8 +202,9 @@ class _DiskLock:
 class Disk:
     """The real file system."""
 
-    def create(self, path: str) -> Handle:
-        return _DiskHandle(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    def create(self, path: str, *, private: bool = False) -> Handle:
+        mode = PRIVATE_MODE if private else FILE_MODE
+        return _DiskHandle(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
 
     def append(self, path: str) -> Handle:
         return _DiskHandle(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -78,6 +78,11 @@ class Layout:
         return os.path.join(self.home, "lock")
 
     @property
+    def keys(self) -> str:
+        """File of the API keys, as hashes. For its owner alone (`storage.keyring`)."""
+        return os.path.join(self.home, "keys.json")
+
+    @property
     def control_socket(self) -> str:
         """Unix socket of the running daemon's commands."""
         return os.path.join(self.home, "control.sock")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import duckdb
 
 from storage import counting, cursors, pages, sql
 from storage.engine import Engine
-from storage.errors import DeadlineError, QueryError
+from storage.errors import DeadlineError, MaskedError, QueryError
 from storage.export import Format, pieces
 from storage.filters import Term
+from storage.masking import HIDDEN, Mask, hidden_from
 from storage.planner import Planner
 from storage.pruning import note_snapshot
 from storage.query import ExportQuery, Filter, ListQuery, RejectQuery, Scope, StatisticsQuery, fingerprint
@@ -52,11 +53,15 @@ class EventAnswer:
 
 
 class Queries:
-    """Answers over the newest snapshot. ``snapshots`` gives it; it is called from the event loop."""
+    """Answers over the newest snapshot. ``snapshots`` gives it; it is called from the event loop.
 
-    def __init__(self, engine: Engine, snapshots: Callable[[], Snapshot]) -> None:
+    ``mask`` is what scopes below auditor see through.
+    """
+
+    def __init__(self, engine: Engine, snapshots: Callable[[], Snapshot], mask: Mask | None = None) -> None:
         self._engine = engine
         self._snapshots = snapshots
+        self.mask = mask or Mask()
         self._rows = RowCache()
         self._counts = counting.FileCounts()
 
@@ -99,7 +104,8 @@ class Queries:
             found = pages.find(
                 cursor, seen, query.filter, query.scope, limit=query.limit + 1, skip=skip, after=after
             )
-            return found, pages.fetch(cursor, found[: query.limit], snapshot.hot, self._rows)
+            texts = pages.fetch(cursor, found[: query.limit], snapshot.hot, self._rows)
+            return found, self._shown(texts, query.scope)
 
         found, rows = await self._engine.run(find)
         following = None
@@ -115,6 +121,10 @@ class Queries:
         if estimate and rows:
             total = max(total, skip + len(rows))
         return Page(rows, total, estimate, following, seq, plan)
+
+    def _shown(self, texts: list[str], scope: Scope) -> list[str]:
+        """Return rows as a scope may see them."""
+        return self.mask.rows(texts) if hidden_from(scope) else texts
 
     async def _total(
         self, query: ListQuery, snapshot: Snapshot, seq: int
@@ -145,7 +155,8 @@ class Queries:
             if not found:
                 return None
             first = min(found, key=lambda position: position.seq)
-            return EventAnswer(pages.fetch(cursor, [first], snapshot.hot, self._rows)[0], len(found) - 1)
+            texts = pages.fetch(cursor, [first], snapshot.hot, self._rows)
+            return EventAnswer(self._shown(texts, asked)[0], len(found) - 1)
 
         return await self._engine.run(find)
 
@@ -167,9 +178,12 @@ class Queries:
         if query.filter.start_us is None or query.filter.end_us is None:
             raise QueryError("statistics need a range", hint="give both its start and its end")
         snapshot = self.snapshot()
-        return await self._engine.run(
-            lambda cursor: statistics(cursor, snapshot, query, self._rows), place="statistics"
-        )
+
+        def figures(cursor: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+            answer = statistics(cursor, snapshot, query, self._rows)
+            return self.mask.figures(answer) if hidden_from(query.scope) else answer
+
+        return await self._engine.run(figures, place="statistics")
 
     async def user_stats(self, wanted: Filter, scope: Scope | None = None) -> dict[str, Any]:
         """Return the figures of `/events/stats` for the events of a filter (a user and a range of days)."""
@@ -194,7 +208,11 @@ class Queries:
     async def rejects(self, query: RejectQuery) -> RejectPage:
         """Return a page of lines that could not be parsed, newest first."""
         snapshot = self.snapshot()
-        return await self._engine.run(lambda cursor: reject_page(cursor, snapshot, query))
+        found = await self._engine.run(lambda cursor: reject_page(cursor, snapshot, query))
+        if not hidden_from(query.scope):
+            return found
+        # Nobody understood these lines, so nothing says where in them a person is.
+        return replace(found, rows=[row | {"raw": HIDDEN} for row in found.rows])
 
     async def totals(self) -> dict[str, Any]:
         """Return events (without the daemon's own), rows (with them), bytes of committed files, oldest and newest."""
@@ -213,6 +231,11 @@ class Queries:
         }
 
     def export(self, query: ExportQuery, form: Format) -> AsyncGenerator[bytes, None]:
-        """Yield the body of an export piece by piece, at flat memory; an error rises in the middle of it."""
+        """Yield the body of an export piece by piece, at flat memory; an error rises in the middle of it.
+
+        Raises MaskedError for a scope that sees anything masked: whole exports are for those who see it all.
+        """
+        if hidden_from(query.scope):
+            raise MaskedError("an export shows every value", hint="the role auditor may export")
         snapshot = self.snapshot()
         return self._engine.stream(lambda cursor: pieces(cursor, snapshot, query, form))

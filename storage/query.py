@@ -27,11 +27,16 @@ class Scope:
     """Who asks, and therefore what may be seen. Every query carries one.
 
     ``internal``: the daemon's own events are left out ("exclude"), counted in ("include") or the only ones ("only").
+    ``role`` is one of `storage.roles`; below auditor, the columns of ``masked`` (None: all that can be) are shown
+    masked (`storage.masking`) and may not be asked for, but for the ``granted`` terms: pseudonyms that were shown, and
+    the caller itself.
     """
 
     tenant: str | None = None
     role: str = "admin"
     internal: Internal = "exclude"
+    granted: tuple[Term, ...] = ()
+    masked: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

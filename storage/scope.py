@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from storage.masking import check
 from storage.pruning import note_snapshot
 from storage.query import Filter, Scope
 from storage.snapshot import File, Hot, Snapshot
@@ -84,7 +85,11 @@ def inside(part: File | Hot, start_us: int | None, end_us: int | None) -> bool:
 
 
 def view(snapshot: Snapshot, wanted: Filter, scope: Scope, seq: int | None = None) -> View:
-    """Return what a query with this filter and scope may see; ``seq`` limits it to an earlier snapshot."""
+    """Return what a query with this filter and scope may see; ``seq`` limits it to an earlier snapshot.
+
+    Raises MaskedError for a filter that would tell what the scope sees masked.
+    """
+    check(wanted, scope)
     note_snapshot(snapshot)
     limit = snapshot.seq if seq is None else min(seq, snapshot.seq)
     return View(

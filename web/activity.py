@@ -27,13 +27,14 @@ async def page(request: web.Request, params: ActivityParams) -> web.StreamRespon
         for name, value in request.match_info.items()
     )
     check_depth(params.page, params.page_size)
+    queries = request.app[QUERIES]
+    wanted, scope = queries.mask.resolved(given.narrowed(both(named)), scope_of(request))
     query = ListQuery(
-        filter=given.narrowed(both(named)),
-        scope=scope_of(request),
+        filter=wanted,
+        scope=scope,
         limit=params.page_size,
         page=params.page,
     )
-    queries = request.app[QUERIES]
     tag = etag("activity", version_of(request, query.scope), question_of(request, params, now_us))
     known = unchanged(request, tag)
     if known is not None:

@@ -1,7 +1,7 @@
 """The application: state, middlewares and routes put together. Serve it with `create_runner`.
 
-A request passes `observe` (its id, its metrics), `problems` (every error becomes problem+json) and the guard (Host,
-origin, size) before its handler.
+A request passes `observe` (its id, its metrics), `problems` (every error becomes problem+json), the guard (Host,
+origin, size) and `identified` (who asks, and how often) before its handler; its route says what the caller must be.
 """
 
 from __future__ import annotations
@@ -10,29 +10,47 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from parsers.redact import Redactor
 from storage.errors import ArchiveError
+from storage.keyring import Keyring
 from storage.observer import Observer, Silent
 from storage.queries import Queries
 from web import dashboard
+from web.access import Access
 from web.asking import route_of
 from web.audit import Audit
 from web.cache import AnswerCache
-from web.errors import CONTENT_TYPE, HOST, INTERNAL, UNAVAILABLE, Problem, from_archive, from_http, render
+from web.callers import CALLER, anonymous
+from web.errors import (
+    CONTENT_TYPE,
+    CROSS_SITE,
+    FORBIDDEN,
+    HOST,
+    INTERNAL,
+    TOO_MANY,
+    UNAUTHORIZED,
+    UNAVAILABLE,
+    Problem,
+    from_archive,
+    from_http,
+    render,
+)
 from web.guard import MAX_BODY_BYTES, Guard
 from web.headers import add_headers
 from web.keys import (
+    ACCESS,
     AUDIT,
     CLOCK,
     DAEMON,
     LOAD,
     OBSERVER,
     OPTIONS,
+    PEER,
     QUERIES,
     REDACTOR,
     REQUEST_ID,
@@ -42,6 +60,7 @@ from web.keys import (
     WebOptions,
 )
 from web.openapi import document
+from web.peers import Network, peer_of
 from web.routes import add_routes
 from web.runner import create_runner
 from web.status import HTTP_IN_FLIGHT, HTTP_REFUSED, HTTP_SECONDS, Daemon
@@ -50,7 +69,10 @@ __all__ = ["create_app", "create_runner"]
 
 _log = logging.getLogger(__name__)
 
-REFUSALS = frozenset({403, HOST.status})
+REFUSALS = frozenset({HOST, CROSS_SITE, UNAUTHORIZED, FORBIDDEN, TOO_MANY})  # counted and audited
+UNLIMITED = frozenset(
+    {"/health/live", "/health/ready", "/metrics"}
+)  # asked by machines, all the time, cheaply
 CLIENT_GONE = "499"  # the status label of a request whose client left before its answer
 
 
@@ -61,10 +83,15 @@ def create_app(
     *,
     observer: Observer | None = None,
     clock: Callable[[], int] | None = None,
+    keyring: Keyring | None = None,
 ) -> web.Application:
-    """Return the application. ``clock`` gives microseconds since 1970; serve it with `create_runner`."""
+    """Return the application. ``clock`` gives microseconds since 1970; serve it with `create_runner`.
+
+    ``keyring`` holds the API keys; without one there are none.
+    """
+    guard = Guard((options.host, *options.allowed_hosts))
     app = web.Application(
-        middlewares=[observe, problems, _guarded(Guard((options.host, *options.allowed_hosts)))],
+        middlewares=[observe, problems, _guarded(guard, options.access.proxies), identified],
         client_max_size=MAX_BODY_BYTES,
     )
     app[OPTIONS] = options
@@ -73,6 +100,7 @@ def create_app(
     app[OBSERVER] = observer or Silent()
     app[CLOCK] = clock or _wall_clock
     app[AUDIT] = Audit(daemon, app[CLOCK])
+    app[ACCESS] = Access(options.access, keyring or Keyring(), app[CLOCK])
     app[REDACTOR] = Redactor(options.redaction)
     app[LOAD] = Load()
     app[STATISTICS_CACHE] = AnswerCache(round(options.statistics_cache_seconds * 1_000_000))
@@ -122,7 +150,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         # The last resort: whatever is wrong is told to the log, and to the client only where to find it.
         _log.exception("request %s failed: %s %s", request[REQUEST_ID], request.method, request.path)
         problem = Problem(INTERNAL, "the daemon's log says more under this request_id")
-    if problem.kind.status in REFUSALS:
+    if problem.kind in REFUSALS:
         code = problem.kind.code
         request.app[OBSERVER].count(HTTP_REFUSED, reason=code)
         await request.app[AUDIT].refused(request, code, problem.detail, problem.kind.status)
@@ -132,13 +160,29 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     )
 
 
-def _guarded(guard: Guard) -> Middleware:
+def _guarded(guard: Guard, proxies: Sequence[Network]) -> Middleware:
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        guard.check(request)
+        peer = peer_of(request, proxies)
+        request[PEER] = peer
+        request[CALLER] = anonymous(peer.address)  # until more is known: a refusal is audited as well
+        guard.check(request, peer)
         return await handler(request)
 
     return check
+
+
+@web.middleware
+async def identified(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Find out who asks, and refuse one that asks too often."""
+    access = request.app[ACCESS]
+    caller = access.identify(request, request[PEER])
+    request[CALLER] = caller
+    if route_of(request) not in UNLIMITED:
+        access.take(caller)
+    if caller.key_id is not None and access.noteworthy(caller.key_id):
+        await asyncio.to_thread(access.note_use, caller.key_id)
+    return await handler(request)
 
 
 async def _load_dashboard(app: web.Application) -> AsyncIterator[None]:

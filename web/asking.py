@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from aiohttp import web
 
-from storage.filters import FIELDS
+from storage.filters import FIELDS, Term
 from storage.query import Filter, Internal, ListQuery, Scope, searched
+from storage.roles import masked
 from web.callers import caller_of
 from web.errors import invalid
 from web.keys import OPTIONS, PREFIX, QUERIES
@@ -25,7 +26,14 @@ _INTERNAL: dict[str, Internal] = {"false": "exclude", "true": "include", "only":
 
 def scope_of(request: web.Request, internal: str = "false") -> Scope:
     """Return who asks, and whether the daemon's own events count."""
-    return Scope(role=caller_of(request).role, internal=_INTERNAL[internal])
+    caller = caller_of(request)
+    return Scope(
+        tenant=caller.tenant,
+        role=caller.role,
+        internal=_INTERNAL[internal],
+        granted=(Term("user_id", caller.user),) if caller.user and masked(caller.role) else (),
+        masked=tuple(request.app[QUERIES].mask.columns) if masked(caller.role) else (),
+    )
 
 
 def filter_of(
@@ -90,9 +98,10 @@ def list_query(
     wanted = filter_of(params, now_us, start_us=start_us)
     if ends is not None:
         wanted = replace(wanted, start_us=ends[0], end_us=ends[1])
+    wanted, scope = request.app[QUERIES].mask.resolved(wanted, scope_of(request, params.internal))
     return ListQuery(
         filter=wanted,
-        scope=scope_of(request, params.internal),
+        scope=scope,
         limit=limit,
         cursor=cursor,
         page=params.page if cursor is None else None,
@@ -161,7 +170,7 @@ def question_of(request: web.Request, params: Params, now_us: int) -> str:
         route_of(request),
         repr(sorted(request.match_info.items())),
         params.model_dump_json(),
-        caller_of(request).role,
+        repr(scope_of(request)),
     ]
     if _moves(params):
         parts.append(str(now_us // RELATIVE_GRAIN_US))

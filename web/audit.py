@@ -8,11 +8,13 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from ipaddress import ip_network
 from typing import Any
 
 from aiohttp import web
 
 from web.callers import caller_of
+from web.peers import parse
 from web.status import Daemon
 from web.times import rfc3339
 
@@ -42,7 +44,8 @@ class Audit:
 
     async def refused(self, request: web.Request, reason: str, detail: str, status: int) -> None:
         """Record that a request was refused, coalesced like reads."""
-        repeats = self._due((*_who(request), "refused", reason))
+        who = (caller_of(request).id, network_of(caller_of(request).address))
+        repeats = self._due((*who, "refused", reason))
         if repeats is None:
             return
         event = self._event(request, "authorization", "security_event", f"A request was refused: {detail}")
@@ -56,6 +59,14 @@ class Audit:
         event = self._event(request, "data_management", "export", f"{rows} events are exported as {fmt}")
         event["metadata"] = {"format": fmt, "rows": rows, "query": _query(request)}
         await self._daemon.audit(event, durable=True)
+
+    async def logged(self, request: web.Request, *, inward: bool) -> None:
+        """Record that a session began (``inward``) or was ended."""
+        action = "login" if inward else "logout"
+        event = self._event(
+            request, "authentication", action, f"A session {'began' if inward else 'was ended'}"
+        )
+        await self._try(event)
 
     async def cleaned(self, request: web.Request, facts: Mapping[str, Any]) -> None:
         """Record a removal that is about to happen. Raises what the daemon raises: no trace, no removal."""
@@ -86,7 +97,7 @@ class Audit:
             "category": category,
             "action": action,
             "outcome": "success",
-            "user": {"id": caller.name, "username": caller.name},
+            "user": {"id": caller.id, "username": caller.name},
             "entity": {"type": "http", "id": request.path, "name": request.path},
             "request": {
                 "method": request.method,
@@ -95,6 +106,7 @@ class Audit:
                 "userAgent": request.headers.get("User-Agent"),
             },
             "description": description,
+            "extra": {"role": caller.role, "via": caller.via},
         }
 
     async def _try(self, event: Mapping[str, Any]) -> None:
@@ -107,8 +119,16 @@ class Audit:
 
 def _who(request: web.Request) -> tuple[str, str]:
     caller = caller_of(request)
-    return caller.name, caller.address
+    return caller.id, caller.address
 
 
 def _query(request: web.Request) -> str:
     return request.query_string[:SHOWN_QUERY]
+
+
+def network_of(address: str) -> str:
+    """Return the network whose refusals count as one: an attacker has a whole /64, and a flood must stay one event."""
+    parsed = parse(address)
+    if parsed is None:
+        return address
+    return str(ip_network((parsed, 24 if parsed.version == 4 else 64), strict=False))

@@ -14,7 +14,7 @@ import orjson
 from aiohttp import web
 
 from storage.cursors import CursorError
-from storage.errors import ArchiveError, BusyError, DeadlineError, QueryError
+from storage.errors import ArchiveError, BusyError, DeadlineError, MaskedError, QueryError
 from storage.filters import FilterError
 
 CONTENT_TYPE = "application/problem+json"
@@ -42,9 +42,11 @@ NOT_FOUND = Kind("not-found", 404, "There is no such thing")
 METHOD = Kind("method-not-allowed", 405, "This cannot be done here")
 HOST = Kind("host-refused", 421, "This server does not answer for that host name")
 CROSS_SITE = Kind("cross-site-refused", 403, "Another site may not change anything here")
+UNAUTHORIZED = Kind("unauthorized", 401, "This needs a valid key")
 FORBIDDEN = Kind("forbidden", 403, "This caller may not do that")
 TOO_LARGE = Kind("body-too-large", 413, "The request's body is too large")
 TOO_LONG = Kind("query-too-long", 414, "The request's query string is too long")
+TOO_MANY = Kind("too-many-requests", 429, "This caller asks too often")
 BUSY = Kind("busy", 429, "All places for this kind of query are taken")
 DEADLINE = Kind("deadline", 503, "The query took longer than its deadline and was cancelled")
 NOT_READY = Kind("not-ready", 503, "The daemon is not ready")
@@ -58,9 +60,11 @@ KINDS: tuple[Kind, ...] = (
     METHOD,
     HOST,
     CROSS_SITE,
+    UNAUTHORIZED,
     FORBIDDEN,
     TOO_LARGE,
     TOO_LONG,
+    TOO_MANY,
     BUSY,
     DEADLINE,
     NOT_READY,
@@ -128,6 +132,11 @@ def from_archive(error: ArchiveError) -> Problem:
     if isinstance(error, DeadlineError):
         narrow = hint or "narrow start_date and end_date, or add a filter"
         return Problem(DEADLINE, error.what, (Fault(("query",), error.what, narrow),))
+    if isinstance(error, MaskedError):
+        faults = [
+            Fault(("query", name), "its values are masked", hint) for name in error.where.split(", ") if name
+        ]
+        return Problem(FORBIDDEN, error.what, faults)
     if isinstance(error, FilterError | CursorError):
         name, position = (error.field, error.position) if isinstance(error, FilterError) else ("cursor", None)
         return Problem(

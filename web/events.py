@@ -10,7 +10,7 @@ from aiohttp import web
 
 from parsers.vocabulary import ACTIONS, CATEGORIES, LEVELS
 from storage.queries import Page
-from storage.query import ListQuery, Scope
+from storage.query import ListQuery
 from web.answers import envelope, etag, json_answer, raw_answer, rows_json, unchanged, validators
 from web.asking import list_query, pinned, question_of, scope_of, version_of
 from web.callers import caller_of
@@ -48,11 +48,12 @@ async def page(request: web.Request, params: ListParams) -> web.StreamResponse:
 async def mine(request: web.Request, params: MineParams) -> web.StreamResponse:
     """Answer with one user's events, in the original's second shape.
 
-    A key belongs to a user. Without keys nobody is known, so ``user_id`` says whose events are meant.
+    A key may belong to a user. Where it does not, or without keys, ``user_id`` says whose events are meant.
     """
     now_us = request.app[CLOCK]()
     if not params.user_id and not params.username:
-        params = params.model_copy(update={"user_id": [caller_of(request).name]})
+        caller = caller_of(request)
+        params = params.model_copy(update={"user_id": [caller.user or caller.name]})
     start_us = now_us - params.days * DAY_US if params.days else None
     query = list_query(request, params, now_us, start_us=start_us)
     tag = list_tag(request, params, query, now_us)
@@ -106,11 +107,12 @@ async def actions(request: web.Request, _: NoParams) -> web.StreamResponse:
 
 async def _words(request: web.Request, field: str, known: Sequence[str]) -> web.StreamResponse:
     queries = request.app[QUERIES]
-    tag = etag("words", field, version_of(request, Scope()))
+    scope = scope_of(request)
+    tag = etag("words", field, version_of(request, scope))
     held = unchanged(request, tag)
     if held is not None:
         return held
-    observed = await queries.observed(field)
+    observed = await queries.observed(field, scope)
     words = list(dict.fromkeys([*known, *sorted(observed)]))
     answer = envelope(words, f"Event {field} values", rfc3339(request.app[CLOCK]()))
     return json_answer(answer, headers=validators(tag))

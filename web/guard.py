@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from web.errors import CROSS_SITE, HOST, TOO_LARGE, TOO_LONG, Fault, Problem
+from web.peers import Peer
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -20,20 +21,20 @@ class Guard:
     def __init__(self, hosts: tuple[str, ...]) -> None:
         self._hosts = LOOPBACK_HOSTS | {host.lower() for host in hosts}
 
-    def check(self, request: web.Request) -> None:
+    def check(self, request: web.Request, peer: Peer) -> None:
         """Return if the request may go on; otherwise raise the Problem that says what to change."""
-        self._check_host(request)
+        self._check_host(request, peer)
         if request.method not in SAFE_METHODS:
-            _check_site(request)
+            _check_site(request, peer.host)
         if (request.content_length or 0) > MAX_BODY_BYTES:
             raise Problem(TOO_LARGE, f"no request here needs more than {MAX_BODY_BYTES} bytes of body")
         if len(request.query_string) > MAX_QUERY_CHARS:
             raise Problem(TOO_LONG, f"the query string may have at most {MAX_QUERY_CHARS} characters")
 
-    def _check_host(self, request: web.Request) -> None:
+    def _check_host(self, request: web.Request, peer: Peer) -> None:
         """Answer only for our own names: a page that rebinds its DNS name to this machine has another one."""
         given = request.headers.getall("Host", [])
-        if len(given) == 1 and host_name(given[0]) in self._hosts:
+        if len(given) == 1 and host_name(peer.host) in self._hosts:
             return
         hint = "use http://127.0.0.1 or http://localhost, or add the name to [web] allowed_hosts"
         raise Problem(
@@ -49,7 +50,7 @@ def host_name(host: str) -> str:
     return host.partition(":")[0]
 
 
-def _check_site(request: web.Request) -> None:
+def _check_site(request: web.Request, host: str) -> None:
     """Refuse a change that a browser sends for another site.
 
     Fetch Metadata says so in every browser of today; an older one still sends Origin. A client that is no browser
@@ -61,7 +62,7 @@ def _check_site(request: web.Request) -> None:
             return
         raise _cross_site("Sec-Fetch-Site", site)
     origin = request.headers.get("Origin")
-    if origin is not None and not _same_origin(origin, request.headers.get("Host", "")):
+    if origin is not None and not _same_origin(origin, host):
         raise _cross_site("Origin", origin)
 
 

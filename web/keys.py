@@ -9,11 +9,14 @@ from pathlib import Path
 from aiohttp import web
 
 from parsers.redact import RedactionOptions, Redactor
+from storage.masking import MaskOptions
 from storage.observer import Observer
 from storage.queries import Queries
+from web.access import Access, AccessOptions
 from web.audit import Audit
 from web.cache import AnswerCache
 from web.dashboard import Site
+from web.peers import Peer
 from web.status import Daemon
 
 PREFIX = "/api/v1"  # and the same routes without it: clients of the original used both
@@ -32,6 +35,7 @@ class WebOptions:
     ``allowed_hosts`` are host names (no port) that may stand in a request's ``Host`` besides the loopback names.
     ``statistics_cache_seconds`` is the longest time an answer of statistics is given again while the archive has not
     changed; 0 turns that off. ``timezone`` is where log lines without a zone were written, ``redaction`` what `/logs` hides of them. ``static`` is the folder of the dashboard.
+    ``access`` says who may ask, ``masking`` what viewers see masked.
     """
 
     version: str = "0"
@@ -43,6 +47,8 @@ class WebOptions:
     timezone: str = "UTC"
     redaction: RedactionOptions = field(default_factory=RedactionOptions)
     static: Path = STATIC_FOLDER
+    access: AccessOptions = field(default_factory=AccessOptions)
+    masking: MaskOptions = field(default_factory=MaskOptions)
 
 
 @dataclass(slots=True)
@@ -60,8 +66,10 @@ CLOCK: web.AppKey[Callable[[], int]] = web.AppKey("clock")  # wall clock, micros
 
 REDACTOR = web.AppKey("redactor", Redactor)
 AUDIT = web.AppKey("audit", Audit)
+ACCESS = web.AppKey("access", Access)
 STATISTICS_CACHE = web.AppKey("statistics_cache", AnswerCache)
 SITE = web.AppKey("site", Site)  # set when the application starts
 LOAD = web.AppKey("load", Load)
 
+PEER: web.RequestKey[Peer] = web.RequestKey("peer", Peer)
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)

@@ -8,7 +8,7 @@ import binascii
 import heapq
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -20,9 +20,11 @@ from parsers.redact import Redactor
 from parsers.slow import LineError
 from parsers.timestamps import format_time, parse_time
 from parsers.vocabulary import level_of
+from storage.masking import HIDDEN, Mask, hidden_from
 from web.answers import etag, json_answer, unchanged, validators
+from web.asking import scope_of
 from web.errors import invalid
-from web.keys import CLOCK, DAEMON, OPTIONS, REDACTOR
+from web.keys import CLOCK, DAEMON, OPTIONS, QUERIES, REDACTOR
 from web.params import LogsParams
 from web.status import LogFile
 from web.tails import DAY_BYTES, LEAST_FILE_BYTES, Line, Opened, last_lines, opened
@@ -109,14 +111,25 @@ def _read(
     """Open, check the validator, read, merge and parse. Blocking."""
     with opened([file for file in files if file.day in {None, day}]) as entries:
         of_day = [entry for entry in entries if entry.file.day or day_of(entry.changed_ns // 1000) == day]
-        tag = etag("logs", day, params, [(e.file.sid, e.size, e.changed_ns) for e in of_day])
+        scope = scope_of(request)
+        tag = etag("logs", day, params, scope, [(e.file.sid, e.size, e.changed_ns) for e in of_day])
         known = unchanged(request, tag)
         if known is not None:
             return known, tag
         if not of_day:
             return _missing(day), tag
         zone = ZoneInfo(request.app[OPTIONS].timezone)
-        return _page(of_day, day, params.lines, place, zone, request.app[REDACTOR]), tag
+        mask = request.app[QUERIES].mask if hidden_from(scope) else None
+        return _page(of_day, day, params.lines, place, _Reading(zone, request.app[REDACTOR], mask)), tag
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How lines are read: the zone of times that name none, what is redacted, and the mask of who may not see all."""
+
+    zone: ZoneInfo
+    redactor: Redactor
+    mask: Mask | None
 
 
 def _missing(day: str) -> dict[str, Any]:
@@ -134,12 +147,12 @@ def _missing(day: str) -> dict[str, Any]:
 
 
 def _page(
-    entries: list[Opened], day: str, count: int, place: Place | None, zone: ZoneInfo, redactor: Redactor
+    entries: list[Opened], day: str, count: int, place: Place | None, reading: _Reading
 ) -> dict[str, Any]:
     ends = {e.file.sid: place.offsets.get(e.file.sid, 0) if place else e.size for e in entries}
     budget = max(LEAST_FILE_BYTES, DAY_BYTES // len(entries))
     tails = [last_lines(e, ends[e.file.sid], count, budget) for e in entries]
-    shown = _newest([_seen(tail, zone, redactor) for tail in tails], count)
+    shown = _newest([_seen(tail, reading) for tail in tails], count)
     # A file that gave nothing has nothing older to offer; one whose lines all waited goes on where it was.
     older = {tail[0].file.sid: ends[tail[0].file.sid] for tail in tails if tail}
     for seen in shown:
@@ -178,25 +191,35 @@ def _newest(tails: list[list[Seen]], count: int) -> list[Seen]:
     return merged[-count:]
 
 
-def _seen(tail: list[Line], zone: ZoneInfo, redactor: Redactor) -> list[Seen]:
-    """Read the lines of one file: redacted first, so that nothing else ever sees a secret."""
+def _seen(tail: list[Line], reading: _Reading) -> list[Seen]:
+    """Read the lines of one file: redacted first, so that nothing else ever sees a secret; masked last."""
     if not tail:
         return []
     profile = tail[0].file.profile
     if profile == AUTO:
         profile = detect(b"\n".join(line.data for line in tail[:SAMPLE_LINES]))
-    return [_read_line(line, profile, zone, redactor) for line in tail]
+    lines = [_read_line(line, profile, reading) for line in tail]
+    return lines if reading.mask is None else [_masked(seen, reading.mask) for seen in lines]
 
 
-def _read_line(line: Line, profile: str, zone: ZoneInfo, redactor: Redactor) -> Seen:
-    text = redactor.text(line.data.decode("utf-8", "replace").rstrip("\r"))
+def _masked(seen: Seen, mask: Mask) -> Seen:
+    """Return a line as a viewer may see it. Of one that nobody understood, nothing says where a person is."""
+    if seen.data is None:
+        return replace(seen, text=HIDDEN)
+    data = mask.line(seen.data)
+    is_json = _object(seen.text) is not None
+    return replace(seen, data=data, text=orjson.dumps(data).decode() if is_json else HIDDEN)
+
+
+def _read_line(line: Line, profile: str, reading: _Reading) -> Seen:
+    text = reading.redactor.text(line.data.decode("utf-8", "replace").rstrip("\r"))
     draft: dict[str, Any] | None = None
     if not line.cut:
         with suppress(LineError):
             draft, _ = read_with(profile, text.encode())
     if draft is None:
         return Seen(line, text, None, None, None)
-    time_us = parse_time(str(draft.get("timestamp") or ""), zone)
+    time_us = parse_time(str(draft.get("timestamp") or ""), reading.zone)
     level = level_of(str(draft.get("level") or ""))
     return Seen(line, text, _object(text) or _said(draft), time_us, level)
 

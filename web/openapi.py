@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from storage.roles import NONE
+from web.access import KEY_HEADER
 from web.errors import (
     BUSY,
     CONTENT_TYPE,
     DEADLINE,
+    FORBIDDEN,
     HOST,
     INTERNAL,
     INVALID,
@@ -16,6 +19,8 @@ from web.errors import (
     MALFORMED,
     TOO_LARGE,
     TOO_LONG,
+    TOO_MANY,
+    UNAUTHORIZED,
     UNAVAILABLE,
     Kind,
 )
@@ -23,6 +28,7 @@ from web.guard import SAFE_METHODS
 from web.keys import DEFAULT_PAGE_LIMIT, PREFIX
 from web.params import Params
 from web.routes import ROUTES, Route
+from web.sessions import COOKIE, SECURE_COOKIE
 from web.shapes import PROBLEM, REFERENCE, components
 
 VERSION = "3.1.0"
@@ -32,11 +38,31 @@ ANY_ROUTE: tuple[Kind, ...] = (
     TOO_LONG,
     HOST,
     INVALID,
+    UNAUTHORIZED,
+    TOO_MANY,
     BUSY,
     INTERNAL,
     DEADLINE,
     UNAVAILABLE,
 )
+
+SECURITY_SCHEMES: dict[str, Any] = {
+    "key": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "wk_<id>_<secret>",
+        "description": "An API key: `watchkeep keys create`",
+    },
+    "header": {"type": "apiKey", "in": "header", "name": KEY_HEADER, "description": "The same key"},
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": COOKIE,
+        "description": f"The dashboard's session; over https the cookie is called `{SECURE_COOKIE}`",
+    },
+}
+# The empty one: an installation without keys asks for none from its own machine.
+SECURITY: list[dict[str, list[str]]] = [{"key": []}, {"header": []}, {"session": []}, {}]
 
 _HEADER_MEANINGS = {
     "Link": 'The next page, `rel="next"`',
@@ -45,6 +71,7 @@ _HEADER_MEANINGS = {
     "X-Total-Count": "How many events the export holds",
     "X-Request-Id": "The same id as in the daemon's log",
     "Retry-After": "Seconds",
+    "WWW-Authenticate": "How to send a key",
 }
 _VARIABLE = re.compile(r"\{(\w+)\}")
 
@@ -65,7 +92,7 @@ def document(*, page_limit: int = DEFAULT_PAGE_LIMIT, version: str) -> dict[str,
         "servers": [{"url": "/"}],
         "tags": [{"name": name} for name in dict.fromkeys(route.tag for route in ROUTES)],
         "paths": paths,
-        "components": {"schemas": components()},
+        "components": {"schemas": components(), "securitySchemes": SECURITY_SCHEMES},
     }
 
 
@@ -73,10 +100,21 @@ def _operation(route: Route, page_limit: int) -> dict[str, Any]:
     return {
         "operationId": route.name,
         "summary": route.summary,
+        "description": needed(route),
         "tags": [route.tag],
+        "security": [] if route.role == NONE else SECURITY,
         "parameters": [*_path_parameters(route.path), *_query_parameters(route.params, page_limit)],
         "responses": _responses(route),
     }
+
+
+def needed(route: Route) -> str:
+    """Return in words who may ask."""
+    if route.role == NONE:
+        return "Everybody may ask."
+    scope = f" and the scope `{route.scope}`" if route.scope else ""
+    one = "" if route.tenants else " Not for a key of one tenant."
+    return f"Needs the role `{route.role}`{scope}.{one}"
 
 
 def _path_parameters(path: str) -> list[dict[str, Any]]:
@@ -126,7 +164,7 @@ def _responses(route: Route) -> dict[str, Any]:
     responses: dict[str, Any] = {"200": success}
     if route.polled:
         responses["304"] = {"description": "Nothing is new", "headers": {"ETag": _header("ETag")}}
-    kinds = [*ANY_ROUTE, *route.errors]
+    kinds = [*ANY_ROUTE, *([] if route.role == NONE else [FORBIDDEN]), *route.errors]
     if route.method not in SAFE_METHODS:
         kinds += [kind for kind in KINDS if kind.status == 403]
     for kind in kinds:
@@ -143,6 +181,8 @@ def _problem(kind: Kind) -> dict[str, Any]:
     }
     if kind.status in {429, 503}:
         answer["headers"] = {"Retry-After": _header("Retry-After")}
+    if kind is UNAUTHORIZED:
+        answer["headers"] = {"WWW-Authenticate": _header("WWW-Authenticate")}
     return answer
 
 

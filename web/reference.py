@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from storage.roles import NONE
 from web.errors import KINDS
 from web.openapi import document
 from web.params import HINTS, Filters, Params, repeatable
@@ -48,9 +49,12 @@ $ curl -sOJ 'http://127.0.0.1:8710/api/v1/events/export?format=csv&category=secu
 - **The daemon's own events** (who read, exported, removed or was refused something) lie in the same archive. They are
   left out unless `internal=true` (with them) or `internal=only`. Reads are coalesced: one event per caller, view and
   query in ten minutes. An export or a removal that cannot be recorded does not happen.
-- **Who may ask**: without keys, a caller on this machine is the administrator. What a proxy on this machine forwards
-  may read, but not remove. The `Host` header must name this machine (or one of `[web] allowed_hosts`), and a request
-  that changes something must not come from another site's page (`Sec-Fetch-Site`, else `Origin`).
+- **Who may ask**: with API keys (`watchkeep keys create`), who sends one: `Authorization: Bearer wk_…` or `X-API-Key:
+  wk_…`. Its role says what it may; a viewer sees personal values masked and may not filter by them (403).
+  [access.md](access.md) has the whole of it. Without any key, a caller on this machine is the administrator, and what a
+  proxy on this machine forwards may read, but not remove. The `Host` header must name this machine (or one of `[web]
+  allowed_hosts`), and a request that changes something must not come from another site's page (`Sec-Fetch-Site`, else
+  `Origin`).
 - **Errors** are `application/problem+json` (RFC 9457) for every status: `type`, `title`, `status`, `detail`, `instance`,
   `errors[]` with `loc`, `msg` and `hint`, and the `request_id` under which the daemon's log says more.
 - **Too slow, too many**: a query that passes its deadline is cancelled and answered 503 with what to narrow; when all
@@ -125,9 +129,15 @@ def api_page() -> str:
 
 
 def _endpoints() -> str:
-    rows = [(f"{route.method} `{route.path}`", route.summary) for route in ROUTES]
-    rows.append(("GET `/openapi.json`", "This contract, for machines"))
-    return "## Endpoints\n\n" + _table(("method and path", "answer"), rows)
+    rows = [(f"{route.method} `{route.path}`", route.summary, _who(route)) for route in ROUTES]
+    rows.append(("GET `/openapi.json`", "This contract, for machines", "everybody"))
+    return "## Endpoints\n\n" + _table(("method and path", "answer", "who may ask, at least"), rows)
+
+
+def _who(route: Route) -> str:
+    if route.role == NONE:
+        return "everybody"
+    return f"{route.role}, scope `{route.scope}`" if route.scope else str(route.role)
 
 
 def _filters() -> str:

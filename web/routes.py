@@ -13,8 +13,10 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from storage.roles import ADMIN, AUDITOR, NONE, VIEWER, Role
 from web import activity, cleanup, events, export, files, health, logs, overview, rejects, statistics
 from web.answers import JSON
+from web.callers import authorize, caller_of
 from web.dashboard import ASSETS, asset_answer, page_answer
 from web.errors import FORBIDDEN, NOT_FOUND, NOT_READY, Kind
 from web.keys import AUDIT, PREFIX, SITE
@@ -41,6 +43,10 @@ TEXT = "text/plain"
 class Route:
     """One endpoint.
 
+    ``role`` is the least one that may ask (``none``: everybody), ``scope`` what a key must carry besides; ``tenants``:
+    the answer keeps to one tenant's events, so a key of one tenant may ask. A route that says nothing is for those
+    who may see everything: masking and tenants are promises that a handler has to keep.
+
     ``name`` is OpenAPI's operationId; ``answers`` maps media types to schemas (a model's or component's name, None
     for plain text); ``view`` names it in the audit trail (None: not a read of events); ``polled``: it has an ETag.
     """
@@ -57,6 +63,9 @@ class Route:
     view: str | None = None
     polled: bool = False
     headers: tuple[str, ...] = ()  # of a success, besides those that every answer has
+    role: Role = AUDITOR
+    scope: str | None = None
+    tenants: bool = False
 
 
 def _json(schema: str) -> tuple[tuple[str, str | None], ...]:
@@ -83,6 +92,8 @@ ROUTES: tuple[Route, ...] = (
         view="events",
         polled=True,
         headers=("Link",),
+        role=VIEWER,
+        tenants=True,
     ),
     Route(
         "getStatistics",
@@ -95,6 +106,8 @@ ROUTES: tuple[Route, ...] = (
         "figures",
         view="statistics",
         polled=True,
+        role=VIEWER,
+        tenants=True,
     ),
     Route(
         "getStats",
@@ -107,6 +120,8 @@ ROUTES: tuple[Route, ...] = (
         "figures",
         view="stats",
         polled=True,
+        role=VIEWER,
+        tenants=True,
     ),
     Route(
         "listMine",
@@ -120,6 +135,8 @@ ROUTES: tuple[Route, ...] = (
         view="me",
         polled=True,
         headers=("Link",),
+        role=VIEWER,
+        tenants=True,
     ),
     Route(
         "listLevels",
@@ -131,6 +148,8 @@ ROUTES: tuple[Route, ...] = (
         _json("Words"),
         "words",
         polled=True,
+        role=VIEWER,
+        tenants=True,
     ),
     Route(
         "listCategories",
@@ -142,6 +161,8 @@ ROUTES: tuple[Route, ...] = (
         _json("Words"),
         "words",
         polled=True,
+        role=VIEWER,
+        tenants=True,
     ),
     Route(
         "listActions",
@@ -153,6 +174,8 @@ ROUTES: tuple[Route, ...] = (
         _json("Words"),
         "words",
         polled=True,
+        role=VIEWER,
+        tenants=True,
     ),
     Route(
         "exportEvents",
@@ -164,6 +187,9 @@ ROUTES: tuple[Route, ...] = (
         _EXPORTS,
         "events",
         headers=_EXPORT_HEADERS,
+        role=AUDITOR,
+        scope="export",
+        tenants=True,
     ),
     Route(
         "cleanupEvents",
@@ -175,6 +201,7 @@ ROUTES: tuple[Route, ...] = (
         _json("CleanupAnswer"),
         "retention",
         errors=(FORBIDDEN,),
+        role=ADMIN,
     ),
     Route(
         "getEvent",
@@ -187,6 +214,8 @@ ROUTES: tuple[Route, ...] = (
         "events",
         errors=(NOT_FOUND,),
         view="event",
+        role=VIEWER,
+        tenants=True,
     ),
     Route(
         "listLogLines",
@@ -199,6 +228,7 @@ ROUTES: tuple[Route, ...] = (
         "logs",
         view="logs",
         polled=True,
+        role=VIEWER,
     ),
     Route(
         "listLogFiles",
@@ -209,6 +239,7 @@ ROUTES: tuple[Route, ...] = (
         "Sources and how far they are read",
         _json("LogFiles"),
         "logs",
+        role=VIEWER,
     ),
     Route(
         "listRejects",
@@ -222,6 +253,7 @@ ROUTES: tuple[Route, ...] = (
         view="rejects",
         polled=True,
         headers=("Link",),
+        role=VIEWER,
     ),
     Route(
         "getStatus",
@@ -232,8 +264,19 @@ ROUTES: tuple[Route, ...] = (
         "The daemon and its archive",
         _json("Status"),
         "daemon",
+        role=VIEWER,
     ),
-    Route("isLive", "GET", "/health/live", health.live, NoParams, "Liveness", _json("Health"), "daemon"),
+    Route(
+        "isLive",
+        "GET",
+        "/health/live",
+        health.live,
+        NoParams,
+        "Liveness",
+        _json("Health"),
+        "daemon",
+        role=NONE,
+    ),
     Route(
         "isReady",
         "GET",
@@ -244,6 +287,7 @@ ROUTES: tuple[Route, ...] = (
         _json("Health"),
         "daemon",
         errors=(NOT_READY,),
+        role=NONE,
     ),
     Route(
         "getMetrics",
@@ -254,6 +298,7 @@ ROUTES: tuple[Route, ...] = (
         "Prometheus metrics",
         ((TEXT, None),),
         "daemon",
+        role=VIEWER,
     ),
     Route(
         "listActivity",
@@ -266,6 +311,8 @@ ROUTES: tuple[Route, ...] = (
         "activity",
         view="events",
         polled=True,
+        role=VIEWER,
+        tenants=True,
     ),
     Route(
         "listEntityActivity",
@@ -278,6 +325,8 @@ ROUTES: tuple[Route, ...] = (
         "activity",
         view="events",
         polled=True,
+        role=VIEWER,
+        tenants=True,
     ),
     Route(
         "listUserActivity",
@@ -290,6 +339,8 @@ ROUTES: tuple[Route, ...] = (
         "activity",
         view="events",
         polled=True,
+        role=VIEWER,
+        tenants=True,
     ),
     Route(
         "getActivity",
@@ -302,6 +353,8 @@ ROUTES: tuple[Route, ...] = (
         "activity",
         errors=(NOT_FOUND,),
         view="event",
+        role=VIEWER,
+        tenants=True,
     ),
 )
 
@@ -340,6 +393,7 @@ def _pattern(route: Route) -> str:
 
 def _handled(route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(request: web.Request) -> web.StreamResponse:
+        authorize(caller_of(request), route.role, scope=route.scope, tenants=route.tenants or route.role == NONE)
         params = read(route.params, request)
         response = await route.handler(request, params)
         if route.view is not None:

@@ -11,6 +11,7 @@ from storage.filters import Term
 from storage.query import Filter, Scope, StatisticsQuery, searched
 from web.answers import etag, raw_answer, unchanged, validators
 from web.asking import filter_of, question_of, scope_of, version_of
+from web.callers import caller_of
 from web.errors import invalid
 from web.keys import CLOCK, QUERIES, STATISTICS_CACHE
 from web.params import Params, StatisticsParams, StatsParams
@@ -28,7 +29,8 @@ async def statistics(request: web.Request, params: StatisticsParams) -> web.Stre
         wanted = filter_of(params, now_us, start_us=wanted.end_us - params.hours * HOUR_US, end_us=now_us)
     if wanted.start_us is not None and wanted.start_us < 0:
         raise invalid("start_date", "before 1970", "no event is older")
-    query = StatisticsQuery(filter=wanted, scope=scope_of(request, params.internal), timezone=params.tz)
+    wanted, scope = request.app[QUERIES].mask.resolved(wanted, scope_of(request, params.internal))
+    query = StatisticsQuery(filter=wanted, scope=scope, timezone=params.tz)
 
     async def make() -> bytes:
         return orjson.dumps({"success": True, **await request.app[QUERIES].statistics(query)})
@@ -39,11 +41,12 @@ async def statistics(request: web.Request, params: StatisticsParams) -> web.Stre
 async def stats(request: web.Request, params: StatsParams) -> web.StreamResponse:
     """Answer with one user's figures of the last days."""
     now_us = request.app[CLOCK]()
-    terms = (Term("user_id", params.user_id),) if params.user_id is not None else ()
+    user = params.user_id if params.user_id is not None else caller_of(request).user
+    terms = (Term("user_id", user),) if user is not None else ()
     wanted = Filter(terms=terms, start_us=now_us - params.days * DAY_US, end_us=now_us)
     if params.q is not None:
         wanted = wanted.narrowed(searched(params.q, now_us=now_us).expression)
-    scope = scope_of(request)
+    wanted, scope = request.app[QUERIES].mask.resolved(wanted, scope_of(request))
 
     async def make() -> bytes:
         return orjson.dumps(await request.app[QUERIES].user_stats(wanted, scope))

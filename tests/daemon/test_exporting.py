@@ -167,9 +167,9 @@ class Failing(Disk):
         if self.left == 0:
             raise OSError(28, "No space left on device")
 
-    def create(self, path: str) -> Any:
+    def create(self, path: str, *, private: bool = False) -> Any:
         self._tick()
-        return super().create(path)
+        return super().create(path, private=private)
 
     def rename(self, source: str, target: str) -> None:
         self._tick()

@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 
 from daemon.control import call
+from daemon.keykeeper import KeyKeeper
+from storage.keyring import Keyring
 from storage.reader import read_snapshot
 from tests.support import ROOT
 
@@ -206,10 +208,13 @@ async def test_the_control_socket_works_in_a_deep_folder(tmp_path: Path) -> None
         async def verified(self, outcome: Mapping[str, Any]) -> None:
             raise NotImplementedError
 
+    async def nothing(_event: Mapping[str, Any], *, durable: bool = False) -> None:
+        assert durable
+
     deep = tmp_path / ("a" * 120)
     deep.mkdir()
     path = str(deep / "control.sock")
-    control = ControlSocket(path, Answers())
+    control = ControlSocket(path, Answers(), KeyKeeper(Keyring(), nothing))
     await control.start()
     try:
         assert await asyncio.to_thread(call, path, "GET", "/status") == {"fine": True}

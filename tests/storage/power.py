@@ -77,7 +77,7 @@ class PowerDisk:
 
     # What a process calls
 
-    def create(self, path: str) -> Handle:
+    def create(self, path: str, *, private: bool = False) -> Handle:
         if path in self.names:
             raise FileExistsError(errno.EEXIST, "file exists", path)
         self.do("create", path)
