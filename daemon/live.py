@@ -16,6 +16,7 @@ from daemon.discovery import Found
 from daemon.following import Fate, Followed
 from daemon.keeping import Keeper
 from daemon.metrics import Metrics
+from daemon.ownlog import OwnLog
 from daemon.packs import Pack
 from daemon.pipeline import Pipeline
 from daemon.rounds import HOT_SECONDS
@@ -80,6 +81,7 @@ class LiveDaemon:
         self._sources: list[SourceStatus] = []
         self._sources_until = 0.0
         self.stopping = False
+        self.own_log: OwnLog | None = None  # what the daemon says for operators, once it runs
         self.url: str | None = None  # where the HTTP side answers, once it does
         metrics.before_each(self._measure)
 
@@ -206,6 +208,13 @@ class LiveDaemon:
             yield (
                 "descriptors",
                 "this process has no more file descriptors: raise `ulimit -n` or LimitNOFILE=",
+            )
+        if self._selflog.trouble:
+            yield "own-events", f"the last event of the daemon's own was not written: {self._selflog.trouble}"
+        if self.own_log is not None and self.own_log.missing:
+            yield (
+                "own-log",
+                f"{self.own_log.missing} lines of the daemon's log may be missing: it cannot be written",
             )
         yield from self._atlas.complaints()
         yield from self.keeper.complaints()

@@ -52,6 +52,12 @@ METRICS: tuple[Metric, ...] = (
     Metric("gap_bytes", "count", "Bytes that will never be archived, at least", ("reason",)),
     Metric("pinned_bytes", "gauge", "Bytes of disk that deleted files hold until they are read to their end"),
     Metric("degraded", "gauge", "Things that are wrong although lines are archived, by code", ("code",)),
+    Metric("own_events_lost", "count", "Events of the daemon's own that could not be written"),
+    Metric(
+        "own_log_lost_lines",
+        "count",
+        "Lines of the daemon's own log that may be missing: it could not be written",
+    ),
     Metric("copies", "count", "Files that only repeat another one and are not read"),
     Metric(
         "unreadable_files",

@@ -9,6 +9,7 @@ import logging
 import logging.handlers
 import queue
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -51,7 +52,11 @@ class _Unformatted(logging.handlers.QueueHandler):
 class _Patient(logging.StreamHandler[Any]):
     """Writes lines as long as the disk lets it; says how many may be missing as soon as it works again."""
 
-    missing = 0
+    missing = 0  # since it last worked
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self.on_lost: Callable[[], None] = lambda: None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line. Nobody hears of a failure: there is no other place to say it."""
@@ -65,6 +70,7 @@ class _Patient(logging.StreamHandler[Any]):
             self.flush()
         except (OSError, ValueError):
             self.missing += 1
+            self.on_lost()
         else:
             self.missing = 0
 
@@ -84,6 +90,15 @@ class OwnLog:
         self.set_level(level)
         logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it tells of every change it sees
         self._listener.start()
+
+    @property
+    def missing(self) -> int:
+        """Return how many lines may be missing since it could last be written; 0 while it works."""
+        return self._writer.missing
+
+    def on_lost(self, tell: Callable[[], None]) -> None:
+        """Call ``tell``, in the thread that writes, for each line that may be missing."""
+        self._writer.on_lost = tell
 
     def set_level(self, level: str) -> None:
         """Say less or more from now on."""

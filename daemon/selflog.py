@@ -69,8 +69,19 @@ def write_once(folder: str, node: str, event: Mapping[str, Any]) -> None:
 class SelfLog:
     """Appends events. `append` is for the event loop, `write` blocks."""
 
-    def __init__(self, folder: str, *, node: str, version: str, clock: Callable[[], datetime] = _now) -> None:
+    def __init__(
+        self,
+        folder: str,
+        *,
+        node: str,
+        version: str,
+        clock: Callable[[], datetime] = _now,
+        on_lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``on_lost`` is called, in any thread, for each event that could not be written."""
         self.folder = folder
+        self.trouble = ""  # why the last event could not be written
+        self._on_lost = on_lost
         self._system = {"server": socket.gethostname(), "environment": node, "version": version}
         self._clock = clock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="selflog")
@@ -85,6 +96,15 @@ class SelfLog:
 
     def write(self, event: Mapping[str, Any], *, durable: bool = False) -> None:
         """Append one event. Blocks; see `append`."""
+        try:
+            self._write_line(event, durable=durable)
+        except OSError as error:
+            self.trouble = error.strerror or str(error)
+            self._on_lost()
+            raise
+        self.trouble = ""
+
+    def _write_line(self, event: Mapping[str, Any], *, durable: bool) -> None:
         now = self._clock()
         whole = {
             "eventId": str(uuid.uuid4()),

@@ -103,7 +103,12 @@ class Service:
         self._archive = archive
         self._notifier = Notifier(os.environ)
         program = program_version()
-        self._selflog = SelfLog(archive.layout.own_log, node=settings.archive.node, version=program)
+        self._selflog = SelfLog(
+            archive.layout.own_log,
+            node=settings.archive.node,
+            version=program,
+            on_lost=lambda: metrics.count("own_events_lost"),
+        )
         self._atlas = Atlas(options.atlas_options(settings), archive.layout.places, metrics)
         self._atlas.refresh()
         self._transformer = Transformer(options.parse_options(settings), self._atlas.lookup)
@@ -194,6 +199,8 @@ class Service:
     ) -> None:
         """Start everything, wait for a reason to stop, stop everything."""
         loop = asyncio.get_running_loop()
+        own_log.on_lost(lambda: self._metrics.count("own_log_lost_lines"))
+        self._live.own_log = own_log
         with _signals(loop, stop, lambda: self._reload(reload, own_log)):
             try:
                 async with asyncio.TaskGroup() as group:

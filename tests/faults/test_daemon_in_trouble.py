@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import errno
+import json
 import re
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from daemon.command import Exit
+from storage.reader import read_snapshot, read_state
+from tests.faults.mounts import fill, small_disk, until_full
 from tests.faults.victims import Victim, until, victim
-from tests.support import require
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -147,48 +147,18 @@ def test_a_daemon_whose_lock_was_taken_away_ends_instead_of_writing(it: Victim, 
 
 
 def test_a_failing_own_log_costs_nothing(it: Victim) -> None:
-    """The log of the daemon itself lies on a full disk: events go on."""
+    """The log of the daemon itself lies on a full disk: events go on, and the lines that are missing are counted."""
     it.start(WATCHKEEP__DAEMON__LOG_FILE="/dev/full")
     it.write(10)
     until(lambda: it.committed() == it.written, "everything is committed")
     until(lambda: it.status().get("ready"), "it is ready")
+    (own,) = (entry for entry in it.status()["degraded"] if entry["code"] == "own-log")
+    assert "may be missing" in own["detail"]
+    assert re.search(r"watchkeep_own_log_lost_lines_total [1-9]", it.metrics())
     it.stop()
 
 
 # A small disk
-
-
-@contextmanager
-def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
-    """Mount a tmpfs, or skip where that is not allowed."""
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)],
-        capture_output=True,
-        check=False,
-    )
-    require(mounted.returncode == 0, "permission to mount a tmpfs", install="nothing: run the tests as root")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=False)
-
-
-def _fill(folder: Path) -> None:
-    """Take every byte that is left."""
-    for size in (1 << 16, 1):
-        with suppress_full(), (folder / "ballast").open("ab", buffering=0) as file:
-            while file.write(bytes(size)):
-                pass
-
-
-@contextmanager
-def suppress_full() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
 
 
 def full_and_free_again(tmp_path: Path, cycles: int) -> None:
@@ -198,7 +168,7 @@ def full_and_free_again(tmp_path: Path, cycles: int) -> None:
         for cycle in range(cycles):
             it.write(50)
             until(lambda: it.committed() == it.written, "a disk with room takes everything")
-            _fill(disk)
+            fill(disk)
             it.write(50)
             stalled = until(lambda: (s := it.status()) and not s["ready"] and s, "it says that it stalls")
             assert "reading pauses" in stalled["reason"] or "No space left" in stalled["reason"], stalled
@@ -215,11 +185,13 @@ def full_and_free_again(tmp_path: Path, cycles: int) -> None:
         it.settle()
 
 
+@pytest.mark.mounts
 def test_a_full_disk_stalls_it_loudly_and_it_goes_on_by_itself(tmp_path: Path) -> None:
     """A 16 MB disk is filled to the last byte and freed again; a daemon is also started while it is full."""
     full_and_free_again(tmp_path, cycles=2)
 
 
+@pytest.mark.mounts
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_fifty_fills_of_a_small_disk_lose_nothing(tmp_path: Path) -> None:
@@ -227,6 +199,7 @@ def test_fifty_fills_of_a_small_disk_lose_nothing(tmp_path: Path) -> None:
     full_and_free_again(tmp_path, cycles=50)
 
 
+@pytest.mark.mounts
 def test_a_file_that_is_removed_while_the_disk_is_full_is_archived_when_there_is_room(tmp_path: Path) -> None:
     """Its name is gone and the archive refuses: the open file keeps its lines, and they are archived when there is room."""
     with small_disk(tmp_path / "disk", 16) as disk, victim(tmp_path, archive=disk / "archive") as it:
@@ -234,7 +207,7 @@ def test_a_file_that_is_removed_while_the_disk_is_full_is_archived_when_there_is
         it.ready()
         it.write(10)
         until(lambda: it.committed() == it.written, "the file is followed")
-        _fill(disk)
+        fill(disk)
         it.write(10)
         until(lambda: "will be tried again; no line is skipped" in it.said(), "the disk is full")
         (it.logs / "app.jsonl").unlink()
@@ -247,14 +220,15 @@ def test_a_file_that_is_removed_while_the_disk_is_full_is_archived_when_there_is
         it.stop()
 
 
+@pytest.mark.mounts
 def test_a_full_disk_of_the_application_tears_a_line_and_only_that(tmp_path: Path) -> None:
     """The log's disk is full in the middle of a line; the application goes on when there is room."""
     with small_disk(tmp_path / "disk", 1) as disk, victim(tmp_path, logs=disk / "logs") as it:
         it.start()
         it.ready()
         it.write(10)
-        _fill(disk)
-        with suppress_full():
+        fill(disk)
+        with until_full():
             it.write(200)  # a part of these is on the disk, the last one torn
         (disk / "ballast").unlink()
         data = (it.logs / "app.jsonl").read_bytes()
@@ -266,3 +240,53 @@ def test_a_full_disk_of_the_application_tears_a_line_and_only_that(tmp_path: Pat
         until(lambda: it.committed() == it.written, "everything whole is committed")
         it.stop()
         assert it.found() == list(range(it.written))
+
+
+def own_events(it: Victim) -> list[int]:
+    """Return the numbers of the archived own events that have a ``turn``, in their order."""
+    rows: list[tuple[str, int, str]] = []
+    for file in read_snapshot(str(it.archive)).events:
+        columns = ["source", "source_offset", "metadata", "internal"]
+        table = pq.read_table(it.archive / file.path, columns=columns, partitioning=None)
+        rows += [
+            (row["source"], row["source_offset"], row["metadata"])
+            for row in table.to_pylist()
+            if row["internal"] and row["metadata"] and '"turn"' in row["metadata"]
+        ]
+    return [json.loads(metadata)["turn"] for _, _, metadata in sorted(rows)]
+
+
+@pytest.mark.mounts
+def test_half_an_own_event_that_a_full_disk_left_costs_only_itself(tmp_path: Path) -> None:
+    """The daemon's own log ends in the middle of a line: what is written when there is room stands in a line of its own."""
+    with small_disk(tmp_path / "disk", 16) as disk, victim(tmp_path, archive=disk / "archive") as it:
+        it.start()
+        it.ready()
+        turns = 0
+
+        def tell() -> bool:
+            nonlocal turns
+            turns += 1
+            return it.order("/verified", ok=True, turn=turns, filler="x" * 700) is not None
+
+        written = [turns for _ in range(3) if tell()]
+        assert written == [1, 2, 3]
+        folder = it.archive / "nodes" / "main" / "self"
+        ballast = fill(disk)
+        lost: list[int] = []
+        while sorted(folder.glob("*.jsonl"))[-1].read_bytes().endswith(b"\n"):
+            (written if tell() else lost).append(turns)
+            assert turns < 100
+        assert lost == [turns], "the one that is half there was refused"
+        assert not tell()
+        assert [e["code"] for e in it.status()["degraded"]].count("own-events") == 1
+        assert re.search(r"watchkeep_own_events_lost_total [1-9]", it.metrics())
+        ballast.unlink()
+        written += [turns for _ in range(3) if tell()]
+        it.write(1)
+        until(lambda: it.committed() == it.written and own_events(it) == written, "all others are archived")
+        until(lambda: it.status().get("ready"), "it is ready again")
+        assert "own-events" not in [entry["code"] for entry in it.status()["degraded"]]
+        state = read_state(str(it.archive), "main")
+        assert [source.counts.rejects for source in state.sources.values() if source.internal] == [1]
+        it.stop()
