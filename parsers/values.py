@@ -170,9 +170,10 @@ _EQUALS = {
 
 def _equals(field: Field, path: tuple[str, ...], values: tuple[str, ...], now_us: int) -> Comparison:
     if field.kind is TIME:
-        if len(values) > 1:
+        first, *more = values
+        if more:
             raise ValueProblem("one time at a time", "write two comparisons with OR between")
-        low, high = (_time(values[0], now_us, end=end) for end in (False, True))
+        low, high = (_time(first, now_us, end=end) for end in (False, True))
         return Comparison(field.name, BETWEEN, (str(low), str(high)), path)
     normal = _EQUALS.get(field.kind)
     found = {normal(value) if normal else value for value in values}

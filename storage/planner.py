@@ -138,6 +138,14 @@ def plan(
     return rolled.Parts(tuple(parts), tuple(part for part in rows if not part.empty))
 
 
+def planned_count(snapshot: Snapshot, wanted: Filter, scope: Scope) -> dict[str, Any]:
+    """Return the ``plan`` of a count before anything is read."""
+    family = _first(WORDS, wanted.names)
+    used = Used()
+    used.note("count", plan(snapshot, wanted, scope, whole=TOTALS if family else None, across=family))
+    return used.summary()
+
+
 def _has_whole_bucket(file: File, low: int | None, high: int | None, width: int) -> bool:
     """Say whether any bucket with rows of a file lies in ``[low, high)``; otherwise its roll-up is of no use."""
     first = file.min_time_us // width * width

@@ -11,6 +11,7 @@ import duckdb
 from storage import counting, cursors, pages, sql
 from storage.engine import Engine
 from storage.errors import DeadlineError, MaskedError, QueryError
+from storage.explaining import cost
 from storage.export import Format, pieces
 from storage.filters import Term
 from storage.masking import HIDDEN, Mask, hidden_from
@@ -192,6 +193,10 @@ class Queries:
         return await self._engine.run(
             lambda cursor: user_stats(cursor, snapshot, wanted, asked), place="statistics"
         )
+
+    def cost(self, wanted: Filter, scope: Scope) -> dict[str, Any]:
+        """Return what a question would read, without reading it."""
+        return cost(self.snapshot(), wanted, scope)
 
     async def observed(self, field: str, scope: Scope | None = None) -> list[str]:
         """Return the words that occur in ``level``, ``category``, ``action`` or ``outcome``, in order."""

@@ -91,7 +91,15 @@ def where(view: View, wanted: Filter, scope: Scope, bind: Bind, *, after: Key | 
     if view.hot or any(file.max_seq > view.seq for file in view.files):
         parts.append(f"{SEQ} <= {bind(view.seq)}")
     parts += scope_conditions(scope, bind)
-    parts += conditions(wanted.terms, bind)
+    parts += wanted_conditions(wanted, bind)
+    if after is not None:
+        parts.append(older(after, bind))
+    return " AND ".join(parts) if parts else "TRUE"
+
+
+def wanted_conditions(wanted: Filter, bind: Bind) -> list[str]:
+    """Return what a filter demands of every row, its range of time aside."""
+    parts = conditions(wanted.terms, bind)
     if wanted.min_risk is not None or wanted.max_risk is not None:
         parts.append(between("risk_score", wanted.min_risk, wanted.max_risk, bind))
     if wanted.search is not None:
@@ -100,9 +108,7 @@ def where(view: View, wanted: Filter, scope: Scope, bind: Bind, *, after: Key | 
         parts.append(subject_condition(wanted.subject, bind))
     if wanted.expression is not None:
         parts += [comparing.condition(part, bind) for part in conjuncts(wanted.expression)]
-    if after is not None:
-        parts.append(older(after, bind))
-    return " AND ".join(parts) if parts else "TRUE"
+    return parts
 
 
 def scope_conditions(scope: Scope, bind: Bind) -> list[str]:

@@ -209,6 +209,15 @@ class ExportParams(Filters):
     )
 
 
+class ExplainParams(Filters):
+    """`GET /events/explain`: any filter, also as the rows of a form."""
+
+    form: Search | None = Field(
+        None,
+        description='Rows of a form as JSON: `[{"field": "level", "operator": "equals", "values": ["error"]}]`',
+    )
+
+
 class CleanupParams(Params):
     """`DELETE /events/cleanup`."""
 

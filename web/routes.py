@@ -19,10 +19,12 @@ from web.answers import JSON
 from web.callers import authorize, caller_of
 from web.dashboard import ASSETS, asset_answer, page_answer
 from web.errors import FORBIDDEN, NOT_FOUND, NOT_READY, Kind
+from web.faces import explain
 from web.keys import AUDIT, PREFIX, SITE
 from web.params import (
     ActivityParams,
     CleanupParams,
+    ExplainParams,
     ExportParams,
     ListParams,
     LogsParams,
@@ -190,6 +192,16 @@ ROUTES: tuple[Route, ...] = (
         role=AUDITOR,
         scope="export",
         tenants=True,
+    ),
+    Route(
+        "explainFilter",
+        "GET",
+        "/events/explain",
+        explain,
+        ExplainParams,
+        "A filter as form, query string, search and SQL, and what it would read",
+        _json("Explanation"),
+        "events",
     ),
     Route(
         "cleanupEvents",

@@ -303,6 +303,53 @@ class Health(Shape):
     degraded: list[Complaint] = Field(default=[], description="Of readiness: for people and alerts")
 
 
+class FormRow(Shape):
+    """A row of a form (field, operator, values) or a group of rows (any or all); `exclude` turns it round."""
+
+    field: str | None = None
+    path: list[str] | None = Field(None, description="Keys below a field of JSON")
+    operator: str | None = Field(
+        None, description="equals, contains, matches, regex, exists, between, above, below"
+    )
+    values: list[str] | None = None
+    any: list[FormRow] | None = None
+    all: list[FormRow] | None = None
+    exclude: bool
+
+
+class Scan(Shape):
+    """What may hold events of a filter: whole files, judged by the ledger. A page of the newest reads less."""
+
+    files: int
+    rows: int
+    bytes: int
+    days: int = Field(description="Days of sealed files among them")
+    hot_rows: int = Field(description="Rows that are not committed yet")
+    oldest: str | None
+    newest: str | None
+
+
+class ArchiveSize(Shape):
+    """All there is."""
+
+    files: int
+    rows: int
+    bytes: int
+
+
+class Explanation(Shape):
+    """One filter in four forms that say the same, and what a count of it would take."""
+
+    success: bool
+    form: list[FormRow]
+    url: str = Field(description="Query string of any endpoint that takes filters")
+    q: str
+    sql: str = Field(description="Runs as it stands in a DuckDB over the archive")
+    scan: Scan
+    archive: ArchiveSize
+    plan: dict[str, Any] = Field(description="What would answer a count: roll-ups, rows, or both")
+
+
 class ProblemFault(Shape):
     """One thing that is wrong: where, what, and what to write instead."""
 
@@ -332,6 +379,7 @@ MODELS: tuple[type[Shape], ...] = (
     Words,
     Statistics,
     Stats,
+    Explanation,
     CleanupAnswer,
     LogLines,
     LogFiles,

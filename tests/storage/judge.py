@@ -229,6 +229,31 @@ def trees(leaves: st.SearchStrategy[Comparison]) -> st.SearchStrategy[Expression
 
 expressions = trees(comparisons())
 
+
+@st.composite
+def filters(draw: st.DrawFn) -> Filter:
+    """Draw a filter of plain parts and a search, in its normal form."""
+    plain = Filter.of(
+        {
+            name: draw(st.lists(st.sampled_from(choices), max_size=2))
+            for name, choices in (
+                ("level", ["error", "!info", "debug"]),
+                ("path", ["/health", "!/health", "!!x"]),
+                ("ip", ["10.0.0.0/8", "!10.0.0.1"]),
+                ("tag", ["a", "!A"]),
+                ("risk", ["high", "!low"]),
+            )
+        },
+        min_risk=draw(st.sampled_from([None, None, 0, 31, 70.5])),
+        max_risk=draw(st.sampled_from([None, None, 30, 71])),
+        start_us=draw(st.none() | st.integers(0, 40).map(lambda n: START_US + n * HOUR_US // 2)),
+        end_us=draw(st.none() | st.integers(0, 40).map(lambda n: START_US + n * HOUR_US // 2)),
+        search=draw(st.none() | texts),
+        subject=draw(st.sampled_from([None, None, "ann"])),
+    )
+    return plain.narrowed(draw(st.none() | expressions))
+
+
 _TEXTS = (None, *WORDS)
 _LABELS: Sequence[Any] = (None, [], ["a"], ["A", "50%"], ["ann", "a*b"], ["x\ny", ""])
 _TEXT_COLUMNS = [

@@ -22,8 +22,8 @@ from storage.planner import Planner
 from storage.queries import Queries
 from storage.query import ExportQuery, Filter, ListQuery, Scope
 from storage.snapshot import Snapshot
-from tests.storage.judge import NOW_US, comparisons, expressions, holds, made, texts, trees, true
-from tests.storage.samples import HOUR_US, START_US, filled, snapshot, write_events
+from tests.storage.judge import NOW_US, comparisons, expressions, filters, holds, made, trees, true
+from tests.storage.samples import filled, snapshot, write_events
 
 
 @pytest.fixture(scope="module")
@@ -31,30 +31,6 @@ def engine() -> Iterator[Engine]:
     engine = Engine(EngineOptions(threads=1, deadline_seconds=50, count_seconds=50))
     yield engine
     engine.close()
-
-
-@st.composite
-def filters(draw: st.DrawFn) -> Filter:
-    """Draw a filter of plain parts and a search, in its normal form."""
-    plain = Filter.of(
-        {
-            name: draw(st.lists(st.sampled_from(choices), max_size=2))
-            for name, choices in (
-                ("level", ["error", "!info", "debug"]),
-                ("path", ["/health", "!/health", "!!x"]),
-                ("ip", ["10.0.0.0/8", "!10.0.0.1"]),
-                ("tag", ["a", "!A"]),
-                ("risk", ["high", "!low"]),
-            )
-        },
-        min_risk=draw(st.sampled_from([None, None, 0, 31, 70.5])),
-        max_risk=draw(st.sampled_from([None, None, 30, 71])),
-        start_us=draw(st.none() | st.integers(0, 40).map(lambda n: START_US + n * HOUR_US // 2)),
-        end_us=draw(st.none() | st.integers(0, 40).map(lambda n: START_US + n * HOUR_US // 2)),
-        search=draw(st.none() | texts),
-        subject=draw(st.sampled_from([None, None, "ann"])),
-    )
-    return plain.narrowed(draw(st.none() | expressions))
 
 
 @given(expressions)
