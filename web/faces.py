@@ -36,6 +36,9 @@ async def explain(request: web.Request, params: ExplainParams) -> web.StreamResp
     if params.form is not None:
         wanted = wanted.narrowed(_expression(params.form, now_us))
     scope = scope_of(request, params.internal)
+    # Pseudonyms stay what they are in every form; only the count of files needs what they stand for.
+    queries = request.app[QUERIES]
+    cost = queries.cost(*queries.mask.resolved(wanted, scope))
     pairs = [*query_of(wanted), *([("internal", params.internal)] if params.internal != "false" else [])]
     answer: dict[str, Any] = {
         "success": True,
@@ -43,7 +46,7 @@ async def explain(request: web.Request, params: ExplainParams) -> web.StreamResp
         "url": urlencode(pairs),
         "q": wanted.q,
         "sql": statement(wanted, scope),
-        **request.app[QUERIES].cost(wanted, scope),
+        **cost,
     }
     return json_answer(answer)
 

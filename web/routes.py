@@ -202,6 +202,7 @@ ROUTES: tuple[Route, ...] = (
         "A filter as form, query string, search and SQL, and what it would read",
         _json("Explanation"),
         "events",
+        role=VIEWER,
     ),
     Route(
         "cleanupEvents",
