@@ -15,9 +15,10 @@ from typing import Any
 import duckdb
 
 from storage import sql
-from storage.planner import SCAN, Planner
+from storage.planner import ROLL_UP, SCAN, Planner
 from storage.query import Filter, Scope, fingerprint
 from storage.scope import View, inside, view
+from storage.sieve import Narrow
 from storage.snapshot import File, Snapshot
 
 BATCH_ROWS = 262_144  # rows counted in one statement, some 100 ms for a search; then what is known is kept
@@ -71,8 +72,12 @@ def total(
     tally: Tally,
     *,
     seq: int | None = None,
+    narrow: Narrow | None = None,
 ) -> tuple[int, dict[str, Any]]:
-    """Return how many events match and the plan; ``tally`` says on the way how far it is."""
+    """Return how many events match and the plan; ``tally`` says on the way how far it is.
+
+    ``narrow`` leaves out files that cannot match.
+    """
     seen = view(snapshot, wanted, scope, seq)
     if not wanted.names:
         plain = [file for file in seen.files if _counts_whole(file, seen, scope)]
@@ -80,10 +85,17 @@ def total(
         counted = {file.path for file in plain}
         rest = tuple(file for file in snapshot.events if file.path not in counted)
         snapshot = replace(snapshot, events=rest)
-    planner = Planner(cursor, snapshot, seq=seq)
-    if planner.answers(wanted):
+        seen = view(snapshot, wanted, scope, seq)
+        if seen.empty:
+            known_already = {"filesByRollUp": len(plain), "filesScanned": 0}
+            return tally.events, {"answeredBy": ROLL_UP, "parts": {"total": ROLL_UP}, **known_already}
+    if Planner.answers(wanted):
+        planner = Planner(cursor, snapshot, seq=seq)
         tally.events += planner.total(wanted, scope)
         return tally.events, planner.used.summary()
+    sql.show(cursor, snapshot.hot)
+    if narrow is not None and wanted.selective:
+        seen = narrow.view(seen)
     question = fingerprint(replace(wanted, start_us=None, end_us=None), scope.tenant, scope.internal)
     tally.rows = sum(file.rows for file in seen.files) + sum(batch.table.num_rows for batch in seen.hot)
     loose: list[File] = []
@@ -104,9 +116,12 @@ def total(
         tally.read += sum(file.rows for file in loose) + sum(batch.table.num_rows for batch in seen.hot)
     for batch in _batches(whole):
         part = seen.only(batch, hot=False)
-        counts = dict(sql.count_by_file(part, wanted, scope).rows(cursor))
-        for place, file in enumerate(batch):
-            known.put((question, file.sha256), counts.get(place, 0))
+        if narrow is not None:
+            part = narrow.view(part)
+        counts = dict(sql.count_by_file(part, wanted, scope).rows(cursor)) if part.files else {}
+        events = {file.sha256: counts.get(place, 0) for place, file in enumerate(part.files)}
+        for file in batch:
+            known.put((question, file.sha256), events.get(file.sha256, 0))
         tally.events += sum(counts.values())
         tally.read += sum(file.rows for file in batch)
     plan = {"answeredBy": SCAN, "parts": {"total": SCAN}, "filesByRollUp": 0}

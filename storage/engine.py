@@ -24,6 +24,7 @@ from storage.handover import Handover
 from storage.layout import below_archive
 from storage.observer import Observer, Silent
 from storage.pruning import Pruning
+from storage.sql import empty_hot
 
 T = TypeVar("T")
 
@@ -75,6 +76,7 @@ class Engine:
         self._connection = connect(threads=self.options.threads, memory_limit_mb=self.options.memory_limit_mb)
         for setting in _SETTINGS:
             self._connection.execute(setting)
+        empty_hot(self._connection)
         self._places = {name: _Place(name, places) for name, places in self.options.places.items()}
         self._pool = ThreadPoolExecutor(
             max_workers=sum(places.running for places in self.options.places.values()),

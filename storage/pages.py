@@ -8,19 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from storage import sql
+from storage.pruning import note_read
 from storage.query import Filter, Scope
 from storage.render import event_texts
 from storage.rows import RowCache
 from storage.scope import View
+from storage.sieve import Narrow
 from storage.snapshot import File, Hot
 
 FIRST_SLICE_ROWS = 4_096  # rows the first slice is expected to hold; reading fewer costs DuckDB no less
+# The same with a filter: a statement more costs as much as reading so many rows of the few columns that a filter needs.
+FIRST_FILTERED_ROWS = 24_576
 SLICE_GROWTH = (
     16  # how much larger the next slice is when nothing was found: a rare value takes few statements
 )
@@ -51,24 +57,33 @@ def find(
     limit: int,
     skip: int = 0,
     after: sql.Key | None = None,
+    narrow: Narrow | None = None,
 ) -> list[Position]:
     """Return the positions of ``limit`` matching rows, newest first, after skipping ``skip``.
 
-    ``after`` is (time_us, seq) of the last row already seen. The cursor must have the snapshot's hot rows.
+    ``after`` is (time_us, seq) of the last row already seen. The cursor must have the snapshot's hot rows. ``narrow``
+    leaves out what cannot match: slice by slice, so that a page that is soon full looks at few files.
     """
     found: list[Position] = []
     if after is not None:
         view = view.between(view.start_us, after[0] if view.end_us is None else min(after[0], view.end_us))
     if view.empty:
         return found
+    if narrow is not None and wanted.selective:
+        view = narrow.view(view)
+        if view.empty:
+            return found
     low, end = view.span()
-    expected = max(FIRST_SLICE_ROWS, 2 * (limit + skip))
+    expected = max(FIRST_FILTERED_ROWS if wanted.names else FIRST_SLICE_ROWS, 2 * (limit + skip))
     while end >= low and len(found) < limit:
         # Bloom filters and statistics prune a rare id better than slices of time do.
         start = low if wanted.selective else slice_start(view, end, expected)
         part = view.between(view.start_us if start <= low else start, end)
         end = start - 1
+        if narrow is not None:
+            part = _tightened(narrow.view(part))
         if part.empty:
+            expected *= SLICE_GROWTH
             continue
         missing = limit - len(found)
         statement = sql.positions(part, wanted, scope, limit=missing, offset=skip, after=after)
@@ -80,6 +95,11 @@ def find(
         found += _positions(part, rows)
         expected = _next_slice(expected, len(rows), limit - len(found))
     return found
+
+
+def _tightened(part: View) -> View:
+    """Return the part with its times as near as its files and rows allow: statistics then exclude more row groups."""
+    return part if part.empty else part.between(*part.span())
 
 
 def _positions(part: View, rows: Sequence[tuple[int, int, int | None, int | None]]) -> Iterator[Position]:
@@ -129,6 +149,32 @@ def slice_start(view: View, end_us: int, rows: int) -> int:
 
 def _rows(part: File | Hot) -> int:
     return part.rows if isinstance(part, File) else part.table.num_rows
+
+
+def same_id(
+    cursor: duckdb.DuckDBPyConnection, view: View, event_id: str, scope: Scope
+) -> tuple[str, int] | None:
+    """Return the JSON text of the first event (by seq) with an id and how many there are; None if there is none.
+
+    For a view of few files: each takes a statement, which reads whole rows.
+    """
+    note_read(view.root, view.files, view.start_us, view.end_us)
+    tables = [
+        sql.by_event_id(path, event_id, partial(sql.where, view, Filter(), scope)).table(cursor)
+        for path in view.paths()
+    ]
+    condition = (pc.field("event_id") == event_id) & (pc.field("seq") <= view.seq)
+    if scope.tenant is not None:
+        condition &= pc.field("tenant") == scope.tenant
+    if scope.internal != "include":
+        condition &= pc.field("internal") == (scope.internal == "only")
+    tables += [batch.table.filter(condition) for batch in view.hot]
+    found = [(int(table["seq"].to_numpy().min()), table) for table in tables if table.num_rows]
+    if not found:
+        return None
+    seq, table = min(found, key=lambda pair: pair[0])
+    first = int(np.flatnonzero(table["seq"].to_numpy() == seq)[0])
+    return event_texts(table.slice(first, 1))[0], sum(table.num_rows for _, table in found)
 
 
 def fetch(

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from storage.fs import Fs, Handle
 from storage.layout import FORMAT_VERSION, SCHEMA_VERSION
+from storage.sketch import COLUMN, sketch
 
 GATHERED_BYTES = 256 << 10  # written and hashed at once, at least
 _NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -36,14 +37,16 @@ class Encoding:
     """How columns are laid out. The defaults are what files are written with; benchmarks try others."""
 
     row_group_rows: int = ROW_GROUP_ROWS
-    page_bytes: int = 1 << 20  # 1 MiB: larger pages compress no better, smaller ones cost headers
+    page_bytes: int = (
+        1 << 18
+    )  # 256 KiB: a row costs a page of each column; 128 KiB would cost 1.3 bytes an event
     zstd_level: int = 1  # level 3 makes random ids larger, level 6 saves 4 % of the bytes for twice the CPU
     bloom: tuple[str, ...] = BLOOM_COLUMNS
     bloom_false_positives: float = 0.05  # 6 bits a value: an absent id opens one row group in twenty
     # Nearly a value a row: a dictionary would overflow, and 4-byte lengths between the texts disturb zstd.
     distinct: tuple[str, ...] = (*BLOOM_COLUMNS, "span_id", "path", "entity_id", "entity_name", "sha256")
     # Long texts are left to zstd as they are.
-    long: tuple[str, ...] = ("description", "metadata", "extra", "changes", "raw")
+    long: tuple[str, ...] = ("description", "metadata", "extra", "changes", "raw", COLUMN)
     # Positions and times rise: their differences are small.
     rising: tuple[str, ...] = ("timestamp", "ingested_at", "seq", "source_offset", "writer_seq")
 
@@ -154,7 +157,7 @@ class _Sink:
 class ParquetFile:
     """One Parquet file being written into ``path``. Nothing is durable before `finish`.
 
-    ``rows`` so far, the least and greatest time and seq so far; `finish` syncs and returns size and hash.
+    ``rows`` so far, and with ``sketching`` the sketch of each row group; `finish` syncs and returns size and hash.
     """
 
     def __init__(
@@ -166,6 +169,7 @@ class ParquetFile:
         node: str,
         bloom_rows: int,
         encoding: Encoding = STANDARD,
+        sketching: bool = False,
     ) -> None:
         self._fs = fs
         self.path = path
@@ -186,6 +190,8 @@ class ParquetFile:
         self._encoding = encoding
         self.rows = 0
         self.rows_of: Counter[str] = Counter()  # by source, if there is such a column
+        self._sketching = sketching
+        self.sketches: list[bytes] = []  # of each row group so far, if asked for
 
     @property
     def bytes(self) -> int:
@@ -198,6 +204,9 @@ class ParquetFile:
             self._writer.write_table(
                 table.select(self._schema.names), row_group_size=self._encoding.row_group_rows
             )
+            if self._sketching:
+                size = self._encoding.row_group_rows
+                self.sketches += [sketch(table.slice(at, size)) for at in range(0, table.num_rows, size)]
             self.rows += table.num_rows
             if "source" in self._schema.names:
                 found = pc.value_counts(table.column("source"))

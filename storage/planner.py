@@ -208,7 +208,8 @@ class Planner:
         """Return how many events match."""
         return int(self.counts(wanted, scope, part=part)[0][0])
 
-    def answers(self, wanted: Filter) -> bool:
+    @staticmethod
+    def answers(wanted: Filter) -> bool:
         """Say whether roll-ups can count this filter."""
         return _first(WORDS, wanted.names) is not None
 

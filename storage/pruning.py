@@ -55,7 +55,7 @@ class Scan:
     """What one question reads, as its statements are built."""
 
     snapshot: Snapshot | None = None
-    ranges: dict[str, tuple[File, list[tuple[int | None, int | None]]]] = field(default_factory=dict)
+    ranges: dict[str, list[tuple[int | None, int | None]]] = field(default_factory=dict)
     rolled: set[str] = field(default_factory=set)
 
     def figures(self) -> Figures:
@@ -63,9 +63,9 @@ class Scan:
         files = self.snapshot.events if self.snapshot is not None else ()
         groups = sum(-(-file.rows // ROW_GROUP_ROWS) for file in files)
         groups_read = rows_read = 0
-        for path, (file, ranges) in self.ranges.items():
+        for path, ranges in self.ranges.items():
             found = shape(path).groups
-            groups += len(found) - -(-file.rows // ROW_GROUP_ROWS)
+            groups += len(found) - -(-sum(group.rows for group in found) // ROW_GROUP_ROWS)
             read = [group.rows for group in found if any(group.overlaps(low, high) for low, high in ranges)]
             groups_read += len(read)
             rows_read += sum(read)
@@ -94,7 +94,7 @@ def note_read(root: str, files: Iterable[File], start_us: int | None, end_us: in
     """Note that rows of some files between two times are read."""
     if (scan := _scan.get()) is not None:
         for file in files:
-            scan.ranges.setdefault(f"{root}/{file.path}", (file, []))[1].append((start_us, end_us))
+            scan.ranges.setdefault(f"{root}/{file.path}", []).append((start_us, end_us))
 
 
 def note_rolled(paths: Iterable[str]) -> None:

@@ -22,11 +22,15 @@ from storage.rejects import RejectPage, reject_page
 from storage.render import rfc3339
 from storage.rows import RowCache
 from storage.scope import view
+from storage.sieve import Sieve
 from storage.snapshot import Snapshot
 from storage.statistics import statistics
 from storage.usage import user_stats
 
 OBSERVED_FIELDS = ("level", "category", "action", "outcome")
+FETCHED_AT_ONCE = (
+    2  # files that may have an id: each is then asked for whole rows, which saves the search for positions
+)
 MAX_DUPLICATES = 10_000  # more lines with one id than that are counted as so many
 
 
@@ -65,6 +69,7 @@ class Queries:
         self.mask = mask or Mask()
         self._rows = RowCache()
         self._counts = counting.FileCounts()
+        self._sieve = Sieve()
 
     def snapshot(self) -> Snapshot:
         """Return the newest snapshot."""
@@ -101,9 +106,14 @@ class Queries:
 
         def find(cursor: duckdb.DuckDBPyConnection) -> tuple[list[pages.Position], list[str]]:
             note_snapshot(snapshot)
-            sql.register(cursor, snapshot.hot)
+            sql.show(cursor, snapshot.hot)
+            narrow = self._sieve.over(snapshot, query.filter, query.scope)
             found = pages.find(
-                cursor, seen, query.filter, query.scope, limit=query.limit + 1, skip=skip, after=after
+                *(cursor, seen, query.filter, query.scope),
+                limit=query.limit + 1,
+                skip=skip,
+                after=after,
+                narrow=narrow,
             )
             texts = pages.fetch(cursor, found[: query.limit], snapshot.hot, self._rows)
             return found, self._shown(texts, query.scope)
@@ -134,7 +144,10 @@ class Queries:
         tally = counting.Tally()
 
         def count(cursor: duckdb.DuckDBPyConnection) -> tuple[int, dict[str, Any]]:
-            return counting.total(cursor, snapshot, query.filter, query.scope, self._counts, tally, seq=seq)
+            narrow = self._sieve.over(snapshot, query.filter, query.scope)
+            return counting.total(
+                *(cursor, snapshot, query.filter, query.scope, self._counts, tally), seq=seq, narrow=narrow
+            )
 
         try:
             total, plan = await self._engine.run(count, deadline=self._engine.options.count_seconds)
@@ -151,8 +164,12 @@ class Queries:
 
         def find(cursor: duckdb.DuckDBPyConnection) -> EventAnswer | None:
             note_snapshot(snapshot)
-            sql.register(cursor, snapshot.hot)
-            found = pages.find(cursor, seen, wanted, asked, limit=MAX_DUPLICATES)
+            sql.show(cursor, snapshot.hot)
+            left = self._sieve.over(snapshot, wanted, asked).view(seen)
+            if len(left.files) <= FETCHED_AT_ONCE:
+                same = pages.same_id(cursor, left, event_id, asked)
+                return EventAnswer(same[0], same[1] - 1) if same else None
+            found = pages.find(cursor, left, wanted, asked, limit=MAX_DUPLICATES)
             if not found:
                 return None
             first = min(found, key=lambda position: position.seq)
@@ -167,8 +184,11 @@ class Queries:
 
         def count(cursor: duckdb.DuckDBPyConnection) -> int:
             tally = counting.Tally()
+            narrow = self._sieve.over(snapshot, query.filter, query.scope)
             return counting.total(
-                cursor, snapshot, query.filter, query.scope, self._counts, tally, seq=query.snapshot
+                *(cursor, snapshot, query.filter, query.scope, self._counts, tally),
+                seq=query.snapshot,
+                narrow=narrow,
             )[0]
 
         total = await self._engine.run(count, place="statistics")

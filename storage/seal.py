@@ -20,6 +20,7 @@ from storage.merge import Inputs, Positions
 from storage.parquet import ROW_GROUP_ROWS, ParquetFile
 from storage.provenance import Origin
 from storage.rollups import narrowed
+from storage.sketch import with_sketches
 from storage.snapshot import File, Kind
 
 # Files of an import that are open at once, each with some 600 KiB of buffers: the days on both sides of a midnight.
@@ -113,6 +114,7 @@ class Stager:
             inputs.schema,
             node=self._layout.node,
             bloom_rows=min(len(positions), ROW_GROUP_ROWS),
+            sketching=entry.kind == "events" and entry.day is not None,
         )
         counted: list[pa.Table] = []
         try:
@@ -127,7 +129,7 @@ class Stager:
             raise
         self.files.append(finished(entry, written))
         if counted:
-            rollup = self._delta(pa.concat_tables(counted))
+            rollup = with_sketches(self._delta(pa.concat_tables(counted)), file.sketches)
             self.files.append(stage_rollup(self._fs, self._layout, entry, rollup_path, rollup, origin))
 
 
@@ -232,6 +234,7 @@ class SealedWriter:
                 EVENT_SCHEMA,
                 node=self._layout.node,
                 bloom_rows=min(rows, ROW_GROUP_ROWS),
+                sketching=True,
             )
         table = pa.concat_tables(sealing.waiting)
         whole = rows // least * least
@@ -283,7 +286,7 @@ class SealedWriter:
         assert sealing.file is not None  # it has rows
         written = sealing.file.finish(origin.footer(entry, sealing.file.rows_of, last=last), sync=False)
         path = self._layout.sealed_file("rollup", day, sealing.first_seq, retention_class)
-        rollup = self._delta(pa.concat_tables(sealing.counted))
+        rollup = with_sketches(self._delta(pa.concat_tables(sealing.counted)), sealing.file.sketches)
         return [
             finished(entry, written),
             stage_rollup(self._fs, self._layout, entry, path, rollup, origin, sync=False),

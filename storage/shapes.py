@@ -5,29 +5,45 @@ Files never change, so each footer is looked at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from parsers.columns import EVENT_SCHEMA
 from storage.errors import UnreadableError
+from storage.parquet import BLOOM_COLUMNS
 from storage.snapshot import Hot
 
-REMEMBERED = 16_384  # files; two sets of names each
+REMEMBERED = 16_384  # files; two sets of names each, and some 2 KB a row group
 
 _NAMES = frozenset(EVENT_SCHEMA.names)
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """What a footer tells of an id column in a row group: where its bloom filter lies, its least and greatest value."""
+
+    filter_at: int | None
+    filter_bytes: int
+    least: str | None
+    greatest: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class RowGroup:
-    """How many rows it has, and their first and last time (None: the file does not say)."""
+    """How many rows it has, their first and last time (None: the file does not say), and its id columns.
+
+    A column of ``ids`` that is null in the whole group is None; one that the file does not have is missing.
+    """
 
     rows: int
     min_time_us: int | None
     max_time_us: int | None
+    ids: Mapping[str, Stored | None] = field(default_factory=dict)
 
     def overlaps(self, start_us: int | None, end_us: int | None) -> bool:
         """Say whether it can hold rows between two times."""
@@ -55,15 +71,25 @@ def shape(path: str) -> Shape:
     for group in range(footer.num_row_groups):
         chunks = footer.row_group(group)
         low = high = None
+        ids: dict[str, Stored | None] = {}
         for place in range(chunks.num_columns):
             chunk = chunks.column(place)
             nulls = chunk.statistics.null_count if chunk.statistics is not None else None
             if nulls is None or nulls < chunk.num_values:
                 used.add(chunk.path_in_schema.partition(".")[0])
+            if chunk.path_in_schema in BLOOM_COLUMNS:
+                ids[chunk.path_in_schema] = None if nulls == chunks.num_rows else _stored(chunk)
             if chunk.path_in_schema == "timestamp" and chunk.statistics is not None:
                 low, high = chunk.statistics.min_raw, chunk.statistics.max_raw
-        groups.append(RowGroup(chunks.num_rows, low, high))
+        groups.append(RowGroup(chunks.num_rows, low, high, ids))
     return Shape(names >= _NAMES, frozenset(used) & _NAMES, tuple(groups))
+
+
+def _stored(chunk: Any) -> Stored:
+    told = chunk.statistics
+    bounds = (told.min, told.max) if told is not None and told.has_min_max else (None, None)
+    at = chunk.bloom_filter_offset
+    return Stored(at, chunk.bloom_filter_length or 0, *bounds)
 
 
 @lru_cache(maxsize=REMEMBERED)

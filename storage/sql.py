@@ -7,7 +7,7 @@ of earlier formats answer too. Only names of our own columns become text; whatev
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,9 +17,11 @@ import pyarrow as pa
 from parsers.columns import EVENT_SCHEMA
 from parsers.expression import conjuncts
 from storage import comparing
+from storage.duck import schema_sql
 from storage.filters import Bind, between, conditions, quote, search_condition
 from storage.pruning import note_read
 from storage.query import Filter, Scope
+from storage.render import RENDERED
 from storage.scope import View
 from storage.shapes import shape
 from storage.snapshot import Hot
@@ -61,6 +63,21 @@ def register(
     """Give a cursor a snapshot's hot rows as the table ``hot``, uncopied. Statements over a view need it."""
     tables = [batch.table for batch in batches]
     cursor.register(HOT, pa.concat_tables(tables) if tables else schema.empty_table())
+
+
+def empty_hot(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make an empty table ``hot`` for all cursors of an instance: those without hot rows need not `register`.
+
+    Registering a table of sixty columns takes a millisecond. What a cursor registers hides this table from it.
+    """
+    columns = ", ".join(f"{quote(name)} {kind}" for name, kind in schema_sql(EVENT_SCHEMA))
+    connection.execute(f"CREATE TABLE {HOT} ({columns})")
+
+
+def show(cursor: duckdb.DuckDBPyConnection, batches: Sequence[Hot]) -> None:
+    """`register` a snapshot's hot rows on a cursor of an instance with `empty_hot`, if there are any."""
+    if batches:
+        register(cursor, batches)
 
 
 def source(view: View, bind: Bind) -> str:
@@ -202,14 +219,32 @@ def grouped(view: View, wanted: Filter, scope: Scope, key: str | None, aggregate
 
 
 def by_row(path: str, rows: Sequence[int]) -> Statement:
-    """Return `ROW` and every column that is used of the rows with these numbers in one file, in no order."""
+    """Return `ROW` and what is shown of the rows with these numbers in one file, in no order."""
     bind = Bind()
     numbers = ", ".join(bind(row) for row in rows)
-    used = shape(path).used
-    columns = "".join(f", {quote(name)}" for name in EVENT_SCHEMA.names if name in used)
     return Statement(
-        f"SELECT {ROW}{columns} FROM read_parquet({bind([path])}) WHERE {ROW} IN ({numbers})", bind.values
+        f"SELECT {ROW}{_shown(path)} FROM read_parquet({bind([path])}) WHERE {ROW} IN ({numbers})",
+        bind.values,
     )
+
+
+def by_event_id(path: str, event_id: str, condition: Callable[[Bind], str]) -> Statement:
+    """Return `ROW` and what is shown of the rows of one file with this event id, in no order.
+
+    Where few rows match, finding and fetching them at once saves a statement; ``condition`` says which more must hold.
+    """
+    bind = Bind()
+    return Statement(
+        f"SELECT {ROW}{_shown(path)} FROM read_parquet({bind([path])}) "
+        f"WHERE {quote('event_id')} = {bind(event_id)} AND {condition(bind)}",
+        bind.values,
+    )
+
+
+def _shown(path: str) -> str:
+    """Return the columns of a file that an Event shows and that hold anything there: each costs a page to decode."""
+    used = shape(path).used
+    return "".join(f", {quote(name)}" for name in RENDERED if name in used)
 
 
 def rows_of(paths: Sequence[str], bind: Bind) -> str:

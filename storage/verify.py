@@ -28,14 +28,15 @@ from storage.positions import Stretch, stretches
 from storage.reader import nodes, read_state
 from storage.records import SourceState
 from storage.recovery import never_named
-from storage.rollups import ADDRESSES, COUNTED, ENTITIES, delta
+from storage.rollups import ADDRESSES, COUNTED, ENTITIES, ROLLUP_SCHEMA, delta
+from storage.sketch import FAMILY
 from storage.snapshot import File
 from storage.state import State
 from storage.survey import folder_names, sealed_names
 
 _PARQUET = ".parquet"
 # Kept for the heaviest keys only: which of two equally heavy ones is kept depends on the order of the rows.
-_PARTIAL = [ADDRESSES.name, ENTITIES.name]
+_PARTIAL = [ADDRESSES.name, ENTITIES.name, FAMILY]
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,5 +337,5 @@ def _marks(
 
 def _sums(table: pa.Table) -> pa.Table:
     """Return a roll-up's rows without the partial families, in an order of their own."""
-    kept = table.filter(~pc.field("family").isin(_PARTIAL))
+    kept = table.select(ROLLUP_SCHEMA.names).filter(~pc.field("family").isin(_PARTIAL))
     return kept.sort_by([(name, "ascending") for name in kept.schema.names])

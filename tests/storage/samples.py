@@ -18,8 +18,10 @@ import pyarrow.parquet as pq
 
 from parsers.columns import EVENT_SCHEMA, REJECT_SCHEMA
 from storage.filters import address_range
+from storage.parquet import BLOOM_COLUMNS
 from storage.query import Filter, Scope
 from storage.rollups import delta
+from storage.sketch import sketch, with_sketches
 from storage.snapshot import File, Hot, Snapshot
 
 SECOND_US = 1_000_000
@@ -77,13 +79,23 @@ def packed(address: str) -> bytes:
 
 
 def write_events(
-    root: Path, rows: Sequence[Row], name: str, *, day: str | None = None, without: Sequence[str] = ()
+    root: Path,
+    rows: Sequence[Row],
+    name: str,
+    *,
+    day: str | None = None,
+    without: Sequence[str] = (),
+    sketched: bool = True,
 ) -> Pair:
-    """Write filled rows, sorted by time, as an events file and its roll-up. ``without`` names missing columns."""
+    """Write filled rows, sorted by time, as an events file and its roll-up. ``without`` names missing columns.
+
+    With ``sketched`` the roll-up holds sketches, as those of sealed files do.
+    """
     ordered = sorted(rows, key=lambda row: (row["time_us"], row["seq"]))
     table = table_of(ordered)
     path = f"events/date={day}/{name}.parquet" if day else f"nodes/main/live/{name}.parquet"
-    size = _write(root / path, table.drop_columns(list(without)), row_group_rows=max(16, len(rows) // 4))
+    group = max(16, len(rows) // 4)
+    size = _write(root / path, table.drop_columns(list(without)), row_group_rows=group)
     internal = {row["internal"] for row in rows}
     events = File(
         path=path,
@@ -101,6 +113,9 @@ def write_events(
         internal=internal.pop() if len(internal) == 1 else None,
     )
     sums = delta(table)
+    if sketched:
+        parts = [table.slice(at, group) for at in range(0, table.num_rows, group)]
+        sums = with_sketches(sums, [sketch(part) for part in parts])
     sums_path = f"rollups/{name}.parquet"
     size = _write(root / sums_path, sums, row_group_rows=64)
     rollup = replace(events, path=sums_path, kind="rollup", rows=sums.num_rows, bytes=size, covers=path)
@@ -109,9 +124,8 @@ def write_events(
 
 def _write(path: Path, table: pa.Table, *, row_group_rows: int) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
-    options: dict[str, Any] = (
-        {"bloom_filter_options": {"event_id": True}} if "event_id" in table.schema.names else {}
-    )
+    blooms = {name: {"ndv": 16, "fpp": 0.05} for name in BLOOM_COLUMNS if name in table.schema.names}
+    options: dict[str, Any] = {"bloom_filter_options": blooms} if blooms else {}
     pq.write_table(table, path, compression="zstd", row_group_size=row_group_rows, **options)
     return path.stat().st_size
 

@@ -1,0 +1,214 @@
+"""Sketches: which words occur in a row group at all, a byte an event, so that a search skips what cannot match.
+
+A sketch is a Bloom filter (`storage.bloom`) over two kinds of keys: the values of columns with few of them, and every
+run of GRAM bytes in the texts that `/events?search_query=` looks through, ASCII letters in lower case. It is made when
+a row group of a sealed file is written, lies in the roll-up of that file, and only ever proves absence: what it cannot
+exclude is read. Files without one (live ones, those of earlier releases) are read.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from parsers.columns import TIMESTAMP
+from storage.bloom import BLOCK_BITS, BLOCK_BYTES, Probe, filled, mixed
+from storage.filters import SEARCHED
+
+VERSION = 1
+FAMILY = "sketches"  # of the rows of a roll-up that hold sketches; their `key` is the number of the row group
+COLUMN = "sketch"
+BITS_A_KEY = 8  # one absent key in forty is not told; a search for a word has several
+MOST_VALUES = 8_192  # a column with more values in a row group is left out: nearly a value a row
+
+# The columns whose values are in sketches. Their numbers are stored: only ever add at the end.
+VALUES = (
+    *("level", "category", "action", "outcome", "user_id", "username", "ip_bytes", "country_code", "city"),
+    *("entity_type", "entity_id", "entity_name", "method", "path", "user_agent", "status_code", "server"),
+    *("environment", "source", "source_file", "tags", "tenant"),
+)
+TEXTS = 31  # the bit of a sketch that tells of texts
+GRAM = 4  # bytes, one machine word; runs of three occur everywhere, of five are five times as many
+_GRAM_BITS = 22  # of a run's hash: four million, of which a row group has some 30,000
+_SPREAD = 2_654_435_761
+_MOST_GRAMS = 32  # of a search that are looked for; more would hardly exclude more
+_FEW_BYTES = 1 << 20  # texts below are sorted, those above marked in a table of all hashes
+# Letters that are not ASCII while their lower case is: a text with one could match what its bytes do not show.
+DECEITFUL = tuple(letter.encode() for letter in "\u0130\u212a")
+
+_LOWER = np.frombuffer(bytes(range(256)).lower(), np.uint8)
+_HEAD = struct.Struct("<BxxxIIqq")  # version, rows, columns told, least and greatest time
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Something that must occur: in which column (a bit of a sketch), and the probes that must all be there."""
+
+    bit: int
+    probes: tuple[Probe, ...]
+
+
+Clause = tuple[Key, ...]
+"""Alternatives: at least one of these keys must occur."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """The sketch of one row group, and the rows and times of the group."""
+
+    rows: int
+    min_time_us: int
+    max_time_us: int
+    told: int
+    data: bytes
+
+    @classmethod
+    def read(cls, data: bytes) -> Sketch | None:
+        """Read what `sketch` wrote; None for a version that this release does not know."""
+        version, rows, told, low, high = _HEAD.unpack_from(data)
+        return cls(rows, low, high, told, data) if version == VERSION else None
+
+    def may_hold(self, clauses: Iterable[Clause]) -> bool:
+        """Say whether rows of the group may fulfil every clause; False is proof that none does."""
+        return all(any(self._may_hold(key) for key in clause) for clause in clauses)
+
+    def _may_hold(self, key: Key) -> bool:
+        if not self.told >> key.bit & 1:
+            return True
+        blocks = (len(self.data) - _HEAD.size) // BLOCK_BYTES
+        for probe in key.probes:
+            start = _HEAD.size + BLOCK_BYTES * probe.block(blocks)
+            if not probe.in_block(self.data[start : start + BLOCK_BYTES]):
+                return False
+        return True
+
+
+def value_key(column: str, value: bytes) -> Key:
+    """Return the key of a value of one of VALUES."""
+    bit = VALUES.index(column)
+    return Key(bit, tuple(map(_probe, _value_keys(bit, [value]))))
+
+
+def text_key(text: str) -> Key | None:
+    """Return the key of a text that must occur in any case; None when it has no run of GRAM ASCII characters."""
+    grams: set[int] = set()
+    for run in "".join(letter if letter.isascii() else "\0" for letter in text).split("\0"):
+        grams.update(_grams(np.frombuffer(run.lower().encode(), np.uint8)).tolist())
+    chosen = sorted(grams)[:_MOST_GRAMS]
+    return Key(TEXTS, tuple(map(_probe, _gram_keys(np.array(chosen, np.uint64))))) if chosen else None
+
+
+def sketch(table: pa.Table) -> bytes:
+    """Return the sketch of the rows of one row group, which must not be empty."""
+    told = 0
+    keys: list[npt.NDArray[np.uint64]] = []
+    for bit, name in enumerate(VALUES):
+        values = _values(table[name])
+        if values is not None:
+            told |= 1 << bit
+            keys.append(_value_keys(bit, values))
+    found = [_bytes(table[name]) for name in SEARCHED]
+    if not any(letter in text.tobytes() for text in found for letter in DECEITFUL):
+        told |= 1 << TEXTS
+        keys.append(_gram_keys(_distinct_grams(found)))
+    hashes = np.concatenate(keys) if keys else np.zeros(0, np.uint64)
+    blocks = max(1, -(-len(hashes) * BITS_A_KEY // BLOCK_BITS))
+    times: Any = pc.min_max(table["timestamp"].cast(pa.int64()))
+    head = _HEAD.pack(VERSION, table.num_rows, told, times["min"].as_py(), times["max"].as_py())
+    return head + filled(hashes, blocks)
+
+
+def with_sketches(rollup: pa.Table, sketches: Sequence[bytes]) -> pa.Table:
+    """Return a roll-up with the sketches of its file's row groups as rows of one more family, and column."""
+    if not sketches:
+        return rollup
+    size = len(sketches)
+    own = {
+        "family": pa.array([FAMILY] * size),
+        "bucket": pa.array([Sketch.read(data).min_time_us for data in sketches], pa.int64()).cast(TIMESTAMP),  # type: ignore[union-attr]
+        "key": pa.array([str(number) for number in range(size)]),
+        "events": pa.array([0] * size, pa.int64()),
+    }
+    rows = pa.table(
+        [own[f.name] if f.name in own else pa.nulls(size, f.type) for f in rollup.schema],
+        schema=rollup.schema,
+    )
+    before = rollup.append_column(COLUMN, pa.nulls(rollup.num_rows, pa.binary()))
+    return pa.concat_tables([before, rows.append_column(COLUMN, pa.array(sketches, pa.binary()))])
+
+
+def _probe(key: Any) -> Probe:
+    return Probe.of(int(key))
+
+
+def _value_keys(bit: int, values: Sequence[bytes]) -> npt.NDArray[np.uint64]:
+    sums = np.fromiter(map(zlib.crc32, values), np.uint64, len(values))
+    return mixed(sums | np.uint64(bit) << np.uint64(32))
+
+
+def _gram_keys(grams: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    return mixed(grams | np.uint64(TEXTS) << np.uint64(32))
+
+
+def _values(column: Any) -> list[bytes] | None:
+    """Return the distinct values of a column as bytes; None if there are too many."""
+    if pa.types.is_list(column.type):
+        column = pc.list_flatten(column)
+    if column.null_count == len(column):
+        return []
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_integer(column.type):
+        column = column.cast(pa.string())
+    if len(column) > 2 * MOST_VALUES and len(pc.unique(column.slice(0, 2 * MOST_VALUES))) > MOST_VALUES + 1:
+        return None  # told early, from a part
+    distinct: Any = pc.unique(column)
+    if len(distinct) > MOST_VALUES + 1:
+        return None
+    return [value.encode() if isinstance(value, str) else value for value in distinct.drop_null().to_pylist()]
+
+
+def _bytes(column: Any) -> npt.NDArray[np.uint8]:
+    """Return the bytes of all texts of a column, one after the other."""
+    if pa.types.is_dictionary(column.type):
+        column = pa.chunked_array([pc.unique(column)]).cast(column.type.value_type)
+    texts: Any = column.drop_null().combine_chunks()
+    if isinstance(texts, pa.ChunkedArray):
+        texts = pa.concat_arrays(texts.chunks) if texts.num_chunks else pa.array([], pa.string())
+    if not len(texts):
+        return np.zeros(0, np.uint8)
+    _, offsets, data = texts.buffers()
+    ends = np.frombuffer(offsets, np.int32, len(texts) + 1, texts.offset * 4)
+    found: npt.NDArray[np.uint8] = np.frombuffer(data, np.uint8)[int(ends[0]) : int(ends[-1])]
+    return found
+
+
+def _grams(text: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]:
+    """Return the hash of every run of GRAM bytes, ASCII letters in lower case."""
+    if len(text) < GRAM:
+        return np.zeros(0, np.uint32)
+    lower = _LOWER[text]
+    # Every run of four bytes is a number that begins one byte after the one before.
+    runs = np.ndarray((len(lower) - GRAM + 1,), "<u4", lower.data, strides=(1,))
+    found: npt.NDArray[np.uint32] = runs * np.uint32(_SPREAD)
+    found >>= np.uint32(32 - _GRAM_BITS)
+    return found
+
+
+def _distinct_grams(texts: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint64]:
+    """Return the distinct hashes of all runs. Runs across the ends of texts are among them; they do no harm."""
+    if sum(map(len, texts)) < _FEW_BYTES:
+        return np.unique(np.concatenate([_grams(text) for text in texts])).astype(np.uint64)
+    present = np.zeros(1 << _GRAM_BITS, np.bool_)
+    for text in texts:
+        for begin in range(0, len(text), _FEW_BYTES):
+            present[_grams(text[begin : begin + _FEW_BYTES + GRAM - 1])] = True
+    return np.flatnonzero(present).astype(np.uint64)

@@ -1,0 +1,237 @@
+"""What is skipped: files and row groups that cannot hold a match, and never one that does."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from storage import counting, pages, sql
+from storage.bloom import xxh64
+from storage.duck import connect
+from storage.engine import Engine
+from storage.queries import Queries
+from storage.query import Filter, ListQuery, Scope
+from storage.scope import view
+from storage.sieve import Sieve
+from storage.sketch import DECEITFUL, GRAM, Sketch, sketch, text_key
+from storage.snapshot import Snapshot
+from tests.storage.samples import HOUR_US, START_US, Row, filled, snapshot, table_of, write_events
+from tests.storage.test_query_pages import filters, rows_strategy, scopes
+
+FILES = 6
+PER_FILE = 40
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Engine]:
+    engine = Engine()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def connection() -> Iterator[duckdb.DuckDBPyConnection]:
+    with connect(threads=1, memory_limit_mb=256) as connection:
+        yield connection
+
+
+def spread(root: Path, change: Callable[[int], Row] | None = None, *, sketched: bool = True) -> Snapshot:
+    """Write FILES files of PER_FILE rows with distinct ids, an hour a file; ``change`` gives a row its values."""
+    files = []
+    for file in range(FILES):
+        rows = [
+            {
+                "event_id": str(uuid.UUID(int=(file * PER_FILE + row) * 7919 << 64 | row)),
+                "correlation_id": f"c-{file}-{row // 4}",
+                "description": f"Listing of report {row}",
+                "time_us": START_US + file * HOUR_US + row,
+                **(change(file * PER_FILE + row) if change else {}),
+            }
+            for row in range(PER_FILE)
+        ]
+        files.append(
+            write_events(root, filled(rows, first_seq=1 + file * PER_FILE), f"f{file}", sketched=sketched)
+        )
+    return snapshot(root, files)
+
+
+def left(found: Snapshot, wanted: Filter, scope: Scope | None = None) -> int:
+    """Return how many files of a snapshot the sieve leaves for a filter."""
+    asked = scope or Scope()
+    return len(Sieve().over(found, wanted, asked).view(view(found, wanted, asked)).files)
+
+
+def test_hashes_are_those_of_xxhash() -> None:
+    """Vectors of the xxHash specification's reference code, of every length class."""
+    assert xxh64(b"") == 0xEF46DB3751D8E999
+    assert xxh64(b"a") == 0xD24EC4F1A98C6E5B
+    assert xxh64(b"abc") == 0x44BC2CF5AD770999
+    assert xxh64(b"Nobody inspects the spammish repetition") == 0xFBCEA83C8A378BF1
+
+
+def test_an_id_is_looked_for_only_where_it_can_be(tmp_path: Path) -> None:
+    """Every id is found in its file; an absent one leaves nearly nothing."""
+    found = spread(tmp_path)
+    for file, row in itertools.product(range(FILES), (0, 17, PER_FILE - 1)):
+        event = str(uuid.UUID(int=(file * PER_FILE + row) * 7919 << 64 | row))
+        narrowed = Sieve().over(found, Filter.of({"event_id": [event]}), Scope())
+        files = narrowed.view(view(found, Filter(), Scope())).files
+        assert f"nodes/main/live/f{file}.parquet" in [each.path for each in files]
+        assert len(files) <= 2
+    absent = [left(found, Filter.of({"event_id": [f"00000000-{n:04}"]})) for n in range(50)]
+    assert sum(absent) < 50 * FILES / 5
+
+
+def test_files_without_a_word_are_skipped(tmp_path: Path) -> None:
+    """A word in any case leaves the files whose texts hold it, and a word that is nowhere leaves none."""
+    found = spread(tmp_path, lambda n: {"description": "Quarantined file"} if n == PER_FILE + 3 else {})
+    assert left(found, Filter.of(search="qUARANTINED")) == 1
+    assert left(found, Filter.of(search="antine")) == 1
+    assert left(found, Filter.of(search="mississippi")) == 0
+    assert left(found, Filter.of(search="ine")) == FILES  # too short to be told
+
+
+def test_files_without_a_value_are_skipped(tmp_path: Path) -> None:
+    """Values of columns with few of them: one of several is enough, exclusions and networks need nothing."""
+    found = spread(tmp_path, lambda n: {"username": f"user{n // PER_FILE}", "ip": "10.0.0.1"})
+    assert left(found, Filter.of({"username": ["user2", "user4"]})) == 2
+    assert left(found, Filter.of({"username": ["nobody"]})) == 0
+    assert left(found, Filter.of({"username": ["!user2"]})) == FILES
+    assert left(found, Filter.of({"ip": ["10.0.0.1"]})) == FILES
+    assert left(found, Filter.of({"ip": ["10.0.0.2"]})) == 0
+    assert left(found, Filter.of({"ip": ["10.0.0.0/8"]})) == FILES
+    assert left(found, Filter(), Scope(tenant="nobody's")) == 0
+
+
+def test_what_has_no_sketch_is_read(tmp_path: Path) -> None:
+    """Files of earlier releases answer as before."""
+    found = spread(tmp_path, sketched=False)
+    assert left(found, Filter.of(search="mississippi")) == FILES
+    assert left(found, Filter.of({"username": ["nobody"]})) == FILES
+
+
+def test_a_file_is_narrowed_to_the_row_groups_that_may_match(tmp_path: Path) -> None:
+    """Of a file whose first row group alone holds a value, only that group's times are looked at."""
+    found = spread(tmp_path, lambda n: {"username": "early" if n % PER_FILE < 16 else "late"})
+    narrow = Sieve().over(found, Filter.of({"username": ["early"]}), Scope())
+    for file in narrow.view(view(found, Filter(), Scope())).files:
+        assert file.rows == 16
+        assert file.max_time_us % HOUR_US == START_US % HOUR_US + 15
+
+
+def test_no_other_letter_becomes_ascii_in_lower_case(connection: duckdb.DuckDBPyConnection) -> None:
+    """DuckDB's lower() decides what a search finds; letters that would deceive a sketch are known to it."""
+    rows = connection.execute(
+        "SELECT n FROM range(128, 1114112) r(n) WHERE NOT n BETWEEN 55296 AND 57343 "
+        "AND regexp_matches(lower(chr(n::INTEGER)), '[\\x00-\\x7f]')"
+    ).fetchall()
+    assert {chr(number).encode() for (number,) in rows} <= set(DECEITFUL)
+
+
+@pytest.mark.parametrize("letter", [letter.decode() for letter in DECEITFUL])
+def test_a_text_with_a_deceitful_letter_is_always_read(letter: str) -> None:
+    """The Kelvin sign is k in lower case: such a row group tells nothing of texts."""
+    made = Sketch.read(sketch(table_of(filled([{"description": f"wor{letter}ing"}]))))
+    key = text_key("mississippi")
+    assert made is not None
+    assert key is not None
+    assert made.may_hold([(key,)])
+
+
+@hypothesis_settings(deadline=None, max_examples=60)
+@given(
+    texts=st.lists(st.text(st.sampled_from("aBcÄ \u0130\u212ak"), max_size=12), min_size=1, max_size=6),
+    start=st.integers(0, 8),
+    size=st.integers(GRAM, 8),
+)
+def test_every_part_of_a_text_is_in_its_sketch(
+    connection: duckdb.DuckDBPyConnection, texts: list[str], start: int, size: int
+) -> None:
+    """Whatever DuckDB finds by contains(lower()), the sketch does not exclude, in any spelling."""
+    made = Sketch.read(sketch(table_of(filled([{"description": text} for text in texts]))))
+    assert made is not None
+    with connection.cursor() as cursor:
+        for text in texts[:2]:
+            wanted = text[start : start + size]
+            for spelled in (wanted, wanted.upper(), wanted.lower(), wanted.swapcase()):
+                row = cursor.execute(
+                    "SELECT bool_or(contains(lower(t), lower($1))) FROM unnest($2::VARCHAR[]) u(t)",
+                    [spelled, texts],
+                ).fetchone()
+                key = text_key(spelled)
+                if row is not None and row[0] and key is not None:
+                    assert made.may_hold([(key,)])
+
+
+@hypothesis_settings(deadline=None, max_examples=60)
+@given(
+    rows=rows_strategy,
+    wanted=filters(),
+    scope=scopes,
+    cuts=st.lists(st.integers(1, 25), max_size=4),
+    data=st.data(),
+)
+def test_pruned_answers_are_those_of_everything(
+    connection: duckdb.DuckDBPyConnection,
+    rows: list[Row],
+    wanted: Filter,
+    scope: Scope,
+    cuts: list[int],
+    data: st.DataObject,
+) -> None:
+    """Positions and totals are the same with the sieve and without, over files with sketches, without, and hot rows."""
+    stored = filled(rows)
+    edges = [0, *sorted({cut for cut in cuts if cut < len(stored)})]
+    with tempfile.TemporaryDirectory() as folder, connection.cursor() as cursor:
+        files = [
+            write_events(Path(folder), stored[low:high], f"f{low}", sketched=data.draw(st.booleans()))
+            for low, high in itertools.pairwise(edges)
+            if high > low
+        ]
+        found = snapshot(Path(folder), files, [stored[edges[-1] :]])
+        sql.register(cursor, found.hot)
+        seen = view(found, wanted, scope)
+        narrow = Sieve().over(found, wanted, scope)
+        whole = pages.find(cursor, seen, wanted, scope, limit=10)
+        assert pages.find(cursor, seen, wanted, scope, limit=10, narrow=narrow) == whole
+        asked = (cursor, found, wanted, scope)
+        every = counting.total(*asked, counting.FileCounts(), counting.Tally())[0]
+        assert counting.total(*asked, counting.FileCounts(), counting.Tally(), narrow=narrow)[0] == every
+
+
+@pytest.mark.parametrize("shared", [1, 2, FILES])
+async def test_one_id_in_many_places_is_counted(engine: Engine, tmp_path: Path, shared: int) -> None:
+    """The first by seq answers, hot or not, however many files hold the id."""
+
+    def same(number: int) -> Row:
+        mine = number % PER_FILE == 3 and number < shared * PER_FILE
+        return {"event_id": "same"} if mine else {}
+
+    hot = filled([{"event_id": "same"}, {"event_id": "other"}], first_seq=1000)
+    found = snapshot_with(spread(tmp_path, same), hot)
+    queries = Queries(engine, lambda: found)
+    answer = await queries.event("same")
+    assert answer is not None
+    assert answer.duplicates == shared
+    assert '"seq":4,' in answer.json
+    assert await queries.event("nowhere") is None
+    page = await queries.page(ListQuery(Filter.of({"event_id": ["same"]})))
+    assert page.total == shared + 1
+
+
+def snapshot_with(found: Snapshot, hot: list[Row]) -> Snapshot:
+    """Return a snapshot of the same files with hot rows."""
+    pairs = [
+        (file, next(rollup for rollup in found.rollups if rollup.covers == file.path))
+        for file in found.events
+    ]
+    return snapshot(Path(found.root), pairs, [hot])
