@@ -52,7 +52,8 @@ ALTERNATIVES: dict[str, Layout] = {
     "no bloom filters": Layout(replace(STANDARD, bloom=())),
     "bloom filters at 1 %": Layout(replace(STANDARD, bloom_false_positives=0.01)),
     "bloom filters at 20 %": Layout(replace(STANDARD, bloom_false_positives=0.2)),
-    "pages of 256 KiB": Layout(replace(STANDARD, page_bytes=1 << 18)),
+    "pages of 1 MiB": Layout(replace(STANDARD, page_bytes=1 << 20)),
+    "pages of 128 KiB": Layout(replace(STANDARD, page_bytes=1 << 17)),
     "dictionaries for ids and paths": Layout(replace(STANDARD, distinct=())),
     "no differences": Layout(replace(STANDARD, rising=())),
 }

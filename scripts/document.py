@@ -31,7 +31,7 @@ from parsers.profiles import PROFILES  # noqa: E402
 from parsers.redact import DEFAULT_KEYS  # noqa: E402
 from parsers.schema import line_schema  # noqa: E402
 from parsers.vocabulary import LEVEL_WORDS, LEVELS, OUTCOME_WORDS, OUTCOMES  # noqa: E402
-from storage import records, rollups  # noqa: E402
+from storage import records, rollups, sketch  # noqa: E402
 from storage.gaps import REASONS  # noqa: E402
 from storage.masking import MEANING, TREATMENTS  # noqa: E402
 from storage.records import Header, Range  # noqa: E402
@@ -69,6 +69,7 @@ def rollup() -> str:
     families = inspect.getdoc(rollups) or ""
     block = families[families.index("=====") : families.rindex("=====") + 5]
     rows = [(f"`{field.name}`", str(field.type)) for field in rollups.ROLLUP_SCHEMA]
+    rows.append((f"`{sketch.COLUMN}`", "binary; in the roll-ups of sealed files only"))
     return f"```\n{block}\n```\n\n{table(('column', 'type'), rows)}"
 
 

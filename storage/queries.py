@@ -168,7 +168,7 @@ class Queries:
             left = self._sieve.over(snapshot, wanted, asked).view(seen)
             if len(left.files) <= FETCHED_AT_ONCE:
                 same = pages.same_id(cursor, left, event_id, asked)
-                return EventAnswer(same[0], same[1] - 1) if same else None
+                return EventAnswer(self._shown([same[0]], asked)[0], same[1] - 1) if same else None
             found = pages.find(cursor, left, wanted, asked, limit=MAX_DUPLICATES)
             if not found:
                 return None

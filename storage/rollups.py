@@ -14,6 +14,7 @@ usage     user, level, category, outcome                  1 day      the same
 countries country, level, category, outcome               1 day      country code
 addresses address, heavy ones only                        1 day      address
 entities  entity, heavy ones only                         1 day      entity id, entity type
+sketches  nothing: see `storage.sketch`                   none       number of the row group
 ========= =============================================== ========== ===================================
 
 A roll-up covers exactly the rows of its events file: a file that is dropped takes its sums with it, and late rows

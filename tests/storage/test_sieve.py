@@ -112,6 +112,28 @@ def test_files_without_a_value_are_skipped(tmp_path: Path) -> None:
     assert left(found, Filter(), Scope(tenant="nobody's")) == 0
 
 
+def test_a_search_in_words_skips_as_its_parameters_do(tmp_path: Path) -> None:
+    """What `q` says is taken apart: all parts of an And, and of an Or only what every part can tell."""
+    found = spread(
+        tmp_path,
+        lambda n: {"username": f"user{n // PER_FILE}", "description": f"Entry of kind{n // PER_FILE}"},
+    )
+    for text, files in {
+        "user:user2": 1,
+        "kind3": 1,
+        "user:user2 kind3": 0,
+        "user:user1 OR kind3": 2,
+        "(user:user1 kind1) OR (user:user1 kind3)": 1,
+        "user:user1 OR risk:>70": FILES,
+        "NOT user:user2": FILES,
+        "description:*ind4*": 1,
+        "ip:10.0.0.1": 0,
+        "status:404 OR status:500": 0,
+        "status:>=400": FILES,
+    }.items():
+        assert left(found, Filter.of(q=text)) == files, text
+
+
 def test_what_has_no_sketch_is_read(tmp_path: Path) -> None:
     """Files of earlier releases answer as before."""
     found = spread(tmp_path, sketched=False)
@@ -214,7 +236,7 @@ async def test_one_id_in_many_places_is_counted(engine: Engine, tmp_path: Path, 
 
     def same(number: int) -> Row:
         mine = number % PER_FILE == 3 and number < shared * PER_FILE
-        return {"event_id": "same"} if mine else {}
+        return {"event_id": "same", "username": "eve.adams"} if mine else {}
 
     hot = filled([{"event_id": "same"}, {"event_id": "other"}], first_seq=1000)
     found = snapshot_with(spread(tmp_path, same), hot)
@@ -224,6 +246,10 @@ async def test_one_id_in_many_places_is_counted(engine: Engine, tmp_path: Path, 
     assert answer.duplicates == shared
     assert '"seq":4,' in answer.json
     assert await queries.event("nowhere") is None
+    for scope in (Scope(role="viewer", internal="include"), Scope(role="admin", internal="include")):
+        shown = await queries.event("same", scope)
+        assert shown is not None
+        assert ("eve.adams" in shown.json) == (scope.role == "admin")
     page = await queries.page(ListQuery(Filter.of({"event_id": ["same"]})))
     assert page.total == shared + 1
 
