@@ -107,6 +107,7 @@ def engine_options(settings: Settings) -> EngineOptions:
         memory_limit_mb=query.memory_limit_mb,
         deadline_seconds=query.deadline_seconds,
         count_seconds=query.count_seconds,
+        suggest_seconds=query.suggest_seconds,
     )
 
 

@@ -232,6 +232,12 @@ class Query(Section):
         le=3600,
         description="Longest time that counting the whole of a list may take; after that its total is an estimate.",
     )
+    suggest_seconds: float = Field(
+        default=0.3,
+        gt=0,
+        le=60,
+        description="Longest time that finding values for the completion of a search may take; after that it goes without.",
+    )
 
 
 class Web(Reach):

@@ -58,8 +58,8 @@ MAX_TERMS = 200  # comparisons, each value of a list counted
 MAX_DEPTH = 32  # brackets in brackets
 MAX_KEYS = 16  # names between dots
 SUGGESTED_CHARS = 40  # a longer name resembles none of ours, and comparing it would cost
-_SPACE = " \t\r\n\f\v\u00a0\u3000"
-_ENDS = frozenset(_SPACE + '()"')
+SPACE = " \t\r\n\f\v\u00a0\u3000"
+_ENDS = frozenset(SPACE + '()"')
 _PLAIN_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 _MEANINGS: dict[str, Callable[[str], tuple[str, tuple[str, ...]]]] = {
     ">=": lambda text: (BETWEEN, (text, "")),
@@ -69,7 +69,7 @@ _MEANINGS: dict[str, Callable[[str], tuple[str, tuple[str, ...]]]] = {
     "~": lambda text: (REGEX, (text,)),
     "=": lambda text: (EQUALS, (text,)),
 }
-_SIGNS = tuple(_MEANINGS)  # the longer ones first
+SIGNS = tuple(_MEANINGS)  # the longer ones first
 _ORDERED_KINDS = (WHOLE, REAL, RISK, TIME, LEVEL)
 
 
@@ -211,7 +211,7 @@ class _Parser:
 
     def _skip(self) -> bool:
         """Go to the next character that is no space; False at the end."""
-        while self._at < len(self._text) and self._text[self._at] in _SPACE:
+        while self._at < len(self._text) and self._text[self._at] in SPACE:
             self._at += 1
         return self._at < len(self._text)
 
@@ -241,7 +241,7 @@ class _Parser:
             return self._compared(TEXT_SEARCH, (), "", self._word(bare=True), start)
         known, path = self._resolved(*name, start)
         after = self._at
-        if after == len(self._text) or self._text[after] in _SPACE + ")":
+        if after == len(self._text) or self._text[after] in SPACE + ")":
             raise GrammarError(
                 f"expected a value after {self._text[start:after]}",
                 after,
@@ -334,10 +334,10 @@ class _Parser:
     def _item(self, known: Field, path: tuple[str, ...], start: int) -> Expression:
         """Read one sign and value."""
         at = self._at
-        sign = next((sign for sign in _SIGNS if self._text.startswith(sign, at)), "")
+        sign = next((sign for sign in SIGNS if self._text.startswith(sign, at)), "")
         self._at += len(sign)
         after = self._at
-        if after == len(self._text) or self._text[after] in _SPACE + "()":
+        if after == len(self._text) or self._text[after] in SPACE + "()":
             raise GrammarError(
                 f"expected a value after {sign or ':'}", after, f"for example {known.kind.example}"
             )
@@ -416,7 +416,7 @@ class _Parser:
 
     def _ends_here(self) -> None:
         """A closed quote ends a value; inside a name a dot or a colon may follow."""
-        if self._at < len(self._text) and self._text[self._at] not in _SPACE + ").:":
+        if self._at < len(self._text) and self._text[self._at] not in SPACE + ").:":
             raise GrammarError(
                 "expected a space after the closing quote", self._at, 'write \\" for a quote in the text'
             )

@@ -112,7 +112,7 @@ def _comparison(item: Comparison, bind: Bind, columns: Mapping[str, str]) -> str
     if kind in {fields.WHOLE, fields.REAL}:
         return _numbers(item, quote(column), bind)
     if kind is fields.LIST:
-        return _listed(item, _elements(field), bind)
+        return _listed(item, elements(field), bind)
     if kind is fields.JSON and item.path:
         return _member(item, quote(column), bind)
     return _tested(item, quote(column), bind)
@@ -220,7 +220,8 @@ def _risk(item: Comparison, bind: Bind, columns: Mapping[str, str]) -> str:
     return _any(between(field.column, low, high, bind) for low, high in ranges)
 
 
-def _elements(field: Field) -> str:
+def elements(field: Field) -> str:
+    """Return an expression for the texts in a list."""
     name = quote(field.column)
     if field.column == "risk_reasons":
         return f"list_transform({name}, lambda found: struct_extract(found, 'reason'))"

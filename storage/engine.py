@@ -63,6 +63,7 @@ class EngineOptions:
     memory_limit_mb: int = 256
     deadline_seconds: float = 10.0
     count_seconds: float = 0.5  # a list's total is estimated when counting takes longer
+    suggest_seconds: float = 0.3  # completion goes without seen values when finding them takes longer
     places: MappingProxyType[str, Places] = field(default_factory=lambda: DEFAULT_PLACES)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import duckdb
 
+from parsers.fields import Field
 from storage import counting, cursors, pages, sql
 from storage.engine import Engine
 from storage.errors import DeadlineError, MaskedError, QueryError
@@ -25,6 +26,7 @@ from storage.scope import view
 from storage.sieve import Sieve
 from storage.snapshot import Snapshot
 from storage.statistics import statistics
+from storage.suggesting import seen_keys, seen_values
 from storage.usage import user_stats
 
 OBSERVED_FIELDS = ("level", "category", "action", "outcome")
@@ -217,6 +219,29 @@ class Queries:
     def cost(self, wanted: Filter, scope: Scope) -> dict[str, Any]:
         """Return what a question would read, without reading it."""
         return cost(self.snapshot(), wanted, scope)
+
+    async def seen_values(
+        self, field: Field, path: tuple[str, ...], prefix: str, scope: Scope
+    ) -> list[tuple[str, int]]:
+        """Return values of a field that begin with a text, the most frequent of the newest events first.
+
+        Has a short deadline of its own. Raises MaskedError for a scope that does not see the field.
+        """
+        snapshot = self.snapshot()
+        return await self._engine.run(
+            lambda cursor: seen_values(cursor, snapshot, field, path, prefix, scope),
+            deadline=self._engine.options.suggest_seconds,
+        )
+
+    async def seen_keys(
+        self, field: Field, path: tuple[str, ...], prefix: str, scope: Scope
+    ) -> list[tuple[str, int]]:
+        """Return keys of the object at a path of a JSON field, as `seen_values` returns values."""
+        snapshot = self.snapshot()
+        return await self._engine.run(
+            lambda cursor: seen_keys(cursor, snapshot, field, path, prefix, scope),
+            deadline=self._engine.options.suggest_seconds,
+        )
 
     async def observed(self, field: str, scope: Scope | None = None) -> list[str]:
         """Return the words that occur in ``level``, ``category``, ``action`` or ``outcome``, in order."""

@@ -218,6 +218,17 @@ class ExplainParams(Filters):
     )
 
 
+class SuggestParams(Params):
+    """`GET /events/suggest`: a search as far as it is written, and where the cursor is."""
+
+    q: Annotated[str, Field(max_length=MAX_SEARCH_CHARS)] = Field(
+        "", description="The search so far; it may be unfinished"
+    )
+    at: Annotated[int, Field(ge=0, le=MAX_SEARCH_CHARS)] | None = Field(
+        None, description="Where the cursor is, in characters from 0; without it at the end"
+    )
+
+
 class CleanupParams(Params):
     """`DELETE /events/cleanup`."""
 

@@ -34,8 +34,10 @@ from web.params import (
     RejectsParams,
     StatisticsParams,
     StatsParams,
+    SuggestParams,
     read,
 )
+from web.suggest import suggest
 
 RouteHandler = Callable[[web.Request, Any], Awaitable[web.StreamResponse]]
 TEXT = "text/plain"
@@ -203,6 +205,18 @@ ROUTES: tuple[Route, ...] = (
         _json("Explanation"),
         "events",
         role=VIEWER,
+    ),
+    Route(
+        "suggestSearch",
+        "GET",
+        "/events/suggest",
+        suggest,
+        SuggestParams,
+        "How a search can go on at the cursor: fields, operators, values seen",
+        _json("Suggestions"),
+        "words",
+        role=VIEWER,
+        tenants=True,
     ),
     Route(
         "cleanupEvents",

@@ -350,6 +350,26 @@ class Explanation(Shape):
     plan: dict[str, Any] = Field(description="What would answer a count: roll-ups, rows, or both")
 
 
+class Suggestion(Shape):
+    """A text to put in place of the characters from `start` to `end`."""
+
+    kind: str = Field(description="field, key, operator or value")
+    label: str
+    insert: str
+    start: int
+    end: int
+    detail: str
+    events: int | None = Field(description="How many of the newest events have it, where that is known")
+
+
+class Suggestions(Shape):
+    """How a search can go on."""
+
+    success: bool
+    data: list[Suggestion]
+    timed_out: bool = Field(description="Values seen are missing, because finding them took too long")
+
+
 class ProblemFault(Shape):
     """One thing that is wrong: where, what, and what to write instead."""
 
@@ -380,6 +400,7 @@ MODELS: tuple[type[Shape], ...] = (
     Statistics,
     Stats,
     Explanation,
+    Suggestions,
     CleanupAnswer,
     LogLines,
     LogFiles,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from urllib.parse import parse_qsl, quote
 
 import duckdb
@@ -244,3 +245,54 @@ async def test_pages_of_a_search_with_relative_times_go_on_where_they_stopped(
             break
         question["cursor"] = body["next"]
     assert sorted(found) == [f"e-{n}" for n in range(9)]
+
+
+async def _suggested(client: TestClient, q: str) -> list[str]:
+    async with client.get("/api/v1/events/suggest", params={"q": q}) as response:
+        assert response.status == 200
+        body = await response.json()
+    assert not body["timed_out"]
+    return [q[: item["start"]] + item["insert"] for item in body["data"] if item["kind"] in {"value", "key"}]
+
+
+async def test_completion_offers_what_was_seen(station: Station, client: TestClient) -> None:
+    """Values of words and users from roll-ups, of anything else from the newest rows, and keys of the applications' own."""
+    for part in range(2):  # committed, and not yet
+        station.write(
+            "app-2026-06-01.log",
+            [
+                event(
+                    eventId=f"e-{part}-{n}",
+                    category="billing" if n else "api",
+                    user={"id": n, "username": f"ann{n % 2}"},
+                    tags=["vip guest"],
+                    system={"server": "web-1"},
+                    metadata={"browser": "Firefox", "odd key": {"deep": n}},
+                )
+                for n in range(3)
+            ],
+        )
+        if not part:
+            station.archive.commit()
+    assert await _suggested(client, "category:b") == ["category:billing"]
+    assert await _suggested(client, "user:a") == ["user:ann0", "user:ann1"]
+    assert await _suggested(client, "server:") == ["server:web-1"]
+    assert await _suggested(client, "tags:v") == ['tags:"vip guest"']
+    assert await _suggested(client, "metadata.br") == ["metadata.browser:"]
+    assert await _suggested(client, "metadata.o") == ['metadata."odd key":']
+    assert await _suggested(client, 'metadata."odd key".') == ['metadata."odd key".deep:']
+    assert await _suggested(client, "metadata.browser:fire") == ["metadata.browser:Firefox"]
+    assert await _suggested(client, "level:(error OR cr") == ["level:(error OR critical"]
+    assert await _suggested(client, 'nobody:"') == []
+
+
+async def test_completion_goes_without_values_when_they_take_too_long(
+    station: Station, client: TestClient
+) -> None:
+    """Its deadline is short, and passing it is no error."""
+    station.write("app-2026-06-01.log", [event(eventId="e")])
+    station.engine.options = replace(station.engine.options, suggest_seconds=1e-9)
+    async with client.get("/api/v1/events/suggest", params={"q": "user:"}) as response:
+        body = await response.json()
+    assert body["timed_out"] is True
+    assert {item["kind"] for item in body["data"]} == {"operator"}
