@@ -117,6 +117,14 @@ METRICS: tuple[Metric, ...] = (
     Metric("query_files", "count", "Files of the archive that questions read or left out", ("outcome",)),
     Metric("query_row_groups", "count", "Row groups that questions read or left out", ("outcome",)),
     Metric("query_rows", "count", "Rows in the row groups that questions read or left out", ("outcome",)),
+    Metric(
+        "rollup_cache",
+        "count",
+        "Decoded roll-ups that were there, were made, or were dropped for others",
+        ("outcome",),
+    ),
+    Metric("facets_timed_out", "count", "Facets left out because counting them took too long"),
+    Metric("rollup_cache_bytes", "gauge", "Bytes of memory that decoded roll-ups hold"),
     Metric("queries_running", "gauge", "Questions being answered"),
     Metric("queries_waiting", "gauge", "Questions that wait for a thread"),
     Metric(

@@ -108,6 +108,8 @@ def engine_options(settings: Settings) -> EngineOptions:
         deadline_seconds=query.deadline_seconds,
         count_seconds=query.count_seconds,
         suggest_seconds=query.suggest_seconds,
+        facet_seconds=query.facet_seconds,
+        rollup_cache_mb=query.rollup_cache_mb,
     )
 
 

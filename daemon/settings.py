@@ -238,6 +238,18 @@ class Query(Section):
         le=60,
         description="Longest time that finding values for the completion of a search may take; after that it goes without.",
     )
+    facet_seconds: float = Field(
+        default=2.0,
+        gt=0,
+        le=3600,
+        description="Longest time that `/events/facets` reads rows; fields that are not done then say `timed_out`.",
+    )
+    rollup_cache_mb: int = Field(
+        default=48,
+        ge=0,
+        le=65_536,
+        description="Memory for roll-ups kept decoded, MiB. More of it answers long ranges from memory; 0 reads them each time.",
+    )
 
 
 class Web(Reach):

@@ -18,6 +18,7 @@ from storage import sql
 from storage.planner import ROLL_UP, SCAN, Planner
 from storage.query import Filter, Scope, fingerprint
 from storage.scope import View, inside, view
+from storage.sheets import Sheets
 from storage.sieve import Narrow
 from storage.snapshot import File, Snapshot
 
@@ -73,6 +74,7 @@ def total(
     *,
     seq: int | None = None,
     narrow: Narrow | None = None,
+    sheets: Sheets | None = None,
 ) -> tuple[int, dict[str, Any]]:
     """Return how many events match and the plan; ``tally`` says on the way how far it is.
 
@@ -90,7 +92,7 @@ def total(
             known_already = {"filesByRollUp": len(plain), "filesScanned": 0}
             return tally.events, {"answeredBy": ROLL_UP, "parts": {"total": ROLL_UP}, **known_already}
     if Planner.answers(wanted):
-        planner = Planner(cursor, snapshot, seq=seq)
+        planner = Planner(cursor, snapshot, seq=seq, sheets=sheets)
         tally.events += planner.total(wanted, scope)
         return tally.events, planner.used.summary()
     sql.show(cursor, snapshot.hot)

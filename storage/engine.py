@@ -24,6 +24,7 @@ from storage.handover import Handover
 from storage.layout import below_archive
 from storage.observer import Observer, Silent
 from storage.pruning import Pruning
+from storage.sheets import DEFAULT_BUDGET_MB, Sheets
 from storage.sql import empty_hot
 
 T = TypeVar("T")
@@ -64,6 +65,8 @@ class EngineOptions:
     deadline_seconds: float = 10.0
     count_seconds: float = 0.5  # a list's total is estimated when counting takes longer
     suggest_seconds: float = 0.3  # completion goes without seen values when finding them takes longer
+    facet_seconds: float = 2.0  # a facet that takes longer is left out
+    rollup_cache_mb: int = DEFAULT_BUDGET_MB  # roll-ups kept decoded
     places: MappingProxyType[str, Places] = field(default_factory=lambda: DEFAULT_PLACES)
 
 
@@ -72,8 +75,9 @@ class Engine:
 
     def __init__(self, options: EngineOptions | None = None, observer: Observer | None = None) -> None:
         self.options = options or EngineOptions()
+        self.observer = observer or Silent()
         self.pruning = Pruning(observer)
-        self._observer = observer or Silent()
+        self.sheets = Sheets(self.options.rollup_cache_mb, observer)
         self._connection = connect(threads=self.options.threads, memory_limit_mb=self.options.memory_limit_mb)
         for setting in _SETTINGS:
             self._connection.execute(setting)
@@ -143,7 +147,7 @@ class Engine:
             except UnreadableError as error:
                 name = below_archive(error.where)
                 _log.error("a file of the archive could not be read: %s", name, exc_info=error.__cause__)
-                self._observer.count(UNREADABLE, file=name)
+                self.observer.count(UNREADABLE, file=name)
                 raise
             except (duckdb.Error, OSError) as error:
                 raise _explain(error) from error

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import duckdb
 
 from parsers.fields import Field
-from storage import counting, cursors, pages, sql
+from storage import counting, cursors, facets, pages, sql
 from storage.engine import Engine
 from storage.errors import DeadlineError, MaskedError, QueryError
 from storage.explaining import cost
 from storage.export import Format, pieces
+from storage.facets import FacetQuery
 from storage.filters import Term
 from storage.masking import HIDDEN, Mask, hidden_from
 from storage.planner import Planner
@@ -27,12 +30,14 @@ from storage.sieve import Sieve
 from storage.snapshot import Snapshot
 from storage.statistics import statistics
 from storage.suggesting import seen_keys, seen_values
+from storage.trends import TrendQuery, trends
 from storage.usage import user_stats
 
 OBSERVED_FIELDS = ("level", "category", "action", "outcome")
 FETCHED_AT_ONCE = (
     2  # files that may have an id: each is then asked for whole rows, which saves the search for positions
 )
+LEAST_SECONDS = 0.05  # what a facet gets although others used the time up: roll-ups need less
 MAX_DUPLICATES = 10_000  # more lines with one id than that are counted as so many
 
 
@@ -148,7 +153,10 @@ class Queries:
         def count(cursor: duckdb.DuckDBPyConnection) -> tuple[int, dict[str, Any]]:
             narrow = self._sieve.over(snapshot, query.filter, query.scope)
             return counting.total(
-                *(cursor, snapshot, query.filter, query.scope, self._counts, tally), seq=seq, narrow=narrow
+                *(cursor, snapshot, query.filter, query.scope, self._counts, tally),
+                seq=seq,
+                narrow=narrow,
+                sheets=self._engine.sheets,
             )
 
         try:
@@ -191,6 +199,7 @@ class Queries:
                 *(cursor, snapshot, query.filter, query.scope, self._counts, tally),
                 seq=query.snapshot,
                 narrow=narrow,
+                sheets=self._engine.sheets,
             )[0]
 
         total = await self._engine.run(count, place="statistics")
@@ -198,15 +207,42 @@ class Queries:
 
     async def statistics(self, query: StatisticsQuery) -> dict[str, Any]:
         """Return the figures of `/events/statistics`. The filter's range must have both ends."""
-        if query.filter.start_us is None or query.filter.end_us is None:
-            raise QueryError("statistics need a range", hint="give both its start and its end")
-        snapshot = self.snapshot()
+        snapshot = self._ranged(query.filter)
 
         def figures(cursor: duckdb.DuckDBPyConnection) -> dict[str, Any]:
-            answer = statistics(cursor, snapshot, query, self._rows)
+            answer = statistics(cursor, snapshot, query, self._rows, self._engine.sheets)
             return self.mask.figures(answer) if hidden_from(query.scope) else answer
 
         return await self._engine.run(figures, place="statistics")
+
+    async def trends(self, query: TrendQuery) -> dict[str, Any]:
+        """Return the buckets of `/events/trends`. The filter's range must have both ends."""
+        snapshot = self._ranged(query.filter)
+        return await self._engine.run(
+            lambda cursor: trends(cursor, snapshot, query, self._engine.sheets), place="statistics"
+        )
+
+    async def facets(self, query: FacetQuery) -> dict[str, facets.Facet]:
+        """Return the facets of `/events/facets`; what takes longer than the engine's ``facet_seconds`` timed out."""
+        snapshot = self._ranged(query.filter)
+        facets.check_masked(query)
+        found: dict[str, facets.Facet] = {}
+        ends = time.monotonic() + self._engine.options.facet_seconds
+        for job in facets.jobs(query):
+            work = partial(facets.answer, snapshot=snapshot, query=query, job=job, sheets=self._engine.sheets)
+            try:
+                remaining = max(LEAST_SECONDS, ends - time.monotonic())
+                found |= await self._engine.run(work, deadline=remaining, place="statistics")
+            except DeadlineError:
+                self._engine.observer.count("facets_timed_out", len(job.fields))
+                found |= dict.fromkeys(job.fields, facets.Facet(timed_out=True))
+        return {field: facets.masked(field, found[field], query.scope, self.mask) for field in query.fields}
+
+    def _ranged(self, wanted: Filter) -> Snapshot:
+        """Return the newest snapshot for a question about a range."""
+        if wanted.start_us is None or wanted.end_us is None:
+            raise QueryError("figures need a range", hint="give both its start and its end")
+        return self.snapshot()
 
     async def user_stats(self, wanted: Filter, scope: Scope | None = None) -> dict[str, Any]:
         """Return the figures of `/events/stats` for the events of a filter (a user and a range of days)."""
@@ -250,7 +286,9 @@ class Queries:
         snapshot = self.snapshot()
 
         def words(cursor: duckdb.DuckDBPyConnection) -> list[str]:
-            rows = Planner(cursor, snapshot).counts(Filter(), scope or Scope(), (field,))
+            rows = Planner(cursor, snapshot, sheets=self._engine.sheets).counts(
+                Filter(), scope or Scope(), (field,)
+            )
             return sorted(word for word, _ in rows if word is not None)
 
         return await self._engine.run(words, place="statistics")
@@ -268,7 +306,8 @@ class Queries:
         """Return events (without the daemon's own), rows (with them), bytes of committed files, oldest and newest."""
         snapshot = self.snapshot()
         events = await self._engine.run(
-            lambda cursor: Planner(cursor, snapshot).total(Filter(), Scope()), place="statistics"
+            lambda cursor: Planner(cursor, snapshot, sheets=self._engine.sheets).total(Filter(), Scope()),
+            place="statistics",
         )
         parts = view(snapshot, Filter(), Scope(internal="include")).parts
         return {

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from storage.comparing import bands_between, condition
 from storage.filters import TEXT, Bind, conditions, quote
 from storage.query import Filter, Scope
-from storage.rollups import LOW_RISK_TO, MEDIUM_RISK_TO, NAME_PREFIX, Family
-from storage.scope import View
-from storage.sql import FILE, TIME, Statement, scope_conditions, source, where
+from storage.rollups import FEW, LOW_RISK_TO, MEDIUM_RISK_TO, NAME_PREFIX, Family
+from storage.scope import View, path_of
+from storage.snapshot import File, Hot
+from storage.sql import TIME, Statement, scope_conditions, source, where
 
 EVENTS = quote("events")
 KEY = quote("key")
@@ -59,6 +60,8 @@ KEYS: dict[tuple[str, ...], tuple[str, str]] = {
     ("country_code",): (quote("country_code"), _NO_NAME),
     ("ip",): (quote("ip"), _NO_NAME),
     ("entity_id", "entity_type"): (quote("entity_id"), quote("entity_type")),
+    ("has_address",): (f"CASE WHEN {quote('ip')} IS NOT NULL THEN 'ip' END", _NO_NAME),
+    **{(column,): (f"CAST({quote(column)} AS VARCHAR)", _NO_NAME) for column in FEW},
 }
 
 
@@ -73,17 +76,28 @@ class Sums:
     """Roll-ups that answer a part of a count: their paths, the family, and which buckets of it (None: all)."""
 
     family: Family
-    paths: tuple[str, ...]
+    root: str
+    files: tuple[File, ...]
     low_us: int | None = None
     high_us: int | None = None
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The absolute paths of the roll-ups."""
+        return tuple(path_of(self.root, file) for file in self.files)
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """All that a count consists of: roll-ups, and views whose rows are read. No event is in two of them."""
+    """All that a count consists of: roll-ups, and views whose rows are read. No event is in two of them.
+
+    ``hot`` are batches that count as if they had a roll-up, of the family ``hot_family``; no statement knows of them.
+    """
 
     sums: tuple[Sums, ...]
     rows: tuple[View, ...]
+    hot: tuple[Hot, ...] = ()
+    hot_family: Family | None = None
 
 
 def _family(sums: Sums, bind: Bind) -> str:
@@ -91,21 +105,25 @@ def _family(sums: Sums, bind: Bind) -> str:
     return f"{quote('family')} = {bind(sums.family.name)}{present}"
 
 
-def _counts(sums: Sums, wanted: Filter, scope: Scope, bind: Bind) -> str:
-    """Return the condition that a roll-up row counts. The filter must lie inside the family's dimensions."""
-    parts: list[str] = []
-    if sums.low_us is not None:
-        parts.append(f"{quote('bucket')} >= {bind.time(sums.low_us)}")
-    if sums.high_us is not None:
-        parts.append(f"{quote('bucket')} < {bind.time(sums.high_us)}")
-    parts += scope_conditions(scope, bind)
-    parts += conditions(wanted.terms, bind, columns=ROLLED_COLUMNS)
+def words_condition(wanted: Filter, scope: Scope, bind: Bind) -> str:
+    """Return the condition on a roll-up's words. The filter must lie inside the family's dimensions."""
+    parts = [*scope_conditions(scope, bind), *conditions(wanted.terms, bind, columns=ROLLED_COLUMNS)]
     if wanted.min_risk is not None or wanted.max_risk is not None:
         bands = bands_between(wanted.min_risk, wanted.max_risk) or ()
         parts.append(TEXT.condition(ROLLED_COLUMNS["risk"], bands, bind) if bands else "FALSE")
     if wanted.expression is not None:
         parts.append(condition(wanted.expression, bind, columns=ROLLED_COLUMNS))
     return " AND ".join(parts) if parts else "TRUE"
+
+
+def _counts(sums: Sums, wanted: Filter, scope: Scope, bind: Bind) -> str:
+    """Return the condition that a roll-up row counts."""
+    parts: list[str] = []
+    if sums.low_us is not None:
+        parts.append(f"{quote('bucket')} >= {bind.time(sums.low_us)}")
+    if sums.high_us is not None:
+        parts.append(f"{quote('bucket')} < {bind.time(sums.high_us)}")
+    return " AND ".join([*parts, words_condition(wanted, scope, bind)])
 
 
 def _from_rows(
@@ -115,14 +133,16 @@ def _from_rows(
     by: Sequence[Dimension],
     key: str | None,
     bind: Bind,
-    more: str = "",
+    among: Sequence[str] = (),
 ) -> str:
     chosen = "".join(f"{item.row} AS {quote(item.name)}, " for item in by)
     present = f" AND {key} IS NOT NULL" if key else ""
+    if among:
+        present += f" AND {key} IN ({', '.join(bind(text) for text in among)})"
     from_item = source(view, bind)
     condition = where(view, wanted, scope, bind)
     group = " GROUP BY ALL" if by else ""
-    return f"SELECT {chosen}count(*) AS {EVENTS}{more} FROM {from_item} WHERE {condition}{present}{group}"
+    return f"SELECT {chosen}count(*) AS {EVENTS} FROM {from_item} WHERE {condition}{present}{group}"
 
 
 def union(
@@ -152,62 +172,23 @@ def union(
     return f"({' UNION ALL '.join(texts)})"
 
 
-def cells(parts: Parts, wanted: Filter, scope: Scope, by: Sequence[Dimension]) -> Statement:
-    """Return (dimensions…, events) for each combination that occurs; without dimensions one row, the total."""
+def cells(
+    parts: Parts, wanted: Filter, scope: Scope, by: Sequence[Dimension], *, keyed: Family | None = None
+) -> Statement:
+    """Return (dimensions…, events) for each combination that occurs; without dimensions one row, the total.
+
+    With ``keyed``, rows without a key of that family are left out.
+    """
     bind = Bind()
-    relation = union(parts, wanted, scope, by, bind)
+    relation = union(parts, wanted, scope, by, bind, keyed=keyed)
     names = "".join(f"{quote(item.name)}, " for item in by)
     total = f"CAST(coalesce(sum({EVENTS}), 0) AS BIGINT)"
     group = " GROUP BY ALL" if by else ""
-    return Statement(f"SELECT {names}{total} FROM {relation}{group}", bind.values)
+    return Statement(f"SELECT {names}{total} AS {EVENTS} FROM {relation}{group}", bind.values)
 
 
-def bounds(sums: Sums) -> Statement:
-    """Return (place of the file, at_most) of each roll-up that left keys of its family out."""
+def occurrences(view: View, wanted: Filter, scope: Scope, family: Family, keys: Sequence[str]) -> Statement:
+    """Return (key, name, events) of rows with one of these keys of a family."""
     bind = Bind()
-    return Statement(
-        f"SELECT {FILE}, {quote('at_most')} FROM read_parquet({bind(list(sums.paths))}) "
-        f"WHERE {quote('family')} = {bind(sums.family.name)} AND {KEY} IS NULL",
-        bind.values,
-    )
-
-
-def heavy(
-    parts: Parts, at_most: Sequence[Sequence[int]], family: Family, wanted: Filter, scope: Scope
-) -> Statement:
-    """Return (key, name, events, known) of every key of a heavy family that is known.
-
-    ``at_most`` has, for each of the parts' sums, the bound of each file (0: it left nothing out); ``known`` is the sum
-    of the bounds of the files that have the key, which therefore cannot hide more of it.
-    """
-    bind = Bind()
-    texts: list[str] = []
-    for sums, limits in zip(parts.sums, at_most, strict=True):
-        files = f"read_parquet({bind(list(sums.paths))})"
-        counted = f"sum(CASE WHEN {_counts(sums, wanted, scope, bind)} THEN {EVENTS} ELSE 0 END)"
-        texts.append(
-            f"SELECT {KEY}, {NAME}, {counted} AS {EVENTS}, "
-            f"any_value(list_extract({bind(list(limits))}, CAST({FILE} + 1 AS BIGINT))) AS known "
-            f"FROM {files} WHERE {_family(sums, bind)} GROUP BY {KEY}, {NAME}, {FILE}"
-        )
     key, _ = KEYS[family.keys]
-    by = key_and_name(family)
-    texts += [_from_rows(view, wanted, scope, by, key, bind, more=", 0 AS known") for view in parts.rows]
-    if not texts:
-        texts.append(f"SELECT NULL AS {KEY}, NULL AS {NAME}, 0 AS {EVENTS}, 0 AS known WHERE FALSE")
-    return Statement(
-        f"SELECT {KEY}, {NAME}, CAST(sum({EVENTS}) AS BIGINT) AS {EVENTS}, CAST(sum(known) AS BIGINT) AS known "
-        f"FROM ({' UNION ALL '.join(texts)}) GROUP BY {KEY}, {NAME}",
-        bind.values,
-    )
-
-
-def having(sums: Sums, keys: Sequence[str]) -> Statement:
-    """Return (place of the file, key, name) wherever a roll-up has one of these keys."""
-    bind = Bind()
-    places = ", ".join(bind(key) for key in keys)
-    return Statement(
-        f"SELECT DISTINCT {FILE}, {KEY}, {NAME} FROM read_parquet({bind(list(sums.paths))}) "
-        f"WHERE {quote('family')} = {bind(sums.family.name)} AND {KEY} IN ({places})",
-        bind.values,
-    )
+    return Statement(_from_rows(view, wanted, scope, key_and_name(family), key, bind, keys), bind.values)

@@ -4,43 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import duckdb
+import numpy as np
 import orjson
 
 from parsers.vocabulary import CATEGORIES, LEVELS
 from storage import pages
+from storage.buckets import grid, step_of
 from storage.filters import Term
 from storage.planner import Planner
-from storage.query import StatisticsQuery
+from storage.query import Filter, StatisticsQuery
 from storage.render import rfc3339
 from storage.rolled import DIMENSIONS
-from storage.rollups import QUARTER_US, RISK_BANDS
+from storage.rollups import HOUR_US, RISK_BANDS
 from storage.rows import RowCache
 from storage.scope import view
+from storage.sheets import Sheets
 from storage.snapshot import Snapshot
 
 CRITICAL_EVENTS = 10  # at most, as in the original
-MINUTE_US = 60_000_000
-HOUR_US = 60 * MINUTE_US
-DAY_US = 24 * HOUR_US
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MAX_POINTS = 180  # bars that a chart of a dashboard still tells apart
-# Steps of a series. From a quarter of an hour on, roll-ups answer; a day or more is a calendar day of the time zone.
-STEPS_US = (
-    MINUTE_US,
-    5 * MINUTE_US,
-    QUARTER_US,
-    HOUR_US,
-    3 * HOUR_US,
-    6 * HOUR_US,
-    12 * HOUR_US,
-    DAY_US,
-    7 * DAY_US,
-)
 CRITICAL = "critical"
 ERROR_LEVELS = ("error", CRITICAL)
 
@@ -50,14 +34,17 @@ def statistics(
     snapshot: Snapshot,
     query: StatisticsQuery,
     cache: RowCache | None = None,
+    sheets: Sheets | None = None,
     *,
     roll: bool = True,
 ) -> dict[str, Any]:
     """Return the answer of `/events/statistics`, less ``success``. The filter's range must have both ends.
 
-    With ``roll`` False everything is read from rows; the numbers are the same.
+    ``sheets`` are those of earlier answers. With ``roll`` False everything is read from rows; the numbers are the same.
     """
-    return _Statistics(cursor, snapshot, query, cache, Planner(cursor, snapshot, roll=roll)).answer()
+    return _Statistics(
+        cursor, snapshot, query, cache, Planner(cursor, snapshot, roll=roll, sheets=sheets)
+    ).answer()
 
 
 class _Statistics:
@@ -85,7 +72,7 @@ class _Statistics:
 
     def answer(self) -> dict[str, Any]:
         """Compute every part that was asked for."""
-        answer: dict[str, Any] = {"timeRange": _range(self._start_us, self._end_us)}
+        answer: dict[str, Any] = {"timeRange": time_range(self._start_us, self._end_us)}
         for part, compute in (
             ("counts", self._counts),
             ("users", self._users),
@@ -125,29 +112,29 @@ class _Statistics:
         }
 
     def _users(self) -> dict[str, Any]:
-        top, users = self._planner.ranked("users", self._filter, self._scope, self._query.top)
+        users = self._planner.ranked("users", self._filter, self._scope, self._query.top)
         return {
-            "totals": {"users": users},
+            "totals": {"users": users.distinct},
             "topUsers": [
                 {
                     "username": item.name if item.name is not None else item.key,
                     "userId": None if item.name is not None and item.key == f"name:{item.name}" else item.key,
                     "eventCount": item.events,
                 }
-                for item in top
+                for item in users.top
             ],
         }
 
     def _countries(self) -> dict[str, Any]:
-        top, _ = self._planner.ranked("countries", self._filter, self._scope, MAX_COUNTRIES)
+        top = self._planner.ranked("countries", self._filter, self._scope, MAX_COUNTRIES).top
         return {"byCountry": {item.key: item.events for item in top}}
 
     def _addresses(self) -> dict[str, Any]:
-        top, _ = self._planner.ranked("addresses", self._filter, self._scope, self._query.top)
+        top = self._planner.ranked("addresses", self._filter, self._scope, self._query.top).top
         return {"topIps": [{"ip": item.key, "eventCount": item.events} for item in top]}
 
     def _entities(self) -> dict[str, Any]:
-        top, _ = self._planner.ranked("entities", self._filter, self._scope, self._query.top)
+        top = self._planner.ranked("entities", self._filter, self._scope, self._query.top).top
         return {
             "topEntities": [{"type": item.name, "id": item.key, "eventCount": item.events} for item in top]
         }
@@ -159,10 +146,32 @@ class _Statistics:
             return {"criticalEvents": []}
         others = tuple(term for term in self._filter.terms if term.field != "level")
         critical = replace(self._filter, terms=(*others, Term("level", CRITICAL)))
-        seen = view(self._snapshot, critical, self._scope)
-        found = pages.find(self._cursor, seen, critical, self._scope, limit=CRITICAL_EVENTS)
+        narrowed = self._where_they_are(critical)
+        if narrowed is None:
+            return {"criticalEvents": []}
+        self._planner.show_hot()
+        seen = view(self._snapshot, narrowed, self._scope)
+        found = pages.find(self._cursor, seen, narrowed, self._scope, limit=CRITICAL_EVENTS)
         texts = pages.fetch(self._cursor, found, self._snapshot.hot, self._cache)
         return {"criticalEvents": [orjson.loads(text) for text in texts]}
+
+    def _where_they_are(self, critical: Filter) -> Filter | None:
+        """Narrow the range to where the newest critical events are, if roll-ups can tell; None: there are none."""
+        if not self._planner.answers(critical):
+            return critical
+        starts = grid(self._start_us, self._end_us, step_of(self._end_us - self._start_us + 1), "UTC")
+        counts = sum(
+            self._planner.series(critical, self._scope, (), starts, part="critical").values(),
+            np.zeros(len(starts), np.int64),
+        )
+        found = np.flatnonzero(counts)
+        if not len(found):
+            return None
+        newer = np.cumsum(counts[::-1])[::-1]  # events from each start on
+        enough = np.flatnonzero(newer >= min(CRITICAL_EVENTS, newer[0]))
+        first, last = int(enough[-1]), int(found[-1])
+        end = starts[last + 1] - 1 if last + 1 < len(starts) else self._end_us
+        return replace(critical, start_us=max(self._start_us, starts[first]), end_us=min(self._end_us, end))
 
     def _previous(self) -> dict[str, Any]:
         length = self._end_us - self._start_us + 1
@@ -173,7 +182,7 @@ class _Statistics:
         users = self._planner.distinct("users", earlier, self._scope, part="previousUsers")
         return {
             "previous": {
-                "timeRange": _range(self._start_us - length, self._start_us - 1),
+                "timeRange": time_range(self._start_us - length, self._start_us - 1),
                 "totals": {"events": total, "users": users},
                 "errorRate": error_rate(levels, total),
                 "byLevel": levels,
@@ -182,19 +191,19 @@ class _Statistics:
 
     def _series(self) -> dict[str, Any]:
         step = step_of(self._end_us - self._start_us + 1)
-        fine = min(step, QUARTER_US)
-        rows = self._planner.counts(self._filter, self._scope, ("level",), step_us=fine, part="series")
         starts = grid(self._start_us, self._end_us, step, self._query.timezone)
-        points = [dict.fromkeys(LEVELS, 0) for _ in starts]
-        position = 0
-        for at, level, events in sorted(rows, key=lambda row: row[0]):
-            while position + 1 < len(starts) and starts[position + 1] <= at:
-                position += 1
-            points[position][level] = points[position].get(level, 0) + events
+        found = self._planner.series(self._filter, self._scope, ("level",), starts)
+        lines = {
+            level: found[(level,)].tolist() if (level,) in found else [0] * len(starts) for level in LEVELS
+        }
         return {
             "series": [
-                {"start": rfc3339(start), "total": sum(levels.values()), "byLevel": levels}
-                for start, levels in zip(starts, points, strict=True)
+                {
+                    "start": rfc3339(start),
+                    "total": sum(counts),
+                    "byLevel": dict(zip(lines, counts, strict=True)),
+                }
+                for start, *counts in zip(starts, *lines.values(), strict=True)
             ],
             "seriesSeconds": step // 1_000_000,
         }
@@ -203,44 +212,13 @@ class _Statistics:
 MAX_COUNTRIES = 300  # more than there are; a line may carry any text
 
 
-def step_of(length_us: int) -> int:
-    """Return the least step that cuts a range into at most MAX_POINTS."""
-    return next((step for step in STEPS_US if length_us <= step * MAX_POINTS), STEPS_US[-1])
-
-
-def grid(start_us: int, end_us: int, step_us: int, timezone: str) -> list[int]:
-    """Return the starts of the buckets that cover a range, aligned to midnight in a time zone, rising.
-
-    Steps below a day are counted from the zone's midnight on; on a day of 23 or 25 hours the last bucket of the day
-    is shorter or one more. All starts lie on the quarter hours that roll-ups have.
-    """
-    zone = ZoneInfo(timezone)
-    day = (EPOCH + timedelta(microseconds=start_us)).astimezone(zone).date()
-    starts: list[int] = []
-    days = max(1, step_us // DAY_US)
-    if days > 1:
-        day -= timedelta(days=day.weekday())
-    while True:
-        midnight, following = (_midnight(part, zone) for part in (day, day + timedelta(days=days)))
-        for at in range(midnight, following, min(step_us, following - midnight)):
-            if at > end_us:
-                return starts
-            if at + step_us > start_us or not starts:
-                starts = [at] if at <= start_us else [*starts, at]
-        day += timedelta(days=days)
-
-
-def _midnight(day: Any, zone: ZoneInfo) -> int:
-    moment = datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
-    return (moment - EPOCH) // timedelta(microseconds=1)
-
-
 def error_rate(levels: dict[str, int], total: int) -> float:
     """Return the share of errors and critical events in percent, one decimal; 0 when there are no events."""
     return round(100 * sum(levels.get(level, 0) for level in ERROR_LEVELS) / total, 1) if total else 0.0
 
 
-def _range(start_us: int, end_us: int) -> dict[str, Any]:
+def time_range(start_us: int, end_us: int) -> dict[str, Any]:
+    """Return a range as answers have it."""
     hours = (end_us - start_us) / HOUR_US
     return {
         "start": rfc3339(start_us),

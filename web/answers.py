@@ -18,6 +18,11 @@ def json_answer(value: Any, *, status: int = 200, headers: dict[str, str] | None
     return web.Response(body=orjson.dumps(value), status=status, content_type=JSON, headers=headers)
 
 
+def body_of(value: Any) -> bytes:
+    """Return a value as JSON text."""
+    return orjson.dumps(value)
+
+
 def raw_answer(parts: list[bytes], headers: dict[str, str] | None = None) -> web.Response:
     """Return a JSON answer from pieces that are JSON text already."""
     return web.Response(body=b"".join(parts), content_type=JSON, headers=headers)

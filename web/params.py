@@ -18,6 +18,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from parsers.grammar import MAX_CHARS as MAX_SEARCH_CHARS
 from parsers.vocabulary import LEVELS
+from storage.buckets import MAX_BUCKETS
+from storage.facets import MAX_FIELDS, MAX_TOP
+from storage.query import STATISTICS_PARTS
 from web.errors import INVALID, Fault, Problem
 from web.times import HINT as TIME_HINT
 from web.times import day_of, parse_time
@@ -57,6 +60,18 @@ def _check_zone(text: str) -> str:
     return text
 
 
+def words_of(text: str) -> tuple[str, ...]:
+    """Return the words of a list that is separated by commas, each once."""
+    return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+
+
+def _check_parts(text: str) -> str:
+    unknown = [word for word in words_of(text) if word not in STATISTICS_PARTS]
+    if unknown or not words_of(text):
+        raise ValueError(f"{', '.join(unknown) or 'nothing'} is no part of the statistics")
+    return text
+
+
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
@@ -74,6 +89,7 @@ Time = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_check_
 Date = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$"), AfterValidator(_check_date)]
 Zone = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_check_zone)]
 Search = Annotated[str, Field(min_length=1, max_length=MAX_SEARCH_CHARS)]
+Parts = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_check_parts)] | None
 Some = Annotated[list[Excludable], Field(max_length=MAX_VALUES)]
 
 SEARCH_MEANING = (
@@ -89,6 +105,9 @@ HINTS: dict[str, str] = {
     "end_date": TIME_HINT,
     "q": "see docs/search.md",
     "date": "write 2024-05-31",
+    "interval": "auto, or a longer one",
+    "fields": "for example level,category,username,metadata.browser",
+    "parts": f"any of {', '.join(STATISTICS_PARTS)}",
     "tz": "an IANA name such as Europe/Berlin",
     "internal": "true (with the daemon's own events), only (nothing else) or false",
 }
@@ -181,13 +200,55 @@ class OneParams(Params):
     """`GET /events/{event_id}`: the daemon's own events are found by id as well."""
 
 
-class StatisticsParams(Filters):
-    """`GET /events/statistics`: the last hours, or an own range."""
+class RangeParams(Filters):
+    """Figures of the last hours, or of an own range."""
 
     hours: Annotated[int, Field(ge=1, le=MAX_HOURS)] = Field(
         24, description="The last so many hours; ignored when start_date is given"
     )
+
+
+class TrendsParams(RangeParams):
+    """`GET /events/trends`: events, or distinct users, over time."""
+
+    interval: Literal["auto", "1m", "5m", "15m", "1h", "3h", "6h", "12h", "1d", "7d", "1M"] = Field(
+        "auto", description=f"Width of a bucket (1M: a month); at most {MAX_BUCKETS} of them"
+    )
+    by: Literal["level", "category", "action", "outcome", "risk", "none"] | None = Field(
+        None, description="Split events by this: by level unless it says none. Users are not split"
+    )
+    of: Literal["events", "users"] = Field("events", description="What is counted: events, or distinct users")
+    tz: Zone = Field("UTC", description="Time zone that buckets are aligned in, daylight saving included")
+    previous: Literal["true", "false"] = Field(
+        "false", description="true: also the period of the same length before"
+    )
+    heatmap: Literal["weekday_hour"] | None = Field(
+        None, description="Also the events of each hour of the week, as clocks in `tz` show it"
+    )
+
+
+class FacetsParams(RangeParams):
+    """`GET /events/facets`: the values of fields and how often each occurs."""
+
+    fields: Annotated[str, Field(min_length=1, max_length=MAX_VALUE_CHARS)] = Field(
+        "level,category,action,outcome,risk,username,ip,country",
+        description=f"Filters, columns or metadata.<path>, separated by commas; at most {MAX_FIELDS}",
+    )
+    top: Annotated[int, Field(ge=1, le=MAX_TOP)] = Field(10, description="At most so many values a field")
+    exclude_own: Literal["true", "false"] = Field(
+        "false",
+        description="true: a filter on a field does not count for that field, so that its other values are seen",
+    )
+
+
+class StatisticsParams(RangeParams):
+    """`GET /events/statistics`: the last hours, or an own range."""
+
     tz: Zone = Field("UTC", description="Time zone whose days are the grid of `series`")
+    parts: Parts = Field(
+        None,
+        description=f"Only these figures, separated by commas: {', '.join(STATISTICS_PARTS)}. Without it all of them.",
+    )
 
 
 class StatsParams(Params):

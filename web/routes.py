@@ -14,7 +14,20 @@ import orjson
 from aiohttp import web
 
 from storage.roles import ADMIN, AUDITOR, NONE, VIEWER, Role
-from web import activity, cleanup, events, export, files, health, logs, overview, rejects, statistics
+from web import (
+    activity,
+    cleanup,
+    events,
+    export,
+    facets,
+    files,
+    health,
+    logs,
+    overview,
+    rejects,
+    statistics,
+    trends,
+)
 from web.answers import JSON
 from web.callers import authorize, caller_of
 from web.dashboard import ASSETS, asset_answer, page_answer
@@ -26,6 +39,7 @@ from web.params import (
     CleanupParams,
     ExplainParams,
     ExportParams,
+    FacetsParams,
     ListParams,
     LogsParams,
     MineParams,
@@ -35,6 +49,7 @@ from web.params import (
     StatisticsParams,
     StatsParams,
     SuggestParams,
+    TrendsParams,
     read,
 )
 from web.suggest import suggest
@@ -109,6 +124,34 @@ ROUTES: tuple[Route, ...] = (
         _json("Statistics"),
         "figures",
         view="statistics",
+        polled=True,
+        role=VIEWER,
+        tenants=True,
+    ),
+    Route(
+        "getTrends",
+        "GET",
+        "/events/trends",
+        trends.trends,
+        TrendsParams,
+        "Events, or users, over time",
+        _json("Trends"),
+        "figures",
+        view="trends",
+        polled=True,
+        role=VIEWER,
+        tenants=True,
+    ),
+    Route(
+        "getFacets",
+        "GET",
+        "/events/facets",
+        facets.facets,
+        FacetsParams,
+        "Values of fields, with counts",
+        _json("Facets"),
+        "figures",
+        view="facets",
         polled=True,
         role=VIEWER,
         tenants=True,

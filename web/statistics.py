@@ -8,13 +8,13 @@ import orjson
 from aiohttp import web
 
 from storage.filters import Term
-from storage.query import Filter, Scope, StatisticsQuery, searched
+from storage.query import STATISTICS_PARTS, Filter, Scope, StatisticsQuery, searched
 from web.answers import etag, raw_answer, unchanged, validators
 from web.asking import filter_of, question_of, scope_of, version_of
 from web.callers import caller_of
 from web.errors import invalid
 from web.keys import CLOCK, QUERIES, STATISTICS_CACHE
-from web.params import Params, StatisticsParams, StatsParams
+from web.params import Params, RangeParams, StatisticsParams, StatsParams, words_of
 from web.times import DAY_US, SECOND_US
 
 HOUR_US = 3600 * SECOND_US
@@ -22,6 +22,22 @@ HOUR_US = 3600 * SECOND_US
 
 async def statistics(request: web.Request, params: StatisticsParams) -> web.StreamResponse:
     """Answer with the figures of the last hours, or of the range given."""
+    wanted, scope = ranged(request, params)
+    query = StatisticsQuery(
+        filter=wanted,
+        scope=scope,
+        parts=frozenset(words_of(params.parts)) if params.parts else frozenset(STATISTICS_PARTS),
+        timezone=params.tz,
+    )
+
+    async def make() -> bytes:
+        return orjson.dumps({"success": True, **await request.app[QUERIES].statistics(query)})
+
+    return await reused(request, params, query.scope, make)
+
+
+def ranged(request: web.Request, params: RangeParams) -> tuple[Filter, Scope]:
+    """Return the filter of the last hours, or of the range given, and who asks. Raises the 422 that names what is wrong."""
     now_us = request.app[CLOCK]()
     wanted = filter_of(params, now_us, end_us=now_us)
     if wanted.start_us is None:
@@ -29,13 +45,7 @@ async def statistics(request: web.Request, params: StatisticsParams) -> web.Stre
         wanted = filter_of(params, now_us, start_us=wanted.end_us - params.hours * HOUR_US, end_us=now_us)
     if wanted.start_us is not None and wanted.start_us < 0:
         raise invalid("start_date", "before 1970", "no event is older")
-    wanted, scope = request.app[QUERIES].mask.resolved(wanted, scope_of(request, params.internal))
-    query = StatisticsQuery(filter=wanted, scope=scope, timezone=params.tz)
-
-    async def make() -> bytes:
-        return orjson.dumps({"success": True, **await request.app[QUERIES].statistics(query)})
-
-    return await _reused(request, params, query.scope, make)
+    return request.app[QUERIES].mask.resolved(wanted, scope_of(request, params.internal))
 
 
 async def stats(request: web.Request, params: StatsParams) -> web.StreamResponse:
@@ -51,10 +61,10 @@ async def stats(request: web.Request, params: StatsParams) -> web.StreamResponse
     async def make() -> bytes:
         return orjson.dumps(await request.app[QUERIES].user_stats(wanted, scope))
 
-    return await _reused(request, params, scope, make)
+    return await reused(request, params, scope, make)
 
 
-async def _reused(
+async def reused(
     request: web.Request, params: Params, scope: Scope, make: Callable[[], Awaitable[bytes]]
 ) -> web.Response:
     """Answer, for a while and an unchanged archive, with what was computed for the same question."""

@@ -18,11 +18,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from storage import rollups
+from storage.buckets import MAX_POINTS, STEPS_US, grid, step_of
 from storage.engine import Engine, EngineOptions
 from storage.planner import MIXED, ROLL_UP, Planner
 from storage.query import Filter, Scope, StatisticsQuery
 from storage.snapshot import Snapshot
-from storage.statistics import MAX_POINTS, STEPS_US, error_rate, grid, statistics, step_of
+from storage.statistics import error_rate, statistics
 from tests.storage.samples import (
     DAY_US,
     HOUR_US,
@@ -197,12 +198,12 @@ def test_light_keys_are_left_out_and_the_proof_still_answers(
     wanted = Filter(start_us=START_US, end_us=START_US + DAY_US)
     clear = [file("a", {"10.0.0.1": 50, "10.0.0.2": 20, "10.0.0.3": 1}, 1), file("b", {"10.0.0.1": 9, "10.0.0.2": 8, "10.0.0.3": 2}, 101)]  # fmt: skip
     planner = Planner(cursor, snapshot(tmp_path, clear))
-    best, _ = planner.ranked("addresses", wanted, Scope(), 2)
+    best = planner.ranked("addresses", wanted, Scope(), 2).top
     assert [(item.key, item.events) for item in best] == [("10.0.0.1", 59), ("10.0.0.2", 28)]
     assert planner.used.summary()["filesScanned"] == 0
     hidden = [*clear, file("c", {"10.0.0.3": 9, "10.0.0.4": 8, "10.0.0.1": 7}, 201)]
     planner = Planner(cursor, snapshot(tmp_path, hidden))
-    best, _ = planner.ranked("addresses", wanted, Scope(), 2)
+    best = planner.ranked("addresses", wanted, Scope(), 2).top
     assert [(item.key, item.events) for item in best] == [("10.0.0.1", 66), ("10.0.0.2", 28)]
     assert planner.used.summary() == {
         "answeredBy": MIXED,

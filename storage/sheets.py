@@ -1,0 +1,402 @@
+"""Roll-ups in memory: what figures add up, decoded once, a family of a file at a time.
+
+A sheet is one family of one roll-up (or of several, or of a hot batch) as arrays of integers. The words of a row are
+one number, its *combination*, which means the same in every sheet of families with the same dimensions: a filter is
+decided once for each combination, and counting a sheet is then an index and a sum. Keys (users, addresses …) are
+texts of the sheet's own; sheets that are added up have theirs united first.
+
+Files never change, so a sheet stays right as long as it is kept: up to a budget, the least recently used goes first.
+Sheets of one month are also kept as their sum, so that a year is twelve additions. Nothing is read before it is asked.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+from typing import Any, TypeVar
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from storage import rollups
+from storage.coded import Codes, Flags, Ints, encode, pack, unpack
+from storage.filters import Bind
+from storage.observer import Observer, Silent
+from storage.query import Filter, Scope
+from storage.rollups import QUARTER_US, ROLLUP_SCHEMA, Family
+from storage.snapshot import File, Hot
+from storage.sql import Statement
+
+DEFAULT_BUDGET_MB = 48
+MEGABYTE = 1 << 20
+REMEMBERED = 65_536  # numbers, a tuple of references each: the sets of a year of days, for several filters
+DECIDED = 256  # filters whose combinations are known
+MERGED_KEYS = 16_384  # of a sum of heavy families; a file keeps a fourth of that, and a sum may hold hundreds
+
+_CODED = ("level", "category", "action", "outcome", "risk", "tenant", "key", "name")
+_ALWAYS = ("internal", "tenant")
+
+T = TypeVar("T")
+Places = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """Counted rows of one family. ``places`` are buckets as numbers of quarter hours since 1970 (None: dropped).
+
+    Families with keys have ``subjects``: the row's number in ``keys`` and ``names``. ``known`` says for each subject
+    how often the files without it could have hidden it at most, if they had it; with ``bound``, how many events of
+    any key are hidden at most, ``bound - known`` is what may be missing of it. ``there`` is False when a file was
+    written without this family.
+    """
+
+    combinations: Places
+    places: Places | None
+    subjects: Places | None
+    events: Ints
+    keys: Any = None
+    names: Any = None
+    known: Ints | None = None
+    bound: int = 0
+    there: bool = True
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory it takes."""
+        arrays = (
+            self.combinations,
+            self.places,
+            self.subjects,
+            self.events,
+            self.keys,
+            self.names,
+            self.known,
+        )
+        return sum(array.nbytes for array in arrays if array is not None)
+
+    def mask(self, chosen: Flags, low_us: int | None = None, high_us: int | None = None) -> Flags:
+        """Return which rows have a chosen combination and a bucket in ``[low_us, high_us)``, multiples of a quarter."""
+        found: Flags = chosen[self.combinations]
+        if low_us is not None or high_us is not None:
+            assert self.places is not None
+            if low_us is not None:
+                found &= self.places >= low_us // QUARTER_US
+            if high_us is not None:
+                found &= self.places < high_us // QUARTER_US
+        return found
+
+    def by_subject(self, mask: Flags) -> Ints:
+        """Return how many events of the rows in a mask each subject has."""
+        assert self.subjects is not None
+        sums = np.bincount(self.subjects[mask], weights=self.events[mask], minlength=len(self.keys))
+        return sums.astype(np.int64)
+
+
+class Combinations:
+    """The combinations of words that occurred in families with the same dimensions, by number. For any thread."""
+
+    def __init__(self, dimensions: Sequence[str]) -> None:
+        self.names = (*dimensions, *_ALWAYS)
+        self._rows: list[tuple[Any, ...]] = []
+        self._numbers: dict[tuple[Any, ...], int] = {}
+        self._decided: OrderedDict[str, Flags] = OrderedDict()
+        self._grouped: dict[tuple[str, ...], tuple[Places, list[tuple[Any, ...]]]] = {}
+        self._lock = threading.Lock()
+
+    def numbered(self, rows: Sequence[tuple[Any, ...]]) -> Places:
+        """Return the numbers of some rows of words, giving new ones to those not seen yet."""
+        with self._lock:
+            for row in rows:
+                if row not in self._numbers:
+                    self._numbers[row] = len(self._rows)
+                    self._rows.append(row)
+            return np.array([self._numbers[row] for row in rows], np.int32)
+
+    def chosen(self, cursor: duckdb.DuckDBPyConnection, condition: Callable[[Bind], str], key: str) -> Flags:
+        """Return which numbers fulfil a condition over the columns of roll-ups; ``key`` names it.
+
+        DuckDB decides, once for each combination: a filter then means the same as in a statement over rows.
+        """
+        with self._lock:
+            flags = self._decided.get(key)
+            rows = self._rows[:]
+        if flags is not None and len(flags) == len(rows):
+            return flags
+        bind = Bind()
+        columns = [pa.array([row[n] for row in rows], _type_of(name)) for n, name in enumerate(self.names)]
+        number = pa.array(np.arange(len(rows)))
+        cursor.register("combinations", pa.table([number, *columns], names=["number", *self.names]))
+        try:
+            text = f"SELECT number FROM combinations WHERE {condition(bind)}"
+            found = Statement(text, bind.values).table(cursor)["number"].to_numpy()
+        finally:
+            cursor.unregister("combinations")
+        flags = np.zeros(len(rows), np.bool_)
+        flags[found] = True
+        with self._lock:
+            self._decided[key] = flags
+            self._decided.move_to_end(key)
+            if len(self._decided) > DECIDED:
+                self._decided.popitem(last=False)
+        return flags
+
+    def grouped(self, names: Sequence[str]) -> tuple[Places, list[tuple[Any, ...]]]:
+        """Return the group of each number when only some of the words count, and the words of each group."""
+        wanted = tuple(names)
+        with self._lock:
+            held = self._grouped.get(wanted)
+            if held is not None and len(held[0]) == len(self._rows):
+                return held
+            at = [self.names.index(name) for name in wanted]
+            groups: dict[tuple[Any, ...], int] = {}
+            numbers = [groups.setdefault(tuple(row[n] for n in at), len(groups)) for row in self._rows]
+            self._grouped[wanted] = held = (np.array(numbers, np.int32), list(groups))
+            return held
+
+
+class Sheets:
+    """Sheets by what they were made of, within ``budget_mb`` megabytes. For any thread."""
+
+    def __init__(self, budget_mb: int = DEFAULT_BUDGET_MB, observer: Observer | None = None) -> None:
+        self._budget = budget_mb * MEGABYTE
+        self._observer = observer or Silent()
+        self._held: OrderedDict[tuple[Any, ...], Sheet | pa.Table] = OrderedDict()
+        self._bytes = 0
+        self._numbers: OrderedDict[tuple[Any, ...], int] = OrderedDict()
+        self._combinations: dict[tuple[str, ...], Combinations] = {}
+        self._lock = threading.Lock()
+
+    def combinations(self, family: Family) -> Combinations:
+        """Return the combinations that a family's sheets are counted by."""
+        with self._lock:
+            return self._combinations.setdefault(family.dimensions, Combinations(family.dimensions))
+
+    def of_file(self, root: str, file: File, family: Family) -> Sheet:
+        """Return a family of a roll-up. Raises OSError when the file cannot be read."""
+        key = (family.name, root, file.path, file.sha256)
+        return self._get(
+            key, lambda: sheet_of(_load(f"{root}/{file.path}", family), family, self.combinations(family))
+        )
+
+    def of_hot(self, root: str, batch: Hot, family: Family) -> Sheet:
+        """Return a family of a hot batch, with every key. Rows with the same numbers are the same rows."""
+        extent = (root, batch.min_seq, batch.max_seq)
+
+        def make() -> Sheet:
+            sums = self._get(("hot", *extent), lambda: rollups.delta(batch.table, complete=True))
+            rows = sums.filter(pc.equal(sums["family"], pa.scalar(family.name)))
+            return sheet_of(rows, family, self.combinations(family))
+
+        return self._get((family.name, *extent), make)
+
+    def of_files(self, root: str, files: Sequence[File], family: Family) -> list[Sheet]:
+        """Return sheets that together are a family of some roll-ups; those of sealed files of a month as their sum.
+
+        Sums of families with keys have no buckets any more.
+        """
+        months: dict[str, list[File]] = {}
+        found: list[Sheet] = []
+        for file in files:
+            if file.day is None:
+                found.append(self.of_file(root, file, family))
+            else:
+                months.setdefault(file.day[:7], []).append(file)
+        for those in months.values():
+            if len(those) == 1:
+                found.append(self.of_file(root, those[0], family))
+            else:
+                key = (family.name, root, *(file.path for file in those))
+                found.append(self._get(key, partial(self._sum, root, those, family)))
+        return found
+
+    def number(self, key: tuple[Any, ...], make: Callable[[], int]) -> int:
+        """Return a number that holds for ever, made once and kept for a while."""
+        with self._lock:
+            held = self._numbers.get(key)
+            if held is not None:
+                self._numbers.move_to_end(key)
+                return held
+        made = make()
+        with self._lock:
+            self._numbers[key] = made
+            if len(self._numbers) > REMEMBERED:
+                self._numbers.popitem(last=False)
+        return made
+
+    def _sum(self, root: str, files: Sequence[File], family: Family) -> Sheet:
+        sheets = [self.of_file(root, file, family) for file in files]
+        return united(sheets, family) if family.keys else _one_after_another(sheets)
+
+    def _get(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
+        with self._lock:
+            held: Any = self._held.get(key)
+            if held is not None:
+                self._held.move_to_end(key)
+                self._observer.count("rollup_cache", outcome="hit")
+                return held  # type: ignore[no-any-return]  # what was made under this key
+        made: Any = make()  # twice at the same time at worst
+        with self._lock:
+            self._observer.count("rollup_cache", outcome="made")
+            if key not in self._held and made.nbytes <= self._budget:
+                self._held[key] = made
+                self._bytes += made.nbytes
+                while self._bytes > self._budget:
+                    self._bytes -= self._held.popitem(last=False)[1].nbytes
+                    self._observer.count("rollup_cache", outcome="dropped")
+            self._observer.gauge("rollup_cache_bytes", self._bytes)
+        return made  # type: ignore[no-any-return]  # see above
+
+
+def sheet_of(table: pa.Table, family: Family, combinations: Combinations) -> Sheet:
+    """Return rows of one family (ROLLUP_SCHEMA) as a sheet."""
+    bound, there = 0, True
+    if family.keys:
+        missing = pc.is_null(table["key"])
+        marks = table.filter(missing)
+        bound = pc.sum(marks["at_most"]).as_py() or 0
+        there = not family.marked or (marks.num_rows > 0 and not (family.few and bound))
+        if marks.num_rows:
+            table = table.filter(pc.invert(missing))
+    numbers = _numbers_of(table, combinations)
+    places = (table["bucket"].cast(pa.int64()).to_numpy() // QUARTER_US).astype(np.int32)
+    events = table["events"].to_numpy()
+    if not family.keys:
+        return Sheet(numbers, places, None, events)
+    key, name = encode(table["key"]), encode(table["name"])
+    codes, subjects = _distinct(pack([key, name])[0], (key.size, name.size))
+    keys, names = (
+        _plain(column.words).take(pa.array(part)) for column, part in zip((key, name), codes, strict=True)
+    )
+    known = np.full(len(keys), bound, np.int64) if family.heavy else None
+    return Sheet(numbers, places, subjects, events, keys, names, known, bound if family.heavy else 0, there)
+
+
+def united(sheets: Sequence[Sheet], family: Family) -> Sheet:
+    """Return the sum of sheets with keys, without buckets. Of heavy families the lightest keys are left out again."""
+    keys, names, numbers = unite([(sheet.keys, sheet.names) for sheet in sheets])
+    combinations = np.concatenate([sheet.combinations for sheet in sheets])
+    subjects = np.concatenate([numbers[n][sheet.subjects] for n, sheet in enumerate(sheets)])
+    events = np.concatenate([sheet.events for sheet in sheets])
+    size = int(combinations.max()) + 1 if len(combinations) else 1
+    packed = subjects.astype(np.int64) * size + combinations
+    found, inverse = np.unique(packed, return_inverse=True)
+    sums = np.bincount(inverse, weights=events, minlength=len(found)).astype(np.int64)
+    subject, combination = np.divmod(found, size)
+    sheet = Sheet(
+        combination.astype(np.int32),
+        None,
+        subject.astype(np.int32),
+        sums,
+        keys,
+        names,
+        there=all(sheet.there for sheet in sheets),
+    )
+    if not family.heavy:
+        return sheet
+    known = np.zeros(len(keys), np.int64)
+    for part, places in zip(sheets, numbers, strict=True):
+        if part.known is not None:
+            known[places] += part.known
+    return _without_light(replace(sheet, known=known, bound=sum(part.bound for part in sheets)))
+
+
+def unite(subjects: Sequence[tuple[Any, Any]]) -> tuple[Any, Any, list[Places]]:
+    """Return the distinct (key, name) pairs of several lists, and for each list where its pairs are among them."""
+    lengths = np.cumsum([0, *(len(keys) for keys, _ in subjects)])
+    columns = [encode(pa.chunked_array([pair[n] for pair in subjects], pa.string())) for n in (0, 1)]
+    codes, inverse = _distinct(pack(columns)[0], tuple(column.size for column in columns))
+    keys, names = (_plain(c.words).take(pa.array(part)) for c, part in zip(columns, codes, strict=True))
+    return keys, names, [inverse[low:high] for low, high in pairwise(lengths)]
+
+
+def _without_light(sheet: Sheet) -> Sheet:
+    """Keep the MERGED_KEYS heaviest keys. What is hidden of any other is more now, of the kept ones it is the same."""
+    assert sheet.known is not None
+    assert sheet.subjects is not None
+    if len(sheet.keys) <= MERGED_KEYS:
+        return sheet
+    most = sheet.by_subject(np.ones(len(sheet.events), np.bool_)) + sheet.bound - sheet.known
+    place = len(most) - MERGED_KEYS - 1
+    bound = max(sheet.bound, int(np.partition(most, place)[place]))
+    kept = np.flatnonzero(most > bound)
+    renumbered = np.full(len(most), -1, np.int32)
+    renumbered[kept] = np.arange(len(kept), dtype=np.int32)
+    subjects = renumbered[sheet.subjects]
+    rows = subjects >= 0
+    return Sheet(
+        sheet.combinations[rows],
+        None,
+        subjects[rows],
+        sheet.events[rows],
+        sheet.keys.take(pa.array(kept)),
+        sheet.names.take(pa.array(kept)),
+        sheet.known[kept] + bound - sheet.bound,
+        bound,
+        sheet.there,
+    )
+
+
+def _one_after_another(sheets: Sequence[Sheet]) -> Sheet:
+    return Sheet(
+        np.concatenate([sheet.combinations for sheet in sheets]),
+        np.concatenate([sheet.places for sheet in sheets if sheet.places is not None]),
+        None,
+        np.concatenate([sheet.events for sheet in sheets]),
+    )
+
+
+def _load(path: str, family: Family) -> pa.Table:
+    """Read one family's rows; row groups without any are skipped. Texts come as numbers of words."""
+    try:
+        with pq.ParquetFile(path, read_dictionary=list(_CODED)) as file:
+            groups = [
+                n for n in range(file.num_row_groups) if _may_hold(file.metadata.row_group(n), family.name)
+            ]
+            table = file.read_row_groups(groups, columns=ROLLUP_SCHEMA.names, use_threads=False)
+    except pa.ArrowInvalid as error:
+        raise OSError(f"a roll-up cannot be read: {error}") from error
+    return table.filter(pc.equal(table["family"], pa.scalar(family.name)))
+
+
+def _may_hold(group: Any, name: str) -> bool:
+    statistics = group.column(0).statistics  # of `family`, the first column
+    return statistics is None or not statistics.has_min_max or statistics.min <= name <= statistics.max
+
+
+def _numbers_of(table: pa.Table, combinations: Combinations) -> Places:
+    """Return the combination of each row."""
+    columns = [encode(table[name]) for name in combinations.names]
+    packed, steps = pack(columns)
+    found, inverse = np.unique(packed, return_inverse=True)
+    parts = unpack(found, steps)
+    words = [_plain(c.words).take(pa.array(part)).to_pylist() for c, part in zip(columns, parts, strict=True)]
+    return combinations.numbered(list(zip(*words, strict=True)))[inverse]
+
+
+def _distinct(packed: Ints, sizes: tuple[int, ...]) -> tuple[tuple[Codes, Codes], Places]:
+    """Return the distinct pairs of a packed column of pairs, taken apart, and each row's pair."""
+    found, inverse = np.unique(packed, return_inverse=True)
+    first, second = np.divmod(found, sizes[1])
+    return (first, second), inverse.astype(np.int32)
+
+
+def _plain(words: Any) -> Any:
+    return words.dictionary_decode() if pa.types.is_dictionary(words.type) else words
+
+
+def _type_of(name: str) -> pa.DataType:
+    kind: pa.DataType = ROLLUP_SCHEMA.field(name).type
+    return kind
+
+
+def filter_key(wanted: Filter, scope: Scope) -> str:
+    """Return what names a filter and a scope, whatever the range."""
+    return repr((replace(wanted, start_us=None, end_us=None), scope.tenant, scope.internal))
