@@ -188,7 +188,7 @@ def _has(sheets: Sheets | None, root: str, file: File, family: Family) -> bool:
 
 def planned_count(snapshot: Snapshot, wanted: Filter, scope: Scope) -> dict[str, Any]:
     """Return the ``plan`` of a count before anything is read."""
-    family = _first(WORDS, wanted.names)
+    family = family_for(WORDS, wanted.names)
     used = Used()
     used.note("count", plan(snapshot, wanted, scope, whole=TOTALS if family else None, across=family))
     return used.summary()
