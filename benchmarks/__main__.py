@@ -25,6 +25,7 @@ PARTS = (
     "verify",
     "history",
     "places",
+    "risk",
 )
 
 

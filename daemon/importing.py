@@ -24,6 +24,7 @@ from daemon.following import Followed
 from daemon.ladder import Ladder
 from daemon.packs import Packs
 from daemon.reader import RewrittenError, Span, short_hash
+from daemon.scoring import Scorer
 from daemon.sources import Candidate, Known, same_bytes
 from parsers.batch import Chunk, Counts, Parsed
 from parsers.decoding import MAGIC_BYTES, format_by_content, format_of
@@ -137,8 +138,10 @@ class Importer:
         options: ImportOptions,
         *,
         ladder: Ladder | None = None,
+        scorer: Scorer | None = None,
     ) -> None:
         self._archive = archive
+        self._scorer = scorer
         self._ladder = (
             ladder  # finds what is left of a file that was rewritten; without it such a file is read anew
         )
@@ -165,6 +168,8 @@ class Importer:
             for entry in list(binder.files.values()):
                 binder.close(entry)
             self._archive.commit_sealed()
+        if self._scorer is not None:
+            self._scorer.checkpoint()
         self._report.seconds = time.monotonic() - started
         return self._report
 
@@ -342,7 +347,12 @@ class Importer:
             self._report.interrupted = True
 
     def _write(self, parsed: Parsed, batch: list[Chunk], tell: Tell) -> None:
-        self._archive.append_sealed(parsed, batch)
+        now_us = time.time_ns() // 1000
+        if self._scorer is not None:
+            parsed = self._scorer.score(parsed, now_us)
+        self._archive.append_sealed(parsed, batch, now_us=now_us)
+        if self._scorer is not None:
+            self._scorer.appended()
         if self._archive.bulk_due(self._options.commit_bytes):
             self._archive.commit_sealed()
         report = self._report

@@ -75,6 +75,11 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "place_database_built_timestamp_seconds", "gauge", "When a GeoIP database in use was built", ("use",)
     ),
+    Metric("score_seconds", "seconds", "Time to score one parsed batch"),
+    Metric("habits_users", "gauge", "Users whose habits are known"),
+    Metric("habits_bytes", "gauge", "Bytes of memory that users' habits take"),
+    Metric("habits_forgotten", "count", "Habits forgotten because they took too much memory"),
+    Metric("habits_checkpoint_failures", "count", "Checkpoints of habits that could not be written"),
     Metric("append_seconds", "seconds", "Time to make one parsed batch visible"),
     Metric("reading_paused", "gauge", "1 while reading pauses because the disk is nearly full"),
     Metric("queue_bytes", "gauge", "Bytes read and not yet visible"),

@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # a command imports only the parts it uses
     from daemon.atlas import AtlasOptions
     from daemon.exporting import Planned
     from daemon.keeping import KeeperOptions
+    from daemon.scoring import ScoringOptions
     from daemon.settings import Settings
     from storage.archive import ArchiveOptions
     from storage.engine import EngineOptions
@@ -95,6 +96,17 @@ def atlas_options(settings: Settings) -> AtlasOptions:
 
     places = settings.places
     return AtlasOptions(places.database, places.asn_database, places.stale_days, places.embedded)
+
+
+def scoring_options(settings: Settings) -> ScoringOptions:
+    """Return how events are scored; `daemon.settings` has checked the names."""
+    from daemon.scoring import ScoringOptions
+    from parsers.points import Base, Points
+
+    risk = settings.risk
+    rows = tuple(Base(row.points, row.category, row.action, row.outcome, row.level) for row in risk.base)
+    points = Points(risk.version, risk.points, risk.levels, rows)
+    return ScoringOptions(points, risk.memory_mb << 20, risk.rebuild_events)
 
 
 def engine_options(settings: Settings) -> EngineOptions:

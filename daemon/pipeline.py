@@ -22,6 +22,7 @@ from aiofiles.base import wrap
 from daemon.notes import Note
 from daemon.queue import BATCH_LINES, ReadingQueue
 from daemon.reading import Reading, Turn
+from daemon.scoring import Scorer
 from daemon.space import SPACE_SECONDS, Floor
 from daemon.tailer import Tailer
 from parsers.batch import Chunk, Counts, Parsed
@@ -97,6 +98,7 @@ class Pipeline:
         on_turn: Callable[[], None] = lambda: None,
         on_commit: Callable[[], Awaitable[None]] | None = None,
         floor: Floor | None = None,
+        scorer: Scorer | None = None,
     ) -> None:
         self.queue = ReadingQueue(options.queue_bytes)
         self.visible: dict[str, Visible] = {}
@@ -111,6 +113,8 @@ class Pipeline:
         self._on_turn = on_turn
         self._on_commit = on_commit
         self._floor = floor
+        self._scorer = scorer
+        self._read_us = 0  # when the batch at hand was read, microseconds since 1970
         self._untold: deque[Note] = deque()  # what the disk did not let us tell yet
         self._tell_due = 0.0
         self._wake = asyncio.Event()
@@ -293,6 +297,8 @@ class Pipeline:
             parsed = await self._persistently("parse", partial(self._parse, chunks))
             await self._persistently("append", partial(self._append, parsed, chunks))
             self._appended(batch, parsed)
+            if self._scorer is not None:
+                await self._in("parse", self._scorer.appended)
             spent = time.monotonic() - started
             if sum(parsed.counts, Counts()).lines < PACE_LINES and not self._stopping:
                 await asyncio.sleep(min(PACE_MOST_SECONDS, max(PACE_SECONDS - spent, spent)))
@@ -301,11 +307,13 @@ class Pipeline:
         started = time.monotonic()
         parsed = self._parser.parse(chunks)
         self._observer.seconds("parse_seconds", time.monotonic() - started)
-        return parsed
+        self._read_us = time.time_ns() // 1000
+        # Last, because what is scored is learned: a batch that is parsed again must not be learned twice.
+        return parsed if self._scorer is None else self._scorer.score(parsed, self._read_us)
 
     def _append(self, parsed: Parsed, chunks: Sequence[Chunk]) -> None:
         started = time.monotonic()
-        self._archive.append(parsed, chunks)
+        self._archive.append(parsed, chunks, now_us=self._read_us)
         self._observer.seconds("append_seconds", time.monotonic() - started)
 
     async def _wait_for_commit_if_full(self) -> None:

@@ -31,6 +31,7 @@ from daemon.notify import Notifier
 from daemon.oldlogs import OldFile
 from daemon.ownlog import OwnLog
 from daemon.pipeline import Pipeline, PipelineOptions
+from daemon.scoring import Scorer
 from daemon.selflog import SelfLog, program_version, root_of
 from daemon.settings import Settings, reloadable
 from daemon.space import Floor
@@ -112,6 +113,10 @@ class Service:
         self._atlas = Atlas(options.atlas_options(settings), archive.layout.places, metrics)
         self._atlas.refresh()
         self._transformer = Transformer(options.parse_options(settings), self._atlas.lookup)
+        self._scorer: Scorer | None = None
+        if settings.risk.enabled:
+            self._scorer = Scorer(options.scoring_options(settings), archive, metrics)
+            self._scorer.restore()
         tail = TailOptions(
             roots=(*options.roots(settings), root_of(archive.layout.own_log)),
             max_line_bytes=settings.logs.max_line_bytes,
@@ -142,6 +147,7 @@ class Service:
             floor=Floor(
                 settings.archive.path, settings.archive.pause_free_bytes, metrics, on_pause=self._paused
             ),
+            scorer=self._scorer,
         )
         self._upkeep = Upkeep(archive, metrics)
         exporter = Exporter(archive, metrics, options.exports(settings), version=program)
@@ -253,6 +259,8 @@ class Service:
         await self._runner.cleanup()  # answers under way are finished or cut visibly
         try:
             await self._pipeline.stop()  # what was read becomes visible and durable
+            if self._scorer is not None:
+                await asyncio.to_thread(self._scorer.checkpoint)  # so that the next start folds nothing again
             await self._upkeep.publish()  # and the view files show it to those who read without us
         except Exception as error:  # noqa: BLE001 - the lines are in their files, the next start reads them
             _log.error("the last commit failed; its lines are read again at the next start", exc_info=error)

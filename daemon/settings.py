@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import typing
 import zoneinfo
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -19,8 +19,9 @@ from pydantic.fields import FieldInfo
 from daemon.discovery import EXCLUDE, INCLUDE
 from daemon.marks import FilePath, Live, Names, Original, Section
 from daemon.reach import Host, Reach
-from daemon.tables import Classes, Exports
+from daemon.tables import BaseRows, Classes, Exports
 from parsers.forwarded import DEFAULT_HEADER
+from parsers.points import BEHAVIOUR, LEVELS, MODEL
 from parsers.profiles import AUTO, PROFILES
 from parsers.redact import DEFAULT_KEYS, RULES
 from storage.layout import valid_node
@@ -60,6 +61,21 @@ def _known_rules(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _known_reasons(value: dict[str, float]) -> dict[str, float]:
+    return _known_names(value, BEHAVIOUR, "reason")
+
+
+def _known_levels(value: dict[str, float]) -> dict[str, float]:
+    return _known_names(value, LEVELS, "level")
+
+
+def _known_names(value: dict[str, float], known: Iterable[str], what: str) -> dict[str, float]:
+    unknown = sorted(set(value) - set(known))
+    if unknown:
+        raise ValueError(f"no {what} is called {unknown[0]!r}: there are {', '.join(known)}")
+    return value
+
+
 def _known_profile(value: str) -> str:
     if value != AUTO and value not in PROFILES:
         raise ValueError(f"no profile is called {value!r}: there are {AUTO}, {', '.join(PROFILES)}")
@@ -81,6 +97,7 @@ def _refresh_choice(value: int) -> int:
     return value
 
 
+Points = Annotated[float, Field(ge=0, le=100)]
 Profile = Annotated[str, AfterValidator(_known_profile)]
 Zone = Annotated[str, AfterValidator(_known_zone)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_level_name)]
@@ -385,6 +402,44 @@ class Places(Section):
     )
 
 
+class Risk(Section):
+    """How risky events are, and why."""
+
+    enabled: bool = Field(
+        default=True,
+        description="Whether events are scored. Off, only scores that applications give are kept.",
+    )
+    version: str = Field(
+        default=MODEL,
+        pattern=r"^[A-Za-z0-9._-]{1,32}$",
+        description="Name of your table of points, which every event carries. Change it whenever you change the points.",
+    )
+    points: Annotated[dict[str, Points], AfterValidator(_known_reasons)] = Field(
+        default={},
+        examples=[{"new_country": 30.0, "off_hours": 0.0}],
+        description="Other points for single reasons of behaviour; 0 turns one off. `docs/risk.md` lists them.",
+    )
+    levels: Annotated[dict[str, Points], AfterValidator(_known_levels)] = Field(
+        default={}, examples=[{"warning": 10.0}], description="Other points for levels."
+    )
+    base: BaseRows = Field(
+        default=(),
+        examples=[{"category": "data_management", "action": "export", "points": 40.0}],
+        description="Rows of the base table that come before the built-in ones. The row that names most of an event counts.",
+    )
+    memory_mb: int = Field(
+        default=128,
+        ge=16,
+        le=65_536,
+        description="Memory for users' habits, MiB: about 400 bytes a user. Above it those not seen for the longest time are forgotten.",
+    )
+    rebuild_events: int = Field(
+        default=20_000_000,
+        ge=0,
+        description="Newest events from which habits are learned again at a start that finds no checkpoint: about 3 s a million.",
+    )
+
+
 class Daemon(Section):
     """The process itself."""
 
@@ -408,6 +463,7 @@ class Settings(Section):
     retention: Retention = Retention()
     redaction: Redaction = Redaction()
     places: Places = Places()
+    risk: Risk = Risk()
     daemon: Daemon = Daemon()
 
 

@@ -1,4 +1,4 @@
-"""The lists of tables in the file: `[[retention.classes]]` and `[[archive.exports]]`."""
+"""The lists of tables in the file: `[[retention.classes]]`, `[[archive.exports]]` and `[[risk.base]]`."""
 
 from __future__ import annotations
 
@@ -112,5 +112,16 @@ def _distinct(exports: tuple[DailyExport, ...]) -> tuple[DailyExport, ...]:
     return exports
 
 
+class BaseRow(Section):
+    """Points for events of one kind."""
+
+    points: float = Field(ge=0, le=100, description="Chance in percent that something is wrong.")
+    category: str | None = Field(default=None, description="Category of the event; not set: any.")
+    action: str | None = Field(default=None, description="Action of the event; not set: any.")
+    outcome: str | None = Field(default=None, description="Outcome of the event; not set: any.")
+    level: str | None = Field(default=None, description="Level of the event; not set: any.")
+
+
+BaseRows = Annotated[tuple[BaseRow, ...], BeforeValidator(as_tuple)]
 Classes = Annotated[tuple[RetentionClass, ...], BeforeValidator(as_tuple), AfterValidator(_apart)]
 Exports = Annotated[tuple[DailyExport, ...], BeforeValidator(as_tuple), AfterValidator(_distinct)]

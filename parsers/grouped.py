@@ -28,7 +28,9 @@ class Groups:
         self.first[1:] = self.ids[1:] != self.ids[:-1]
         self.starts: Int64s = np.flatnonzero(self.first)  # where each group begins, sorted
         self.number: Int64s = np.cumsum(self.first) - 1  # which group each sorted event belongs to
-        self.ends: Int64s = np.append(self.starts[1:], len(ids)) - 1  # where each group's last event is, sorted
+        self.ends: Int64s = (
+            np.append(self.starts[1:], len(ids)) - 1
+        )  # where each group's last event is, sorted
 
     def __len__(self) -> int:
         return len(self.starts)

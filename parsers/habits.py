@@ -21,16 +21,10 @@ import numpy.typing as npt
 from parsers.arrow import Int64s, Mask
 from parsers.grouped import Groups
 from parsers.memory import Keys, Memory, Shape
+from parsers.people import DAY_SECONDS, FORGET_USERS_DAYS, HOUR_SECONDS, USER, People
 
-DAY_SECONDS: Final = 86_400
-HOUR_SECONDS: Final = 3_600
 MINUTE_SECONDS: Final = 60
-LEARNING_DAYS: Final = 7  # of history before a user's behaviour counts for anything
-DORMANT_DAYS: Final = 60  # without an event, after which the next one is noticed
 FORGET_VALUES_DAYS: Final = 90  # a country, network, device or action not seen for so long is new again
-FORGET_USERS_DAYS: Final = 180  # and so is a user
-HABIT_EVENTS: Final = 200  # of a user before hours of the day say anything
-RARE_HOUR_SHARE: Final = 0.005  # of a user's events in an hour of the day and those beside it: below, it is unusual
 BUSY_MINUTE: Final = 60  # events a minute that are never too many
 BUSY_FACTOR: Final = 8.0  # times the user's usual minute that are too many
 EWMA_SHARE: Final = 0.1  # of the newest minute in the usual one
@@ -42,22 +36,7 @@ TRAVEL_KMH: Final = 900.0  # faster than an airliner
 EARTH_KM: Final = 6371.0  # mean radius
 RARE_ACTION_USERS: Final = 20  # one user in so many ever did it, at most
 EVERYBODY: Final = np.uint64(0)
-MOST_COUNTED: Final = 65_535  # events of one hour of the day, after which counting stops
 
-_USER: Final = {
-    "first_day": Shape("i4"),
-    "last_day": Shape("i4"),
-    "hours": Shape("u2", 24),
-    "minute": Shape("i4", initial=-1),
-    "in_minute": Shape("u4"),
-    "usual": Shape("f8"),
-    "streak": Shape("u4"),
-    "failed_at": Shape("i8"),
-    "latitude": Shape("f8", initial=np.nan),
-    "longitude": Shape("f8", initial=np.nan),
-    "place_at": Shape("i8", initial=-1),
-    "place_ip": Shape("u8"),
-}
 _VALUE: Final = {"last_day": Shape("i4")}
 _ACTION: Final = {"users": Shape("u4")}
 
@@ -101,7 +80,7 @@ class Unusual:
 class Habits:
     """What is remembered of everybody. `fold` changes it."""
 
-    users: Memory = field(default_factory=lambda: Memory(_USER))
+    users: Memory = field(default_factory=lambda: Memory(USER))
     values: Memory = field(default_factory=lambda: Memory(_VALUE))
     actions: Memory = field(default_factory=lambda: Memory(_ACTION))
     watermark: int = 0  # greatest day seen
@@ -119,11 +98,15 @@ class Habits:
         days = seconds // DAY_SECONDS
         marks = np.maximum.accumulate(np.maximum(days, self.watermark)) if size else days
         found = Unusual(
-            {}, np.full(size, np.nan), np.full(size, np.nan), np.zeros(size, np.int64), np.zeros(size, np.int64)
+            {},
+            np.full(size, np.nan),
+            np.full(size, np.nan),
+            np.zeros(size, np.int64),
+            np.zeros(size, np.int64),
         )
         if not size:
             return found
-        people = _People(self, acts, seconds, days, marks)
+        people = People(self.users, self.met, acts.users, seconds, days, marks)
         known = people.known
         found.flags["dormant_account"] = people.dormant
         found.flags["off_hours"] = people.off_hours() & known
@@ -132,6 +115,7 @@ class Habits:
         self._travel(people, acts, known, found)
         self._novelties(people, acts, known, days, marks, found)
         people.write()
+        self.met = people.met
         self.watermark = int(marks[-1])
         return found
 
@@ -157,7 +141,7 @@ class Habits:
             memory.load(own)
         self.watermark, self.met = (int(value) for value in arrays["watermark"])
 
-    def _busy(self, people: _People, known: Mask, found: Unusual) -> None:
+    def _busy(self, people: People, known: Mask, found: Unusual) -> None:
         """Count events of a minute against what the user's minutes usually hold; late events are left out."""
         groups, state = people.groups, people.state
         minutes = people.sorted(people.seconds) // MINUTE_SECONDS
@@ -199,7 +183,7 @@ class Habits:
         people.update("in_minute", np.minimum(in_minute, np.iinfo(np.uint32).max))
         people.update("minute", minute)
 
-    def _streaks(self, people: _People, acts: Acts, known: Mask, found: Unusual) -> None:
+    def _streaks(self, people: People, acts: Acts, known: Mask, found: Unusual) -> None:
         """Count failed logins in a row, and notice the success after them."""
         chosen = np.flatnonzero(people.sorted(acts.logins))
         streaks = np.zeros(len(people), np.int64)
@@ -234,7 +218,7 @@ class Habits:
             above |= reached
         found.flags["success_after_failures"] = people.groups.back(after) & known
 
-    def _travel(self, people: _People, acts: Acts, known: Mask, found: Unusual) -> None:
+    def _travel(self, people: People, acts: Acts, known: Mask, found: Unusual) -> None:
         """Find the speed from the place of the user's event before; late events and failures have no place."""
         located = acts.succeeded & np.isfinite(acts.latitude) & np.isfinite(acts.longitude)
         chosen = np.flatnonzero(people.sorted(located))
@@ -275,7 +259,7 @@ class Habits:
         found.flags["impossible_travel"] = people.groups.back(impossible) & known
 
     def _novelties(
-        self, people: _People, acts: Acts, known: Mask, days: Int64s, marks: Int64s, found: Unusual
+        self, people: People, acts: Acts, known: Mask, days: Int64s, marks: Int64s, found: Unusual
     ) -> None:
         """Find values that a user never had, or not for long."""
         found.flags["new_country"] = self._new(COUNTRY, people.owners, acts.countries, days, marks) & known
@@ -313,7 +297,7 @@ class Habits:
         self.values["last_day"][rows] = highest[groups.ends]
         return new
 
-    def _rare(self, people: _People, actions: Keys, new: Mask) -> Mask:
+    def _rare(self, people: People, actions: Keys, new: Mask) -> Mask:
         """Return which actions, new for their user, hardly anybody did; and count who does them."""
         rare = np.zeros(len(actions), bool)
         chosen = np.flatnonzero(new)
@@ -328,121 +312,14 @@ class Habits:
         return rare
 
 
-class _People:
-    """The users of one batch: their events in groups, and what was remembered of each before it.
-
-    A user who is so long unseen that they are forgotten begins anew in the middle of a batch, as a group of their own.
-    """
-
-    def __init__(self, habits: Habits, acts: Acts, seconds: Int64s, days: Int64s, marks: Int64s) -> None:
-        self._habits = habits
-        self.seconds = seconds
-        by_user = Groups(acts.users)
-        keys = by_user.ids[by_user.starts]
-        rows = habits.users.find(keys)
-        absent = rows < 0
-        long_ago = -FORGET_USERS_DAYS - 1
-        last = np.full(len(keys), long_ago, np.int64)
-        last[~absent] = habits.users["last_day"][rows[~absent]]
-        sorted_days = days[by_user.order]
-        before = by_user.before(by_user.highest(sorted_days, last), last)
-        anew = marks[by_user.order] - before > FORGET_USERS_DAYS
-        lives = np.cumsum(anew | by_user.first)  # a number for each life of each user, rising by user
-        self.groups = Groups(by_user.back(lives))
-        self._blank = anew[self.groups.starts]  # begins with nothing remembered
-        number_of_user = by_user.number[self.groups.starts]
-        self._keys = keys[number_of_user]
-        self._final = np.append(number_of_user[1:] != number_of_user[:-1], True)  # the last life of its user
-        self.owners = acts.users
-        met = by_user.back(anew)
-        self.met_before: Int64s = habits.met + np.cumsum(met) - met
-        habits.met += int(met.sum())
-        first = by_user.order[by_user.starts]
-        self._met_order = np.argsort(first[absent])
-        self._absent = keys[absent]
-        self.state = self._remembered(rows[number_of_user])
-        self._updates: dict[str, npt.NDArray[Any]] = {}
-        self._days(days)
-
-    def __len__(self) -> int:
-        return len(self.seconds)
-
-    def sorted(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return values of events in the order of groups."""
-        result: npt.NDArray[Any] = values[self.groups.order]
-        return result
-
-    def _remembered(self, rows: Int64s) -> dict[str, npt.NDArray[Any]]:
-        users, fresh = self._habits.users, Memory(_USER)
-        fresh.add(np.ones(1, np.uint64))
-        blank = self._blank | (rows < 0)
-        state = {}
-        for name in _USER:
-            column = users[name]
-            values = column[np.maximum(rows, 0)] if len(column) else np.repeat(fresh[name], len(rows), axis=0)
-            values = values.copy()
-            values[blank] = fresh[name][0]
-            state[name] = values
-        return state
-
-    def _days(self, days: Int64s) -> None:
-        """Find who has history enough, and who was away."""
-        groups, state = self.groups, self.state
-        sorted_days = self.sorted(days)
-        never = self._blank
-        first = np.where(never, np.iinfo(np.int32).max, state["first_day"].astype(np.int64))
-        last = np.where(never, -1, state["last_day"].astype(np.int64))
-        earliest = -groups.highest(-sorted_days, -first)
-        latest = groups.highest(sorted_days, last)
-        first_before, last_before = groups.before(earliest, first), groups.before(latest, last)
-        history = last_before >= 0
-        self.known: Mask = groups.back(history & (sorted_days - first_before >= LEARNING_DAYS))
-        self.dormant: Mask = groups.back(history & (sorted_days - last_before >= DORMANT_DAYS)) & self.known
-        self.update("first_day", earliest[groups.ends])
-        self.update("last_day", latest[groups.ends])
-
-    def off_hours(self) -> Mask:
-        """Return which events fall into hours of the day in which their user hardly ever does anything; and count."""
-        groups, state = self.groups, self.state
-        hours = self.sorted(self.seconds) // HOUR_SECONDS % 24
-        marks = np.zeros((len(self), 24), np.int32)
-        marks[np.arange(len(self)), hours] = 1
-        before = groups.sums(marks) + state["hours"].astype(np.int64)[groups.number]
-        before = np.minimum(before, MOST_COUNTED)
-        rows = np.arange(len(self))
-        near = before[rows, hours] + before[rows, (hours + 1) % 24] + before[rows, (hours - 1) % 24]
-        total = before.sum(axis=1)
-        unusual = (total >= HABIT_EVENTS) & (near < RARE_HOUR_SHARE * total)
-        after = np.minimum(before[groups.ends] + marks[groups.ends], MOST_COUNTED)
-        self.update("hours", after)
-        result: Mask = groups.back(unusual)
-        return result
-
-    def update(self, name: str, values: npt.NDArray[Any], who: Int64s | None = None) -> None:
-        """Note what is to be remembered of each group, or of some of them."""
-        if who is None:
-            self._updates[name] = values
-            return
-        changed = self._updates.setdefault(name, self.state[name].copy())
-        changed[who] = values
-
-    def write(self) -> None:
-        """Remember it: of a user with several lives, the last one."""
-        users = self._habits.users
-        if len(self._absent):
-            users.add(self._absent[self._met_order])
-        rows = users.find(self._keys[self._final])
-        for name, state in self.state.items():
-            users[name][rows] = self._updates.get(name, state)[self._final]
-
-
 def mixed(owners: Keys, values: Keys, kind: np.uint64) -> Keys:
     """Return one key for an owner, a value and a kind of value: splitmix64's finish over both."""
     with np.errstate(over="ignore"):
-        key = owners * np.uint64(0x9E3779B97F4A7C15) ^ (values + kind * np.uint64(0xD1342543DE82EF95))
+        key: Keys = owners * np.uint64(0x9E3779B97F4A7C15) ^ (values + kind * np.uint64(0xD1342543DE82EF95))
         key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return key ^ (key >> np.uint64(31))
+        key ^= key >> np.uint64(31)
+    return key
 
 
 def _kilometres(
@@ -453,5 +330,9 @@ def _kilometres(
 ) -> npt.NDArray[np.float64]:
     """Return great-circle distances by the haversine formula; degrees in, kilometres out."""
     a, b = np.radians(from_latitude), np.radians(latitude)
-    half = np.sin((b - a) / 2) ** 2 + np.cos(a) * np.cos(b) * np.sin(np.radians(longitude - from_longitude) / 2) ** 2
-    return 2 * EARTH_KM * np.arcsin(np.minimum(1.0, np.sqrt(half)))
+    half = (
+        np.sin((b - a) / 2) ** 2
+        + np.cos(a) * np.cos(b) * np.sin(np.radians(longitude - from_longitude) / 2) ** 2
+    )
+    distance: npt.NDArray[np.float64] = 2 * EARTH_KM * np.arcsin(np.minimum(1.0, np.sqrt(half)))
+    return distance

@@ -19,7 +19,9 @@ Keys = npt.NDArray[np.uint64]
 
 FIRST_ROWS: Final = 1024
 LOAD: Final = 2  # slots a row at least: above half full, probing takes long
-_GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)  # 2^64 divided by the golden ratio spreads neighbours far apart
+_GOLDEN: Final = np.uint64(
+    0x9E3779B97F4A7C15
+)  # 2^64 divided by the golden ratio spreads neighbours far apart
 _BITS: Final = np.uint64(64)
 
 

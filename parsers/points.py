@@ -15,24 +15,33 @@ MODEL: Final = "1"  # version of the table below; a changed table gets a name of
 
 BASE, LEVEL, SCALE, APPLICATION = "base", "level", "scale", "application"
 
-# Reasons that come from the behaviour of the event's own user, in the order in which they are told.
-BEHAVIOUR: Mapping[str, float] = MappingProxyType(
-    {
-        "new_country": 30.0,
-        "new_country_for_all": 15.0,
-        "new_network": 8.0,
-        "new_device": 20.0,
-        "impossible_travel": 45.0,
-        "off_hours": 12.0,
-        "velocity": 15.0,
-        "failed_streak_3": 8.0,
-        "failed_streak_5": 18.0,
-        "failed_streak_10": 30.0,
-        "success_after_failures": 35.0,
-        "rare_action": 10.0,
-        "dormant_account": 20.0,
-    }
-)
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """A reason that comes from what the event's own user did before: its name, its points and what it means."""
+
+    reason: str
+    points: float
+    meaning: str
+
+
+# In the order in which they are told.
+BEHAVIOURS = (
+    Behaviour("new_country", 30.0, "from a country where this user was not within 90 days"),
+    Behaviour("new_country_for_all", 15.0, "and nobody else was either"),
+    Behaviour("new_network", 8.0, "from a network (autonomous system, else /24 or /48) that is new for the user"),
+    Behaviour("new_device", 20.0, "with a device, or a user agent less its version numbers, that is new for the user"),
+    Behaviour("impossible_travel", 45.0, "more than 500 km from the user's last successful event, faster than 900 km/h, within a day, from another address"),
+    Behaviour("off_hours", 12.0, "at an hour of the day (UTC) in which, with the hours beside it, less than 0.5 % of the user's events fall; from 200 events on"),
+    Behaviour("velocity", 15.0, "more events of the user in this minute than 60, and than 8 times the usual"),
+    Behaviour("failed_streak_3", 8.0, "3 or 4 failed logins in a row, each within an hour of the one before"),
+    Behaviour("failed_streak_5", 18.0, "5 to 9"),
+    Behaviour("failed_streak_10", 30.0, "10 or more"),
+    Behaviour("success_after_failures", 35.0, "a login that succeeds within an hour of at least 5 failures in a row"),
+    Behaviour("rare_action", 10.0, "an action new for the user, which at most one user in 20 ever did"),
+    Behaviour("dormant_account", 20.0, "the user's first event after 60 days"),
+)  # fmt: skip
+BEHAVIOUR: Mapping[str, float] = MappingProxyType({item.reason: item.points for item in BEHAVIOURS})
 LEVELS: Mapping[str, float] = MappingProxyType(
     {"debug": 0.0, "info": 0.0, "warning": 10.0, "error": 20.0, "critical": 50.0}
 )

@@ -18,10 +18,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from parsers.arrow import Array, Int64s, Mask, from_numpy, numbers, pc, true, valid, whole
+from parsers.arrow import Array, Int64s, Mask, from_numpy, nulls, numbers, pc, true, valid, whole
 from parsers.columns import EVENT_SCHEMA
-from parsers.habits import DAY_SECONDS, Acts, Habits, Unusual
+from parsers.habits import Acts, Habits, Unusual
 from parsers.memory import Keys
+from parsers.people import DAY_SECONDS
 from parsers.points import APPLICATION, BASE, BEHAVIOUR, LEVEL, SCALE, SCALES, Points
 
 MICROSECONDS: Final = 1_000_000
@@ -35,12 +36,12 @@ _REASON: Final = EVENT_SCHEMA.field("risk_reasons").type
 _VERSIONS: Final = re.compile(r"\d[\d._]*")  # in a user agent: an update makes no new device
 
 # Columns that scoring reads; everything needed to score archived rows again.
-READ: Final = (
+READ: Final[tuple[str, ...]] = (
     "timestamp", "internal", "user_id", "username", "category", "action", "outcome", "level", "country_code",
     "latitude", "longitude", "ip_bytes", "asn", "device", "user_agent", "affected_users_count",
     "risk_score_reported",
 )  # fmt: skip
-WRITTEN: Final = ("risk_score", "risk_model", "risk_reasons", "travel_kmh")
+WRITTEN: Final[tuple[str, ...]] = ("risk_score", "risk_model", "risk_reasons", "travel_kmh")
 
 
 @dataclass(slots=True)
@@ -89,8 +90,8 @@ class Scoring:
             at = events.schema.get_field_index(name)
             if at >= 0:
                 kind = events.schema.field(at)
-                values = values if values.type == kind.type else values.cast(kind.type)
-                events = events.set_column(at, kind, values)
+                typed = values if values.type == kind.type else values.cast(kind.type)
+                events = events.set_column(at, kind, typed)
         return events
 
     def _own(self, columns: dict[str, Array], outside: Mask) -> list[_Reason]:
@@ -107,7 +108,7 @@ class Scoring:
             return found
         base, words = self._bases(columns)
         rows = judged[base[judged] > 0]
-        found.append(_Reason(BASE, rows, base[rows], [words[row] for row in rows.tolist()]))
+        found.append(_Reason(BASE, rows, base[rows], [words(row) for row in rows.tolist()]))
         level = _looked_up(columns["level"], lambda text: self.points.of_level(text or ""))
         rows = judged[level[judged] > 0]
         levels = columns["level"].take(from_numpy(rows, pa.int64())).to_pylist()
@@ -121,7 +122,7 @@ class Scoring:
             found.append(_Reason(SCALE, rows, steps[chosen, 1], details))
         return found
 
-    def _bases(self, columns: dict[str, Array]) -> tuple[npt.NDArray[np.float64], Sequence[str]]:
+    def _bases(self, columns: dict[str, Array]) -> tuple[npt.NDArray[np.float64], Callable[[int], str]]:
         """The base points of each event and their words, found once for each combination that occurs."""
         names = ("category", "action", "outcome", "level")
         code = np.zeros(len(columns["level"]), np.int64)
@@ -137,13 +138,14 @@ class Scoring:
         told = []
         for at, number in enumerate(occurring.tolist()):
             said: list[str | None] = []
+            rest = number
             for distinct in reversed(words):
-                number, place = divmod(number, len(distinct))
+                rest, place = divmod(rest, len(distinct))
                 said.append(distinct[place])
             level, outcome, action, category = said
             points[at] = self.points.base(category, action, outcome, level)
             told.append(" ".join(word for word in (category, action, outcome) if word))
-        return points[inverse], _Words(told, inverse)
+        return points[inverse], lambda row: told[inverse[row]]
 
     def _behaviour(self, columns: dict[str, Array], unusual: Unusual, people: Int64s) -> list[_Reason]:
         found: list[_Reason] = []
@@ -155,20 +157,6 @@ class Scoring:
                 details = _details(name, columns, unusual, inner, rows)
                 found.append(_Reason(name, rows, np.full(len(rows), points), details))
         return found
-
-
-class _Words(Sequence[str]):
-    """A text for each event, kept once for each combination."""
-
-    def __init__(self, distinct: Sequence[str], inverse: Int64s) -> None:
-        self._distinct = distinct
-        self._inverse = inverse
-
-    def __len__(self) -> int:
-        return len(self._inverse)
-
-    def __getitem__(self, row: Any) -> Any:
-        return self._distinct[self._inverse[row]]
 
 
 def _details(
@@ -198,7 +186,7 @@ def _reasons(reasons: Sequence[_Reason], size: int) -> Array:
     """Return a list of reasons for each event, null where there is none."""
     rows = np.concatenate([np.zeros(0, np.int64), *(reason.rows for reason in reasons)])
     if not len(rows):
-        return pc.cast(pa.nulls(size), _REASON)
+        return nulls(size, _REASON)
     order = np.argsort(rows, kind="stable")
     numbers_of = np.concatenate([np.full(len(reason.rows), at) for at, reason in enumerate(reasons)])[order]
     names = pa.array([reason.name for reason in reasons]).take(from_numpy(numbers_of, pa.int64()))
@@ -210,9 +198,11 @@ def _reasons(reasons: Sequence[_Reason], size: int) -> Array:
     counts = np.bincount(rows, minlength=size)
     offsets = np.zeros(size + 1, np.int32)
     np.cumsum(counts, out=offsets[1:])
-    some = from_numpy(offsets, pa.int32(), np.append(counts > 0, True))  # a null offset makes a null list
-    lists: Array = pa.ListArray.from_arrays(some, struct)
-    return lists.cast(_REASON)
+    some: Any = from_numpy(
+        offsets, pa.int32(), np.append(counts > 0, True)
+    )  # a null offset makes a null list
+    lists: Array = pa.ListArray.from_arrays(some, struct, type=_REASON)
+    return lists
 
 
 def _users(columns: dict[str, Array]) -> Keys:
@@ -237,7 +227,11 @@ def _acts(columns: dict[str, Array], users: Keys, read_days: Int64s, people: Int
     seconds = numbers(columns["timestamp"].cast(pa.int64()), 0).astype(np.int64) // MICROSECONDS
     device = columns["device"]
     if device.null_count:
-        device = pc.coalesce(device, columns["user_agent"]) if device.null_count < len(device) else columns["user_agent"]
+        device = (
+            pc.coalesce(device, columns["user_agent"])
+            if device.null_count < len(device)
+            else columns["user_agent"]
+        )
     return Acts(
         users=users[people],
         seconds=seconds[people],

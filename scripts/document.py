@@ -27,8 +27,10 @@ from parsers.columns import REJECT_SCHEMA  # noqa: E402
 from parsers.event import describe  # noqa: E402
 from parsers.flags import FLAGS  # noqa: E402
 from parsers.names import FAMILIES  # noqa: E402
+from parsers.points import BASES, BEHAVIOURS  # noqa: E402
 from parsers.profiles import PROFILES  # noqa: E402
 from parsers.redact import DEFAULT_KEYS  # noqa: E402
+from parsers.scenarios import SCENARIOS  # noqa: E402
 from parsers.schema import line_schema  # noqa: E402
 from parsers.vocabulary import LEVEL_WORDS, LEVELS, OUTCOME_WORDS, OUTCOMES  # noqa: E402
 from storage import records, rollups, sketch  # noqa: E402
@@ -204,6 +206,24 @@ def masked() -> str:
     return table(("columns", "a viewer sees"), rows)
 
 
+def bases() -> str:
+    """Return the base table, levels and scales with it."""
+    rows = [
+        (
+            *(code(word) if word else "any" for word in (row.category, row.action, row.outcome)),
+            f"{row.points:g}",
+        )
+        for row in BASES
+    ]
+    return table(("category", "action", "outcome", "points"), rows)
+
+
+def scenarios() -> str:
+    """Return the situations with their scores."""
+    rows = [(item.title, str(item.score), ", ".join(map(code, item.reasons)) or "none") for item in SCENARIOS]
+    return table(("situation", "score", "reasons"), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "profiles": profiles,
     "names": names,
@@ -225,6 +245,12 @@ TABLES: dict[str, Callable[[], str]] = {
     "scopes": lambda: table(("scope", "for"), [(code(scope), what) for scope, what in SCOPES.items()]),
     "route_roles": route_roles,
     "masked": masked,
+    "behaviours": lambda: table(
+        ("reason", "points", "the event is"),
+        [(code(item.reason), f"{item.points:g}", item.meaning) for item in BEHAVIOURS],
+    ),
+    "bases": bases,
+    "scenarios": scenarios,
     "gap_codes": lambda: table(("code", "why"), [(code(name), why) for name, why in REASONS.items()]),
 }
 

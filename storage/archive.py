@@ -235,6 +235,11 @@ class Archive:
         return self._books.problems
 
     @property
+    def fs(self) -> Fs:
+        """The file system that everything durable goes through."""
+        return self._fs
+
+    @property
     def next_seq(self) -> int:
         """The number that the next row will get."""
         return self._visible.next_seq
@@ -381,7 +386,7 @@ class Archive:
             self._bulk = Bulk(SealedWriter(self._fs, self.layout, rollups.delta, self._bulk_origin))
         return self._bulk
 
-    def append_sealed(self, parsed: Parsed, chunks: Sequence[Chunk]) -> None:
+    def append_sealed(self, parsed: Parsed, chunks: Sequence[Chunk], *, now_us: int | None = None) -> None:
         """Take rows of a bulk import: they go straight into sealed files and are visible after `commit_sealed`.
 
         Do not mix with `append` before `commit_sealed` was called. Raises as `append` does, and OSError.
@@ -391,9 +396,8 @@ class Archive:
             with self._memory:
                 known = ChainMap(bulk.met, self._books.state.sources)
                 touched = self._visible.continued(parsed, chunks, known)
-                events, rejects = self._visible.number(
-                    parsed, self._books.clock(), self._books.state.reserved_to
-                )
+                when = self._books.clock() if now_us is None else now_us
+                events, rejects = self._visible.number(parsed, when, self._books.state.reserved_to)
                 self._visible.accept(touched)
                 self._visible.holes += holes_in(parsed, chunks)
             try:

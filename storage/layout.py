@@ -73,6 +73,11 @@ class Layout:
         return os.path.join(self.home, "places")
 
     @property
+    def habits(self) -> str:
+        """What is remembered of users, as it was at some rows."""
+        return os.path.join(self.home, "habits")
+
+    @property
     def lock(self) -> str:
         """File whose lock the one writer holds."""
         return os.path.join(self.home, "lock")

@@ -37,6 +37,7 @@ def _import(context: Context, files: list[Found]) -> ImportReport:
     from daemon.atlas import Atlas
     from daemon.importing import COMMIT_BYTES, Importer, ImportOptions
     from daemon.ladder import ArchiveLadder
+    from daemon.scoring import Scorer
     from storage.archive import Archive
     from storage.errors import LockedError
     from storage.observer import Silent
@@ -54,6 +55,10 @@ def _import(context: Context, files: list[Found]) -> ImportReport:
         atlas.refresh()
         transformer = Transformer(parse, atlas.lookup)
         try:
+            scorer = None
+            if settings.risk.enabled:
+                scorer = Scorer(options.scoring_options(settings), archive, Silent())
+                scorer.restore()
             ladder = ArchiveLadder(archive, parse, settings.logs.max_line_bytes)
             importer = Importer(
                 archive,
@@ -65,6 +70,7 @@ def _import(context: Context, files: list[Found]) -> ImportReport:
                     max_unpacked_bytes=settings.logs.max_unpacked_bytes,
                 ),
                 ladder=ladder,
+                scorer=scorer,
             )
             bar = Progress("ingest", sum(file.size for file in files), stream=context.output.err)
 

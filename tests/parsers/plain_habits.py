@@ -10,23 +10,25 @@ from typing import Any
 from parsers.habits import (
     BUSY_FACTOR,
     BUSY_MINUTE,
-    DAY_SECONDS,
-    DORMANT_DAYS,
     EARTH_KM,
     EWMA_SHARE,
-    FORGET_USERS_DAYS,
     FORGET_VALUES_DAYS,
-    HABIT_EVENTS,
-    HOUR_SECONDS,
-    LEARNING_DAYS,
     MINUTE_SECONDS,
     RARE_ACTION_USERS,
-    RARE_HOUR_SHARE,
     STREAK_SECONDS,
     STREAKS,
     SUCCESS_AFTER,
     TRAVEL_KM,
     TRAVEL_KMH,
+)
+from parsers.people import (
+    DAY_SECONDS,
+    DORMANT_DAYS,
+    FORGET_USERS_DAYS,
+    HABIT_EVENTS,
+    HOUR_SECONDS,
+    LEARNING_DAYS,
+    RARE_HOUR_SHARE,
 )
 
 

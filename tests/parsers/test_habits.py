@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parsers.habits import DAY_SECONDS, Acts, Habits
+from parsers.habits import Acts, Habits
+from parsers.people import DAY_SECONDS
 from parsers.points import BEHAVIOUR
 from tests.parsers.plain_habits import Act, PlainHabits
 
@@ -99,7 +101,7 @@ def test_each_event_is_judged_as_by_the_plain_fold(seed, size, days, cuts, forge
     habits = Habits()
     found: list[set[str]] = []
     edges = sorted({0, size, *(cut for cut in cuts if cut < size)})
-    for begin, end in zip(edges, edges[1:], strict=False):
+    for begin, end in pairwise(edges):
         found += folded(habits, acts[begin:end])
         if forgetting:
             habits.forget()
@@ -118,7 +120,9 @@ def test_the_streams_of_the_test_show_every_reason():
 
 def test_an_unusual_hour_needs_a_habit():
     """Two hundred events by day make an event at night unusual; the first ones are not."""
-    by_day = [Act(7, START + n * 3 * 3600 % (4 * 3600) + n // 8 * DAY_SECONDS, 20_600, action=1) for n in range(240)]
+    by_day = [
+        Act(7, START + n * 3 * 3600 % (4 * 3600) + n // 8 * DAY_SECONDS, 20_600, action=1) for n in range(240)
+    ]
     night = Act(7, START + 40 * DAY_SECONDS + 20 * 3600, 20_600, action=1)
     plain = PlainHabits()
     expected = [plain.see(act) for act in (*by_day, night)]
@@ -151,7 +155,10 @@ def test_memory_is_bounded_by_what_is_not_forgotten():
     """Users who never come back go."""
     habits = Habits()
     for number in range(20):
-        acts = [Act(number * 1000 + n + 1, START + number * 30 * DAY_SECONDS, 30_000, country=n % 3) for n in range(500)]
+        acts = [
+            Act(number * 1000 + n + 1, START + number * 30 * DAY_SECONDS, 30_000, country=n % 3)
+            for n in range(500)
+        ]
         habits.fold(batch(acts))
         habits.forget()
     assert len(habits.users) <= 7 * 500

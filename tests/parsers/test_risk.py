@@ -44,8 +44,8 @@ def played(scenario: Scenario) -> list[dict[str, Any]]:
     for hour in range(scenario.habit):
         when = START + timedelta(hours=hour)
         lines.append(at(when))
-        for number in range(scenario.others if hour % 24 == 0 else 0):
-            lines.append({**at(when), "user": {"id": f"other-{number}"}})
+        others = range(scenario.others if hour % 24 == 0 else 0)
+        lines.extend({**at(when), "user": {"id": f"other-{number}"}} for number in others)
     last = START + timedelta(hours=max(0, scenario.habit - 1))
     event = last + timedelta(seconds=scenario.after_seconds + 30)
     gap = timedelta(milliseconds=500)
@@ -55,7 +55,9 @@ def played(scenario: Scenario) -> list[dict[str, Any]]:
     return lines
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=[scenario.title.replace(" ", "_") for scenario in SCENARIOS])
+@pytest.mark.parametrize(
+    "scenario", SCENARIOS, ids=[scenario.title.replace(" ", "_") for scenario in SCENARIOS]
+)
 def test_a_situation_gets_the_score_that_is_published(scenario):
     """Score and reasons of the last event; docs/risk.md has the same table."""
     lines = played(scenario)
@@ -117,7 +119,12 @@ def test_the_daemons_own_events_have_no_risk_and_change_no_habits():
 
 def test_the_configured_table_wins_over_the_built_in_one():
     """Rows by how exactly they fit, levels and behaviour by name; the version says whose table it is."""
-    points = Points("ours", {"new_device": 90.0}, {"info": 1.0}, (Base(60, action="read"), Base(0, action="read", category="api")))
+    points = Points(
+        "ours",
+        {"new_device": 90.0},
+        {"info": 1.0},
+        (Base(60, action="read"), Base(0, action="read", category="api")),
+    )
     assert points.base("data_management", "read", "success", "info") == 60
     assert points.base("api", "read", "success", "info") == 0
     assert points.base("api", "export", "success", "info") == 25
@@ -132,7 +139,11 @@ def test_the_configured_table_wins_over_the_built_in_one():
 
 def test_a_hash_is_the_same_for_ever():
     """What is remembered lies on disk, between releases and machines."""
-    assert hashes(pa.array(["alice", None, "alice"])).tolist() == [9933345172075899469, 0, 9933345172075899469]
+    assert hashes(pa.array(["alice", None, "alice"])).tolist() == [
+        9933345172075899469,
+        0,
+        9933345172075899469,
+    ]
 
 
 def test_an_empty_batch_is_left_alone():
