@@ -31,7 +31,7 @@ def scope_of(request: web.Request, internal: str = "false") -> Scope:
         tenant=caller.tenant,
         role=caller.role,
         internal=_INTERNAL[internal],
-        granted=(Term("user_id", caller.user),) if caller.user and masked(caller.role) else (),
+        granted=(Term("user_id", caller.user or caller.name),) if masked(caller.role) else (),
         masked=tuple(request.app[QUERIES].mask.columns) if masked(caller.role) else (),
     )
 

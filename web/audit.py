@@ -6,6 +6,7 @@ Reads and refusals are coalesced: one event per caller, view and query in `COALE
 from __future__ import annotations
 
 import logging
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from ipaddress import ip_network
@@ -22,6 +23,7 @@ _log = logging.getLogger(__name__)
 
 COALESCE_US = 600 * 1_000_000  # ten minutes: a dashboard left open for a day leaves 144 events, not 17,280
 REMEMBERED_VIEWS = 1024  # the oldest is forgotten first; forgetting only means one more event
+_KEY = re.compile(r"(?i)(wk_[a-z2-7]{8}_)[a-z2-7]+")
 SHOWN_QUERY = 2000  # characters of a query string that an event keeps
 
 
@@ -91,6 +93,7 @@ class Audit:
 
     def _event(self, request: web.Request, category: str, action: str, description: str) -> dict[str, Any]:
         caller = caller_of(request)
+        path = without_keys(request.path)
         return {
             "timestamp": rfc3339(self._clock()),
             "level": "info",
@@ -98,12 +101,12 @@ class Audit:
             "action": action,
             "outcome": "success",
             "user": {"id": caller.id, "username": caller.name},
-            "entity": {"type": "http", "id": request.path, "name": request.path},
+            "entity": {"type": "http", "id": path, "name": path},
             "request": {
                 "method": request.method,
-                "path": request.path,
+                "path": path,
                 "ip": caller.address,
-                "userAgent": request.headers.get("User-Agent"),
+                "userAgent": without_keys(request.headers.get("User-Agent", "")) or None,
             },
             "description": description,
             "extra": {"role": caller.role, "via": caller.via},
@@ -123,7 +126,12 @@ def _who(request: web.Request) -> tuple[str, str]:
 
 
 def _query(request: web.Request) -> str:
-    return request.query_string[:SHOWN_QUERY]
+    return without_keys(request.query_string[:SHOWN_QUERY])
+
+
+def without_keys(text: str) -> str:
+    """Return a text without the secret of a key that somebody put in the wrong place."""
+    return _KEY.sub(r"\1[redacted]", text)
 
 
 def network_of(address: str) -> str:

@@ -19,6 +19,7 @@ from aiohttp.web import AppRunner
 from parsers.batch import Chunk, Mark, Place, Source
 from storage.archive import Archive, ArchiveOptions
 from storage.engine import Engine, EngineOptions
+from storage.keyring import Keyring
 from storage.queries import Queries
 from storage.records import SourceSeen
 from storage.retention import DropReport
@@ -157,7 +158,12 @@ class Station:
 
 
 @asynccontextmanager
-async def served(station: Station, options: WebOptions | None = None, engine: EngineOptions | None = None):
+async def served(
+    station: Station,
+    options: WebOptions | None = None,
+    engine: EngineOptions | None = None,
+    keyring: Keyring | None = None,
+):
     """Serve a station over real HTTP on a free port and give a client for it."""
     station.engine = Engine(engine or EngineOptions())
     queries = Queries(station.engine, lambda: station.archive.snapshot)
@@ -167,6 +173,7 @@ async def served(station: Station, options: WebOptions | None = None, engine: En
         queries,
         station,
         clock=lambda: station.now_us,
+        keyring=keyring,
     )
     server = RunnerServer(app)
     async with TestClient(server) as client:
