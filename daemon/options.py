@@ -141,7 +141,7 @@ def web_options(settings: Settings, version: str) -> WebOptions:
         timezone=settings.logs.timezone,
         redaction=parse_options(settings).redaction,
         access=access_options(settings),
-        masking=MaskOptions(web.masked, web.masked_keys),
+        masking=MaskOptions(web.masked, web.masked_keys, hide_text=web.masked_text == "hide"),
     )
 
 

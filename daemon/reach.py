@@ -147,3 +147,7 @@ class Reach(Section):
         default=MASKED_KEYS,
         description="Keys in metadata, changes, extra and other JSON whose value viewers do not see, in any case, also as the end of a longer key; besides those that mean a person.",
     )
+    masked_text: Literal["replace", "hide"] = Field(
+        default="replace",
+        description="What viewers see of free text and of the application's own fields among the masked columns: `replace` shows them with what is recognised replaced, `hide` does not show them.",
+    )

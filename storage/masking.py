@@ -1,8 +1,9 @@
 """What a viewer sees in place of personal values: pseudonyms, networks, or nothing. The one place where that is decided.
 
 Each column has a treatment (`TREATMENTS`). Free text and JSON are treated by what is in them: the event's own personal
-values wherever they occur again, members whose key means a person or a secret, mail and network addresses. A name
-that stands in a sentence and in no field of its event cannot be recognised: docs/access.md says so.
+values wherever they occur again, names of persons that other events gave, members whose key means a person or a secret,
+mail and network addresses. A name that stands in a sentence and in no field of any event cannot be recognised:
+docs/access.md says so, and ``hide_text`` is for where that is too little.
 
 A pseudonym is a keyed hash (HMAC-SHA256 with a secret of this node's): the same person has the same one everywhere,
 so that viewers can follow and count, and nobody can try out names without the secret.
@@ -18,6 +19,7 @@ import hmac
 import ipaddress
 import re
 import secrets
+import threading
 from base64 import b32encode
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -42,7 +44,7 @@ MEANING: dict[Treatment, str] = {
     "session": "a pseudonym such as `session-k3j9x2ab4c`",
     "network": "its network: /24 for IPv4, /48 for IPv6",
     "hidden": "nothing, or `[masked]`",
-    "text": "the event's own personal values, mail and network addresses are replaced inside it",
+    "text": "the event's own personal values, names that other events gave, mail and network addresses are replaced inside it",
     "json": "as text; members whose key means a person or is listed in `[web] masked_keys` are replaced",
 }
 
@@ -95,6 +97,8 @@ _ADDRESS = re.compile(
     r"|(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\d)"
 )
 _DIGIT = re.compile("[0-9]|::")  # no address is without
+_TOKEN = re.compile(r"[^\W_](?:[\w.@+-]*[^\W_])?")  # a word with what names are joined by
+_PART = re.compile(r"[^\W_]+")
 _WORD = re.compile(r"[\s_.-]+|(?<=[a-z0-9])(?=[A-Z])")
 _ADDRESS_KEY = re.compile(
     r"(?i:(?:[a-z0-9]+[_.-])*(?:ip|ips|ip[_-]?addr(?:ess)?|remote[_-]?addr(?:ess)?|client[_-]?ip|forwarded[_-]for|real[_-]ip))"
@@ -108,10 +112,14 @@ _SESSION_KEY = re.compile(r"(?i:(?:[a-z0-9]+[_-])*session[_-]?id|session)")
 
 @dataclass(frozen=True, slots=True)
 class MaskOptions:
-    """Which columns are masked (names of `TREATMENTS`), and the further keys of JSON whose values are hidden."""
+    """Which columns are masked (names of `TREATMENTS`), and the further keys of JSON whose values are hidden.
+
+    ``hide_text``: free text and the application's own JSON are not shown at all, instead of with replacements.
+    """
 
     columns: tuple[str, ...] = tuple(TREATMENTS)
     keys: tuple[str, ...] = DEFAULT_KEYS
+    hide_text: bool = False
 
 
 def hidden_from(scope: Scope) -> tuple[str, ...]:
@@ -190,7 +198,10 @@ class Mask:
         self._treated = {name: TREATMENTS[name] for name in TREATMENTS if name in chosen.columns}
         spelled = ("[_-]?".join(map(re.escape, _WORD.split(key.lower()))) for key in chosen.keys)
         self._hidden = re.compile(f"(?i:(?:.*[^a-z0-9])?(?:{'|'.join(spelled) or '(?!)'}))")
-        self._values: OrderedDict[str, str] = OrderedDict()
+        self._hide_text = chosen.hide_text
+        self._lock = threading.Lock()
+        self._values: OrderedDict[str, str] = OrderedDict()  # pseudonym → value
+        self._persons: OrderedDict[str, str] = OrderedDict()  # name in lower case → pseudonym
         self._paths: dict[str, Treatment | None] = {}
 
     # What queries ask
@@ -226,7 +237,10 @@ class Mask:
 
     def rows(self, texts: Sequence[str]) -> list[str]:
         """Return the JSON texts of Events, masked."""
-        return [orjson.dumps(self.event(orjson.loads(text))).decode() for text in texts]
+        events = [orjson.loads(text) for text in texts]
+        for event in events:  # first, so that a name in one event is known in the sentences of another
+            self._own(_flat(event))
+        return [orjson.dumps(self.event(event)).decode() for event in events]
 
     def event(self, event: dict[str, Any]) -> dict[str, Any]:
         """Return an Event as the API has it, masked."""
@@ -279,8 +293,25 @@ class Mask:
         """Return what a line says, by whatever names it uses, masked: for lines that are no events yet."""
         own = _Own()
         self._collect(fields, own, "", 0)
+        if self._hide_text:
+            return dict(self._outline(fields, ""))
         masked_: Any = self._walk(fields, own, "", 0)
         return dict(masked_)
+
+    def _outline(self, value: Any, path: str) -> Any:
+        """Return a line with nothing in it but what has a column and is no text."""
+        if isinstance(value, Mapping):
+            return {
+                str(key): self._outline(inner, f"{path}.{key}" if path else str(key))
+                for key, inner in value.items()
+            }
+        if value is None or isinstance(value, bool):
+            return value
+        treatment = self._treatment_of(path)
+        if treatment is not None:
+            return self._simple(treatment, str(value))
+        column = NAMES.get(path, ("", 0))[0]
+        return value if column and column not in self._treated and not isinstance(value, list) else HIDDEN
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -306,6 +337,8 @@ class Mask:
     def text(self, text: str, own: _Own | None = None) -> str:
         """Return free text with the given values, mail and network addresses replaced."""
         result = own.replaced(text) if own else text
+        if self._persons:
+            result = _TOKEN.sub(self._person_in, result)
         if "@" in result:
             result = _MAIL.sub(lambda match: self.pseudonym("person", match[0]), result)
         return _ADDRESS.sub(lambda match: _network(match[0]), result) if _DIGIT.search(result) else result
@@ -316,11 +349,21 @@ class Mask:
             self._secret(), f"{kind}\0{value}".encode("utf-8", "surrogatepass"), hashlib.sha256
         )
         name = f"{kind}-{b32encode(digest).decode().lower()[:PSEUDONYM_CHARS]}"
-        self._values[name] = value
-        self._values.move_to_end(name)
-        if len(self._values) > REMEMBERED:
-            self._values.popitem(last=False)
+        with self._lock:
+            _remember(self._values, name, value)
+            if kind == "person" and len(value) >= SHORTEST_TOKEN and not value.isdigit():
+                _remember(self._persons, value.lower(), name)
         return name
+
+    def _person_in(self, match: re.Match[str]) -> str:
+        """Return what stands for a word of a text, if it is a person's name that another event gave."""
+        word = match[0]
+        known = self._persons.get(word.lower())
+        if known is not None:
+            return known
+        if _PART.fullmatch(word):
+            return word
+        return _PART.sub(lambda part: self._persons.get(part[0].lower(), part[0]), word)
 
     # How each kind of value is treated
 
@@ -355,8 +398,12 @@ class Mask:
                 return self._simple(treatment, str(value))
             case "hidden":
                 return HIDDEN if BY_NAME[column].sql == "VARCHAR" and not BY_NAME[column].json else None
+            case "json" if self._hide_text:
+                return [entry | {"detail": HIDDEN} for entry in value] if column == "risk_reasons" else {}
             case "json":
                 return self._walk(value, own, "", 0)
+            case "text" if self._hide_text:
+                return [] if isinstance(value, list) else HIDDEN
             case "text":
                 if column.startswith("entity_") and _is_person(found.get("entity_type")):
                     return self.pseudonym("person", str(value))
@@ -443,6 +490,13 @@ class Mask:
 
 _CHANGE_KEYS = frozenset({"old", "new", "from", "to", "before", "after", "value"})
 _OF_PERSON = frozenset({"id", "name", "username", "email", "login", "mail", "uuid"})
+
+
+def _remember(held: OrderedDict[str, str], key: str, value: str) -> None:
+    held[key] = value
+    held.move_to_end(key)
+    if len(held) > REMEMBERED:
+        held.popitem(last=False)
 
 
 def _persons(value: Mapping[str, Any]) -> frozenset[str]:

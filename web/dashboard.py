@@ -22,6 +22,9 @@ from aiohttp import web
 from web.errors import NOT_FOUND, Problem
 
 INDEX = "index.html"
+LOGIN = "login.html"
+# Where the page that asks for a key is filled in, for each request.
+VIEW, FAILED, AGAIN = "<!--view-->", "<!--failed-->", "<!--again-->"
 ASSETS = "/assets"
 DIGEST_CHARS = 16  # of the folder's SHA-256, in the address
 GZIP_FROM_BYTES = 1024  # below, the head of gzip costs more than it saves
@@ -33,6 +36,9 @@ PAGE_CSP = (
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
+
+# The page that asks for a key has no script at all.
+LOGIN_CSP = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
 _IMPORT_MAP = re.compile(rb"<script[^>]*\btype=[\"']importmap[\"'][^>]*>(.*?)</script>", re.DOTALL)
 _TYPES = {
@@ -51,6 +57,12 @@ _TEXTS = frozenset(
 )
 
 
+# What an installation without the dashboard's files shows.
+_NO_LOGIN = f"""<!doctype html><html lang="en"><title>Log in</title><form method="post" action="login">{FAILED}
+<label for="key">API key</label><input id="key" name="key" type="password" required>
+<input name="view" type="hidden" value="{VIEW}"><button>Log in</button></form>{AGAIN}</html>""".encode()
+
+
 @dataclass(frozen=True, slots=True)
 class Asset:
     """One file as it is sent: its type, its bytes, and the same compressed where that pays."""
@@ -62,10 +74,11 @@ class Asset:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """The whole dashboard: the page, its policy, and the assets by path below ``/assets/<digest>/``."""
+    """The whole dashboard: the page, its policy, the page that asks for a key, and the assets by path below ``/assets/<digest>/``."""
 
     digest: str
     index: Asset | None
+    login: str
     csp: str
     assets: Mapping[str, Asset]
 
@@ -85,8 +98,10 @@ def load(folder: Path, values: Mapping[str, str]) -> Site:
     page = files.pop(INDEX, None)
     if page is not None:
         page = _filled(page, {**values, "assets": f"{ASSETS}/{digest}"})
+    login = _filled(files.pop(LOGIN, _NO_LOGIN), {**values, "assets": f"{ASSETS}/{digest}"})
     return Site(
         digest=digest,
+        login=login.decode(),
         index=None if page is None else _asset(INDEX, page),
         csp=PAGE_CSP.format(import_map=_import_map_hashes(page or b"")).replace("  ", " "),
         assets={name: _asset(name, body) for name, body in files.items()},
@@ -99,6 +114,15 @@ def page_answer(request: web.Request, site: Site) -> web.Response:
         raise Problem(NOT_FOUND, "this installation has no dashboard")
     headers = {"Cache-Control": "no-cache", "Content-Security-Policy": site.csp}
     return _answer(request, site.index, headers)
+
+
+def login_answer(site: Site, parts: Mapping[str, str]) -> web.Response:
+    """Return the page that asks for a key; ``parts`` are markup for `VIEW`, `FAILED` and `AGAIN`."""
+    text = site.login
+    for mark, part in parts.items():
+        text = text.replace(mark, part)
+    headers = {"Cache-Control": "no-store", "Content-Security-Policy": LOGIN_CSP}
+    return web.Response(text=text, content_type="text/html", charset="utf-8", headers=headers)
 
 
 def asset_answer(request: web.Request, site: Site) -> web.Response:

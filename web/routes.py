@@ -22,6 +22,7 @@ from web import (
     facets,
     files,
     health,
+    login,
     logs,
     overview,
     rejects,
@@ -30,7 +31,7 @@ from web import (
 )
 from web.answers import JSON
 from web.callers import authorize, caller_of
-from web.dashboard import ASSETS, asset_answer, page_answer
+from web.dashboard import ASSETS, asset_answer
 from web.errors import FORBIDDEN, NOT_FOUND, NOT_READY, Kind
 from web.faces import explain
 from web.keys import AUDIT, PREFIX, SITE
@@ -337,6 +338,18 @@ ROUTES: tuple[Route, ...] = (
         role=VIEWER,
     ),
     Route(
+        "getSession",
+        "GET",
+        "/session",
+        login.session,
+        NoParams,
+        "Who asks: name, role and scopes",
+        _json("Session"),
+        "daemon",
+        role=VIEWER,
+        tenants=True,
+    ),
+    Route(
         "isLive",
         "GET",
         "/health/live",
@@ -442,7 +455,10 @@ def add_routes(app: web.Application, openapi: dict[str, Any]) -> None:
             # GET brings HEAD along.
             add = app.router.add_get if route.method == "GET" else app.router.add_delete
             add(prefix + _pattern(route), _handled(route))
-    app.router.add_get("/", _page)
+    app.router.add_get("/", login.page)
+    app.router.add_get("/login", login.form)
+    app.router.add_post("/login", login.log_in)
+    app.router.add_post("/logout", login.log_out)
     app.router.add_get(f"{ASSETS}/{{digest}}/{{name:.+}}", _asset)
 
 
@@ -471,10 +487,6 @@ def _handled(route: Route) -> Callable[[web.Request], Awaitable[web.StreamRespon
         return response
 
     return handle
-
-
-async def _page(request: web.Request) -> web.StreamResponse:
-    return page_answer(request, request.app[SITE])
 
 
 async def _asset(request: web.Request) -> web.StreamResponse:

@@ -479,6 +479,27 @@ class Suggestions(Shape):
     timed_out: bool = Field(description="Values seen are missing, because finding them took too long")
 
 
+class Caller(Shape):
+    """Who asks."""
+
+    name: str
+    role: str = Field(description="viewer, auditor or admin")
+    scopes: list[str]
+    tenant: str | None = Field(description="The only tenant whose events it sees")
+    user: str | None = Field(description="Whose events are its own")
+    via: str = Field(
+        description="key, session, header (a trusted proxy), proxy, or loopback (no key is needed)"
+    )
+    masked: list[str] = Field(description="Columns that it sees masked")
+
+
+class Session(Shape):
+    """Who asks, as the server sees it."""
+
+    success: bool
+    data: Caller
+
+
 class ProblemFault(Shape):
     """One thing that is wrong: where, what, and what to write instead."""
 
@@ -518,6 +539,7 @@ MODELS: tuple[type[Shape], ...] = (
     RejectsPage,
     Status,
     Health,
+    Session,
     ProblemBody,
 )
 

@@ -225,3 +225,34 @@ def test_addresses_of_one_network_are_one_entry_of_the_figures() -> None:
 def test_every_masked_column_is_shown_by_the_api() -> None:
     """What is not shown needs no mask, and a mask for it would be one that nobody tries."""
     assert all(BY_NAME[column].api for column in TREATMENTS)
+
+
+@given(persons())
+def test_a_name_is_known_in_the_sentences_of_other_events(who: dict[str, str]) -> None:
+    """Of the same page, whatever the order, and of later ones."""
+    mask = Mask()
+    about = {
+        "description": f"{who['name']}'s order, see {who['name'].lower()}.",
+        "user": None,
+        "tags": [who["name"]],
+    }
+    for shown in (
+        mask.rows([json.dumps(about), json.dumps(event_of(who))])[0],
+        mask.rows([json.dumps(about)])[0],
+    ):
+        assert who["name"].lower() not in shown.lower()
+
+
+@given(persons())
+def test_text_can_be_hidden_whole(who: dict[str, str]) -> None:
+    """What nobody can recognise is then not shown either; words and numbers that have a column stay."""
+    mask = Mask(MaskOptions(hide_text=True))
+    event = event_of(who) | {"level": "error", "description": "Mrs. Unheard of called"}
+    event["metadata"]["note"] = "Mrs. Unheard"
+    event["riskReasons"][0]["detail"] = "Unheard"
+    for shown in (mask.event(event), mask.line(event)):
+        text = json.dumps(shown)
+        assert "Unheard" not in text
+        assert [kind for kind, value in who.items() if value.lower() in text.lower()] == []
+        assert shown["level"] == "error"
+        assert shown["entity"]["type"] == "user"

@@ -191,6 +191,7 @@ async def test_a_viewer_may_follow_a_pseudonym(door: Door) -> None:
 
 async def test_answers_of_one_role_are_not_given_to_another(door: Door) -> None:
     """Neither from the cache of figures, nor by a validator or a cursor that another role was given."""
+    body: dict[str, Any] = {}
     for path in ("/events/statistics?hours=8760", "/events?limit=1"):
         async with door.client.get(path, headers=door.key(AUDITOR)) as response:
             tag, body = response.headers["ETag"], await response.json()
@@ -322,4 +323,4 @@ async def test_readiness_tells_strangers_only_whether(door: Door) -> None:
         async with door.client.get("/health/ready", headers=door.key(role)) as response:
             body: dict[str, Any] = await response.json()
         assert (response.status, [found["code"] for found in body["degraded"]]) == (200, seen)
-    del door.station.degraded  # type: ignore[attr-defined]
+    del door.station.degraded

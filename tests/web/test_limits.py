@@ -66,7 +66,8 @@ async def test_a_key_that_asks_too_often_is_told_when_to_come_back(station: Stat
             async with client.get("/events/levels") as response:
                 assert response.status == 200
         one, two = (keyring.create(name, "viewer", now_us=NOW_US)[1] for name in ("one", "two"))
-        found = []
+        found: list[int] = []
+        after: str | None = None
         for _ in range(5):
             async with client.get("/events/levels", headers={"X-API-Key": one}) as response:
                 found.append(response.status)

@@ -3,6 +3,7 @@
 
 const PREFIX = "api/v1";
 const NOT_MODIFIED = 304;
+const UNAUTHORIZED = 401;
 
 /**
  * @typedef {object} Answer
@@ -63,6 +64,7 @@ export async function ask(url, { signal, etag = null }) {
     if (signal.aborted) throw error;
     throw new Problem(0, "Watchkeep does not answer", "", "Is the daemon running? The page tries again by itself.");
   }
+  if (response.status === UNAUTHORIZED) location.reload(); // the session is over: the server asks for a key, and goes on here
   if (!response.ok) throw problemOf(response, text);
   const total = response.headers.get("X-Total-Count");
   try {

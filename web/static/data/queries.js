@@ -16,6 +16,7 @@ export const categories = new Resource();
 export const actions = new Resource();
 export const logs = new Resource();
 export const logFiles = new Resource();
+export const session = new Resource();
 
 /** Whether the reader is busy with the table, so that its rows must not move. */
 export const tableBusy = signal(false);
@@ -47,6 +48,7 @@ const eventId = computed(() => view.value.event);
 
 /** Load whatever the view asks for, now and after each change of it. */
 export function follow() {
+  session.load(address("session"));
   status.load(address("status"));
   categories.load(address("events/categories"));
   actions.load(address("events/actions"));

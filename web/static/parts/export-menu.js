@@ -2,7 +2,7 @@
 /** The present filter as a file: plain links, so that the browser streams it and the server sets no limit. */
 
 import { address } from "../data/api.js";
-import { list } from "../data/queries.js";
+import { list, session } from "../data/queries.js";
 import { view } from "../data/store.js";
 import { count } from "../format.js";
 import { html } from "../html.js";
@@ -25,6 +25,8 @@ function curl(url) {
 }
 
 export function ExportMenu() {
+  const caller = session.body?.data;
+  if (caller !== undefined && !caller.scopes.includes("export")) return null;
   const total = list.body?.total;
   const label = html`<${Icon} name="save" /><span class="export-text">Export</span>`;
   return html`<${Menu} name="export" align="end" label=${label} title="Export">

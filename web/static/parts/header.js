@@ -8,6 +8,7 @@ import { link, navigate, view } from "../data/store.js";
 import { span } from "../format.js";
 import { html } from "../html.js";
 import { REFRESH_SECONDS } from "../state.js";
+import { Caller } from "./caller.js";
 import { Icon } from "./icon.js";
 import { StatusStrip } from "./status-strip.js";
 
@@ -39,6 +40,7 @@ export function Header({ onHelp }) {
         <button type="button" class="icon-button help-button" title="Keys (?)" onClick=${onHelp}>
           <span aria-hidden="true">?</span><span class="off-screen">Keys</span>
         </button>
+        <${Caller} />
       </div>
     </div>
     <${StatusStrip} />
