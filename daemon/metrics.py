@@ -151,6 +151,13 @@ METRICS: tuple[Metric, ...] = (
     Metric("sql_waiting", "gauge", "Statements in SQL that wait for a process"),
     Metric("http_exports_aborted", "count", "Streamed answers cut off so that none looks whole", ("route",)),
     Metric("http_requests_refused", "count", "Requests refused before they reached a handler", ("reason",)),
+    # Live
+    Metric("live_clients", "gauge", "Followers of new events"),
+    Metric("live_delivered", "count", "Events sent to followers"),
+    Metric("live_dropped", "count", "Events that followers were told they will not get, for being slow"),
+    Metric("live_stuck", "count", "Followers cut off because they took nothing for too long"),
+    Metric("live_refused", "count", "Followers for whom there was no place"),
+    Metric("live_failures", "count", "Times that new events could not be read for followers at once"),
 )
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # a command imports only the parts it uses
     from daemon.settings import Settings
     from storage.archive import ArchiveOptions
     from storage.engine import EngineOptions
+    from storage.hub import HubOptions
     from storage.retention import Policy
     from storage.transform import ParseOptions
     from web.access import AccessOptions
@@ -125,6 +126,14 @@ def engine_options(settings: Settings) -> EngineOptions:
     )
 
 
+def hub_options(settings: Settings) -> HubOptions:
+    """Return how many may follow new events, and how far they may fall behind."""
+    from storage.hub import HubOptions
+
+    web = settings.web
+    return HubOptions(web.live_clients, web.live_queue_events, web.live_queue_bytes)
+
+
 def web_options(settings: Settings, version: str) -> WebOptions:
     """Return how the HTTP side is set up."""
     from storage.masking import MaskOptions
@@ -142,6 +151,8 @@ def web_options(settings: Settings, version: str) -> WebOptions:
         redaction=parse_options(settings).redaction,
         access=access_options(settings),
         masking=MaskOptions(web.masked, web.masked_keys, hide_text=web.masked_text == "hide"),
+        heartbeat_seconds=web.live_heartbeat_seconds,
+        stuck_seconds=web.live_stuck_seconds,
     )
 
 

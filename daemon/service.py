@@ -41,6 +41,7 @@ from daemon.watcher import Watcher
 from storage.archive import Archive
 from storage.engine import Engine
 from storage.errors import ArchiveError
+from storage.hub import Hub
 from storage.keyring import Keyring
 from storage.layout import Layout
 from storage.masking import Mask
@@ -171,7 +172,16 @@ class Service:
         self._keyring = keyring
         mask = Mask(web_options.masking, lambda: keyring.pseudonym_secret)
         queries = Queries(self._engine, lambda: archive.snapshot, mask)
-        app = create_app(web_options, queries, self._live, observer=metrics, keyring=keyring)
+        hub = Hub(
+            self._engine,
+            lambda: archive.snapshot,
+            archive.add_listener,
+            lambda: archive.run,
+            options.hub_options(settings),
+            metrics,
+            mask,
+        )
+        app = create_app(web_options, queries, self._live, hub, observer=metrics, keyring=keyring)
         self._runner = create_runner(app)
         keys = KeyKeeper(keyring, self._live.audit)
         self._control = ControlSocket(archive.layout.control_socket, self._live, keys)

@@ -293,6 +293,33 @@ class Web(Reach):
         le=3600,
         description="Longest reuse of a statistics answer while the archive has not changed. New events are never hidden by it.",
     )
+    live_clients: int = Field(
+        default=256,
+        ge=1,
+        le=10_000,
+        description="How many may follow new events (`/events/live`) at a time; the next one is told to come back.",
+    )
+    live_queue_events: int = Field(
+        default=2000,
+        ge=1,
+        le=1_000_000,
+        description="Events that wait for one slow follower; what comes when so many wait is dropped for it, counted and said.",
+    )
+    live_queue_bytes: int = Field(
+        default=MEBIBYTE,
+        ge=1024,
+        le=256 * MEBIBYTE,
+        description="The same in bytes. Followers of the same question share what waits.",
+    )
+    live_heartbeat_seconds: float = Field(
+        default=15.0, ge=1, le=300, description="Silence after which a follower gets a sign of life."
+    )
+    live_stuck_seconds: float = Field(
+        default=30.0,
+        ge=1,
+        le=3600,
+        description="A follower that takes nothing for so long is cut off; it can go on where it was.",
+    )
 
 
 class Retention(Section):

@@ -23,6 +23,7 @@ from storage import rollups
 from storage.books import SEQ_RESERVE, Books, now_us
 from storage.bulk import Bulk
 from storage.commit import Cut, body, stage, unstage
+from storage.epochs import Run
 from storage.errors import ArchiveError, CommitError
 from storage.fs import Disk, Fs
 from storage.gaps import AT_RISK, Gap, Hole, holes_in
@@ -144,6 +145,9 @@ class Archive:
         )
         self._gaps_told = 0  # events were made of the gaps up to this number
         self._listeners: list[Listener] = []
+        self.run = (
+            Run()
+        )  # stays the same however often this process recovers: rows that are hot keep their seq
         self.snapshot: Snapshot = self._frozen()
 
     # Opening, recovery, closing
@@ -174,6 +178,7 @@ class Archive:
                     raise
                 # The ledger can be read and not written: what is committed is served, and nothing is appended.
                 archive._visible.settle(archive.state)
+                archive.run = Run(base=archive.state.max_seq)
                 archive.files_changed()
         except BaseException:
             archive.abandon()
@@ -196,6 +201,7 @@ class Archive:
             if not self._begun:
                 # Never a number that an earlier process may have shown: gaps, never reuse.
                 self._visible.next_seq = state.before_open + 1
+                self.run = Run(self._books.epoch, state.max_seq)
                 self._begun = True
             self._swap(files_changed=True)
 
@@ -253,9 +259,19 @@ class Archive:
         with self._memory:
             return self._visible.ends
 
-    def add_listener(self, listener: Listener) -> None:
-        """Call ``listener`` with every new snapshot, in the thread that made it."""
-        self._listeners.append(listener)
+    def add_listener(self, listener: Listener) -> Callable[[], None]:
+        """Call ``listener`` with every new snapshot, in the thread that made it; returns what ends that.
+
+        Memory is locked meanwhile, so it must return at once.
+        """
+        with self._memory:
+            self._listeners.append(listener)
+
+        def end() -> None:
+            with self._memory:
+                self._listeners.remove(listener)
+
+        return end
 
     # Rows
 

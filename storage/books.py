@@ -62,6 +62,11 @@ class Books:
         """Whether a write failed, so that `recover` must run before the next."""
         return self._ledger.broken
 
+    @property
+    def epoch(self) -> int:
+        """The number that the last `recover` began; every later record carries it."""
+        return self._ledger.epoch
+
     def start(self) -> None:
         """Take the lock and make the folders. LockedError if another process has it."""
         makedirs(self.fs, self.layout.home)

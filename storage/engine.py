@@ -52,6 +52,10 @@ DEFAULT_PLACES = MappingProxyType(
         "interactive": Places(running=4, waiting=64),  # pages, single events, counts
         "statistics": Places(running=2, waiting=32),
         "export": Places(running=2, waiting=2),
+        # Followers: what has just come, read once for all who want the same; and what each of them missed before.
+        # Their number is bounded elsewhere, so all of them may wait.
+        "live": Places(running=1, waiting=4096),
+        "replay": Places(running=1, waiting=4096),
     }
 )
 

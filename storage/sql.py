@@ -161,6 +161,25 @@ def positions(
     )
 
 
+def rising(view: View, wanted: Filter, scope: Scope, *, after: int, limit: int) -> Statement:
+    """Return where the first matching rows above the seq ``after`` lie, in the order of seq; as `positions`."""
+    bind = Bind()
+    from_item = source(view, bind)
+    condition = where(view, wanted, scope, bind)
+    return Statement(
+        f"SELECT epoch_us({TIME}) AS time_us, {SEQ}, {FILE}, {ROW} FROM {from_item} "
+        f"WHERE {condition} AND {SEQ} > {bind(after)} ORDER BY {SEQ} LIMIT {bind(limit)}",
+        bind.values,
+    )
+
+
+def with_seq(paths: Sequence[str], seq: int) -> Statement:
+    """Return one row if a row of some files (events or rejects) has this seq, else none."""
+    bind = Bind()
+    files = f"read_parquet({bind(list(paths))}, union_by_name = true)"
+    return Statement(f"SELECT 1 FROM {files} WHERE {SEQ} = {bind(seq)} LIMIT 1", bind.values)
+
+
 def keys_in_order(
     view: View, wanted: Filter, scope: Scope, *, limit: int, after: Key | None = None
 ) -> Statement:

@@ -17,6 +17,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from parsers.redact import Redactor
 from storage.errors import ArchiveError
+from storage.hub import Hub
 from storage.keyring import Keyring
 from storage.observer import Observer, Silent
 from storage.queries import Queries
@@ -47,6 +48,7 @@ from web.keys import (
     AUDIT,
     CLOCK,
     DAEMON,
+    HUB,
     LOAD,
     OBSERVER,
     OPTIONS,
@@ -80,6 +82,7 @@ def create_app(
     options: WebOptions,
     queries: Queries,
     daemon: Daemon,
+    hub: Hub,
     *,
     observer: Observer | None = None,
     clock: Callable[[], int] | None = None,
@@ -97,6 +100,7 @@ def create_app(
     app[OPTIONS] = options
     app[QUERIES] = queries
     app[DAEMON] = daemon
+    app[HUB] = hub
     app[OBSERVER] = observer or Silent()
     app[CLOCK] = clock or _wall_clock
     app[AUDIT] = Audit(daemon, app[CLOCK])
@@ -106,6 +110,7 @@ def create_app(
     app[STATISTICS_CACHE] = AnswerCache(round(options.statistics_cache_seconds * 1_000_000))
     app.on_response_prepare.append(add_headers)
     app.cleanup_ctx.append(_load_dashboard)
+    app.on_shutdown.append(_end_streams)
     add_routes(app, document(page_limit=options.page_limit, version=options.version))
     return app
 
@@ -194,6 +199,11 @@ async def _load_dashboard(app: web.Application) -> AsyncIterator[None]:
     }
     app[SITE] = await asyncio.to_thread(dashboard.load, options.static, values)
     yield
+
+
+async def _end_streams(app: web.Application) -> None:
+    """End every live stream: aiohttp waits for what is being answered only after this."""
+    await app[HUB].close()
 
 
 def _wall_clock() -> int:

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from ipaddress import ip_network
 from typing import Any
+from urllib.parse import urlencode
 
 from aiohttp import web
 
@@ -35,13 +36,17 @@ class Audit:
         self._clock = clock
         self._seen: OrderedDict[tuple[str, ...], list[int]] = OrderedDict()  # key → [first µs, repeats]
 
-    async def read(self, request: web.Request, view: str) -> None:
-        """Record that events were read; a repetition within the time of coalescing is only counted."""
-        repeats = self._due((*_who(request), "read", view, _query(request)))
+    async def read(self, request: web.Request, view: str, *, without: tuple[str, ...] = ()) -> None:
+        """Record that events were read; a repetition within the time of coalescing is only counted.
+
+        ``without`` names parameters that say where to go on, so that going on is a repetition.
+        """
+        query = _query(request, without)
+        repeats = self._due((*_who(request), "read", view, query))
         if repeats is None:
             return
         event = self._event(request, "data_management", "read", f"Events were read: {view}")
-        event["metadata"] = {"view": view, "query": _query(request), "repeats_before": repeats}
+        event["metadata"] = {"view": view, "query": query, "repeats_before": repeats}
         await self._try(event)
 
     async def refused(self, request: web.Request, reason: str, detail: str, status: int) -> None:
@@ -125,8 +130,11 @@ def _who(request: web.Request) -> tuple[str, str]:
     return caller.id, caller.address
 
 
-def _query(request: web.Request) -> str:
-    return without_keys(request.query_string[:SHOWN_QUERY])
+def _query(request: web.Request, without: tuple[str, ...] = ()) -> str:
+    text = request.query_string
+    if any(name in request.query for name in without):
+        text = urlencode([(name, value) for name, value in request.query.items() if name not in without])
+    return without_keys(text[:SHOWN_QUERY])
 
 
 def without_keys(text: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from aiohttp import web
 
 from parsers.redact import RedactionOptions, Redactor
+from storage.hub import Hub
 from storage.masking import MaskOptions
 from storage.observer import Observer
 from storage.queries import Queries
@@ -24,6 +25,8 @@ PREFIX = "/api/v1"  # and the same routes without it: clients of the original us
 DEFAULT_PAGE_LIMIT = 500  # rows; the original's greatest `limit`
 DEFAULT_REFRESH_SECONDS = 30
 DEFAULT_STATISTICS_CACHE_SECONDS = 30.0
+DEFAULT_HEARTBEAT_SECONDS = 15.0  # proxies give a silent connection up after 30 to 60
+DEFAULT_STUCK_SECONDS = 30.0
 
 STATIC_FOLDER = Path(__file__).resolve().parent / "static"
 
@@ -49,6 +52,10 @@ class WebOptions:
     static: Path = STATIC_FOLDER
     access: AccessOptions = field(default_factory=AccessOptions)
     masking: MaskOptions = field(default_factory=MaskOptions)
+    heartbeat_seconds: float = DEFAULT_HEARTBEAT_SECONDS  # of silence in a live stream, then a sign of life
+    stuck_seconds: float = (
+        DEFAULT_STUCK_SECONDS  # a live stream of which nothing was taken for so long is cut
+    )
 
 
 @dataclass(slots=True)
@@ -60,6 +67,7 @@ class Load:
 
 OPTIONS = web.AppKey("options", WebOptions)
 QUERIES = web.AppKey("queries", Queries)
+HUB = web.AppKey("hub", Hub)
 DAEMON: web.AppKey[Daemon] = web.AppKey("daemon")
 OBSERVER: web.AppKey[Observer] = web.AppKey("observer")
 CLOCK: web.AppKey[Callable[[], int]] = web.AppKey("clock")  # wall clock, microseconds since 1970, UTC

@@ -34,6 +34,8 @@ MIN_CLEANUP_DAYS = 7  # so that nobody removes this week by a slip of the finger
 MAX_VALUE_CHARS = 1024
 MAX_VALUES = 100  # of one repeatable parameter
 MAX_SEQ = 2**53 - 1
+MAX_REPLAY = 500  # events that a live stream begins with; a list has more
+MAX_FOLLOW_SECONDS = 86_400.0
 ZONES = frozenset(available_timezones())  # listed once: it reads a folder
 
 _ZONES = frozenset(available_timezones())  # once, at import: it walks the file system
@@ -109,6 +111,7 @@ HINTS: dict[str, str] = {
     "fields": "for example level,category,username,metadata.browser",
     "parts": f"any of {', '.join(STATISTICS_PARTS)}",
     "tz": "an IANA name such as Europe/Berlin",
+    "last_event_id": "take it from `id:` of an event, unchanged",
     "internal": "true (with the daemon's own events), only (nothing else) or false",
 }
 
@@ -185,6 +188,24 @@ class ListParams(Filters):
     cursor: Text | None = Field(None, description="`next` of the answer before; goes on exactly behind it")
     snapshot: Annotated[int, Field(ge=0, le=MAX_SEQ)] | None = Field(
         None, description="`snapshot` of an earlier answer: pages then never shift"
+    )
+
+
+class LiveParams(Filters):
+    """`GET /events/live`: what comes, with exactly the list's filters."""
+
+    last_event_id: Annotated[str, Field(pattern=r"^[0-9]{1,15}\.[0-9]{1,15}$")] | None = Field(
+        None,
+        description="Go on behind this `id:`, as the header Last-Event-ID does, which wins",
+    )
+    replay: Annotated[int, Field(ge=0, le=MAX_REPLAY)] = Field(
+        0, description="Begin with so many of the newest events; not where it goes on behind an id"
+    )
+    limit: Annotated[int, Field(ge=1, le=MAX_SEQ)] | None = Field(
+        None, description="End after so many events"
+    )
+    timeout: Annotated[float, Field(gt=0, le=MAX_FOLLOW_SECONDS, allow_inf_nan=False)] | None = Field(
+        None, description="End after so many seconds"
     )
 
 

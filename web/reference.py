@@ -59,6 +59,7 @@ $ curl -sOJ 'http://127.0.0.1:8710/api/v1/events/export?format=csv&category=secu
   `errors[]` with `loc`, `msg` and `hint`, and the `request_id` under which the daemon's log says more.
 - **Too slow, too many**: a query that passes its deadline is cancelled and answered 503 with what to narrow; when all
   places for a kind of query are taken the answer is 429 with `Retry-After`. A client that leaves stops its query.
+- **Following**: `/events/live` is described in [live.md](live.md).
 - **Exports** are streamed at the reader's pace. `X-Total-Count` says how many events there are. One that fails in the
   middle is cut off, so that HTTP clients report it: half an export never looks whole. Cells of CSV that a spreadsheet
   would run as a formula begin with an apostrophe.

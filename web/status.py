@@ -18,11 +18,15 @@ HTTP_ABORTED = (
     "http_exports_aborted"  # count(): streamed answers cut off on purpose, so that none looks whole
 )
 HTTP_REFUSED = "http_requests_refused"  # count(): Host, Fetch-Metadata, role
+LIVE_DELIVERED = "live_delivered"  # count(): events sent to followers
+LIVE_STUCK = "live_stuck"  # count(): followers cut off because they took nothing for too long
 MEASUREMENTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (HTTP_SECONDS, "seconds", ("method", "route", "status")),
     (HTTP_IN_FLIGHT, "gauge", ()),
     (HTTP_ABORTED, "count", ("route",)),
     (HTTP_REFUSED, "count", ("reason",)),
+    (LIVE_DELIVERED, "count", ()),
+    (LIVE_STUCK, "count", ()),
 )
 
 

@@ -17,8 +17,9 @@ from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.web import AppRunner
 
 from parsers.batch import Chunk, Mark, Place, Source
-from storage.archive import Archive, ArchiveOptions
+from storage.archive import Archive, ArchiveOptions, source_of
 from storage.engine import Engine, EngineOptions
+from storage.hub import Hub, HubOptions
 from storage.keyring import Keyring
 from storage.queries import Queries
 from storage.records import SourceSeen
@@ -43,6 +44,7 @@ class Station:
         self.transformer = Transformer(ParseOptions(node="main"))
         self.now_us = NOW_US
         self.engine: Engine  # of the server that runs at the moment
+        self.hub: Hub
         self.reason = ""  # not empty: not ready
         self.audited: list[dict[str, Any]] = []
         self._sources: dict[str, Source] = {}
@@ -51,6 +53,23 @@ class Station:
     def close(self) -> None:
         self.transformer.close()
         self.archive.close()
+
+    def reopen(self, *, crash: bool = False) -> None:
+        """Do what the next process does: open the archive and read on where it is committed.
+
+        After a crash nothing was committed at the end; otherwise everything was.
+        """
+        if crash:
+            self.archive.abandon()
+        else:
+            self.archive.close()
+        self.archive = Archive.open(ArchiveOptions(path=str(self.archive.options.path)))
+        for key, source in self._sources.items():
+            self._sources[key] = source_of(self.archive.sources[source.sid])
+            self._read[key] = self.archive.sources[source.sid].offset
+            data = Path(key).read_bytes()[self._read[key] :]
+            if data:
+                self._take(Path(key), source.file, data, internal=source.internal)
 
     # Lines in
 
@@ -163,15 +182,24 @@ async def served(
     options: WebOptions | None = None,
     engine: EngineOptions | None = None,
     keyring: Keyring | None = None,
+    hub: HubOptions | None = None,
 ):
     """Serve a station over real HTTP on a free port and give a client for it."""
     station.engine = Engine(engine or EngineOptions())
     queries = Queries(station.engine, lambda: station.archive.snapshot)
+    station.hub = Hub(
+        station.engine,
+        lambda: station.archive.snapshot,
+        station.archive.add_listener,
+        lambda: station.archive.run,
+        hub,
+    )
     # Most tests need no dashboard, and reading and compressing it is most of the time that starting takes.
     app = create_app(
         options or WebOptions(static=station.logs / "no-dashboard"),
         queries,
         station,
+        station.hub,
         clock=lambda: station.now_us,
         keyring=keyring,
     )
