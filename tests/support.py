@@ -12,6 +12,11 @@ ROOT = Path(__file__).resolve().parent.parent
 CI = os.environ.get("CI", "") not in {"", "0", "false"}
 
 
+def soak_examples(usual: int) -> int:
+    """Return how many examples the long form of a test tries: WATCHKEEP_SOAK_EXAMPLES, or what is usual for it."""
+    return int(os.environ.get("WATCHKEEP_SOAK_EXAMPLES", usual))
+
+
 def require(present: object, what: str, *, install: str = "") -> None:
     """Skip the running test when `present` is false; under CI=true fail instead, so that nothing is skipped unseen."""
     if present:

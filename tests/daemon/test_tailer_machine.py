@@ -1,16 +1,13 @@
 """Whatever applications do to their files, each complete line comes through exactly once: found by a machine."""
 
-import os
-
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.daemon.machine import Applications, Stored
+from tests.support import soak_examples
 
-SOAK_EXAMPLES = int(
-    os.environ.get("WATCHKEEP_SOAK_EXAMPLES", "3000")
-)  # of the long form: about three minutes
+SOAK_EXAMPLES = soak_examples(3000)  # about three minutes
 
 
 class ApplicationsOverAnArchive(Applications):

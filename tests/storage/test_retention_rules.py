@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 
-from hypothesis import given
+import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from parsers.classes import DEFAULT, INTERNAL, REJECTS
@@ -21,6 +22,7 @@ from storage.retention import (
     units,
 )
 from storage.snapshot import File
+from tests.support import soak_examples
 
 TODAY = date(2026, 6, 1)
 NAMES = ("audit", "noise")
@@ -144,3 +146,21 @@ def test_the_budget_takes_the_oldest_first_and_no_more_than_it_needs(situation, 
     if gone:
         newest = [unit for unit in gone if unit.day == max(unit.day for unit in gone)]
         assert report.bytes - max(unit.bytes for unit in newest) < excess
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(6 * 3600)
+@pytest.mark.parametrize(
+    "rule",
+    [
+        test_a_wish_takes_everything_that_is_old_enough_and_that_nothing_keeps,
+        test_age_takes_what_its_class_no_longer_keeps,
+        test_the_budget_takes_the_oldest_first_and_no_more_than_it_needs,
+    ],
+    ids=lambda rule: rule.__name__,
+)
+def test_the_rules_hold_for_long(rule: Callable[[], None]) -> None:
+    """The long form; WATCHKEEP_SOAK_EXAMPLES says how long."""
+    settings(max_examples=soak_examples(50_000), deadline=None, suppress_health_check=list(HealthCheck))(
+        rule
+    )()

@@ -20,8 +20,10 @@ from storage.rebuild import holding, plan, rebuild
 from storage.verify import Parts, verify
 from tests.storage.made import lines, seen
 from tests.storage.test_rebuild import a_life, add
+from tests.support import soak_examples
 
 ATTACKS_OF_EACH_KIND = 20
+SOAK_ATTACKS = soak_examples(1000)  # of each kind
 BIT_FLIPS = 500
 HASHES_ONLY = Parts(rows=False)
 
@@ -211,9 +213,26 @@ def test_every_attack_is_found(
     clean: Path, tmp_path: Path, attack: Callable[[Path, random.Random], set[str]]
 ) -> None:
     """Twenty of each kind: all of them, by the class that it is."""
+    attacked_often(clean, tmp_path / "archive", attack, range(ATTACKS_OF_EACH_KIND))
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(4 * 3600)
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
+def test_attacks_without_number_are_found(
+    clean: Path, tmp_path: Path, attack: Callable[[Path, random.Random], set[str]]
+) -> None:
+    """The long form; WATCHKEEP_SOAK_EXAMPLES says how long."""
+    first = random.SystemRandom().randrange(1 << 32)
+    attacked_often(clean, tmp_path / "archive", attack, range(first, first + SOAK_ATTACKS))
+
+
+def attacked_often(
+    clean: Path, copy: Path, attack: Callable[[Path, random.Random], set[str]], seeds: range
+) -> None:
     kept = {path: path.read_bytes() for path in clean.rglob("*") if path.is_file()}
-    root = Path(shutil.copytree(clean, tmp_path / "archive"))
-    for seed in range(ATTACKS_OF_EACH_KIND):
+    root = Path(shutil.copytree(clean, copy))
+    for seed in seeds:
         wanted = attack(root, random.Random(seed))
         report = verify(str(root), parts=HASHES_ONLY)
         assert wanted & set(report.classes()), (seed, report.findings)
@@ -311,6 +330,7 @@ def test_what_the_archive_does_itself_is_never_called_wrong(
     add(third, first, 4)
     third.commit()
     third.seal()
+    third.keeping.confirm_holds(reason="there were none", author="a")
     third.drop("2023-11-17", dry_run=False)
     right(third)
     third.close()
