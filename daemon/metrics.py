@@ -143,7 +143,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "sql_seconds",
         "seconds",
-        "Time of a statement in SQL, from the request to its last row",
+        "Time of a statement in SQL, from the request to its first row",
         buckets=_SLOW,
     ),
     Metric("sql_start_seconds", "seconds", "Time until a new process for SQL was ready", buckets=_SLOW),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # a command imports only the parts it uses
     from storage.engine import EngineOptions
     from storage.hub import HubOptions
     from storage.retention import Policy
+    from storage.spares import SpareOptions
     from storage.transform import ParseOptions
     from web.access import AccessOptions
     from web.keys import WebOptions
@@ -132,6 +133,23 @@ def hub_options(settings: Settings) -> HubOptions:
 
     web = settings.web
     return HubOptions(web.live_clients, web.live_queue_events, web.live_queue_bytes)
+
+
+def spare_options(settings: Settings) -> SpareOptions:
+    """Return what statements of people may cost."""
+    from storage.adhoc import Limits
+    from storage.spares import SpareOptions
+
+    sql = settings.sql
+    return SpareOptions(
+        children=sql.children,
+        waiting=sql.waiting,
+        # What a statement reads must stay until it ends, with room for a slow start.
+        deadline_seconds=min(sql.deadline_seconds, settings.archive.grace_seconds / 2),
+        max_rows=sql.max_rows,
+        max_bytes=sql.max_bytes,
+        limits=Limits(sql.memory_limit_mb, sql.threads),
+    )
 
 
 def web_options(settings: Settings, version: str) -> WebOptions:

@@ -39,13 +39,16 @@ from daemon.tailer import Tailer, TailOptions
 from daemon.upkeep import Upkeep
 from daemon.watcher import Watcher
 from storage.archive import Archive
+from storage.committed import Committed
 from storage.engine import Engine
 from storage.errors import ArchiveError
+from storage.fs import Disk
 from storage.hub import Hub
 from storage.keyring import Keyring
 from storage.layout import Layout
 from storage.masking import Mask
 from storage.queries import Queries
+from storage.spares import Spares
 from storage.transform import Transformer
 from web.app import create_app, create_runner
 
@@ -181,10 +184,19 @@ class Service:
             metrics,
             mask,
         )
-        app = create_app(web_options, queries, self._live, hub, observer=metrics, keyring=keyring)
+        self._spares = self._made_spares() if settings.sql.enabled else None
+        app = create_app(
+            web_options, queries, self._live, hub, observer=metrics, keyring=keyring, spares=self._spares
+        )
         self._runner = create_runner(app)
         keys = KeyKeeper(keyring, self._live.audit)
         self._control = ControlSocket(archive.layout.control_socket, self._live, keys)
+
+    def _made_spares(self) -> Spares:
+        archive = self._archive
+        committed = Committed(archive.layout, Disk(), lambda: archive.snapshot)
+        limits = options.spare_options(self._settings)
+        return Spares(archive.options.path, committed.views, limits, self._metrics)
 
     @classmethod
     async def build(cls, settings: Settings) -> Service:
@@ -234,6 +246,8 @@ class Service:
         await self._runner.setup()
         site = web.TCPSite(self._runner, settings.web.host, settings.web.port)
         await site.start()  # first: an address in use is the most likely reason not to start
+        if self._spares is not None:
+            self._spares.start()
         await self._control.start()
         group.create_task(self._pipeline.run(), name="pipeline")
         background = [
@@ -267,6 +281,8 @@ class Service:
         for task in background:  # no more wake-ups, no upkeep that would hold up the last commit
             task.cancel()
         await self._runner.cleanup()  # answers under way are finished or cut visibly
+        if self._spares is not None:
+            await self._spares.close()  # statements under way are killed
         try:
             await self._pipeline.stop()  # what was read becomes visible and durable
             if self._scorer is not None:
@@ -279,6 +295,8 @@ class Service:
 
     def _release(self) -> None:
         """Give everything back that the system lends. Blocks."""
+        if self._spares is not None:
+            self._spares.abandon()
         self._pipeline.close()
         self._keeper.close()
         self._upkeep.close()

@@ -114,9 +114,7 @@ class Spares:
 
     async def close(self) -> None:
         """Kill every process and wait until all are gone."""
-        self._closed = True
-        for child in [*self._running, *self._ready, *([self._making] if self._making else [])]:
-            child.kill()
+        self.abandon()
         self._tell_waiting(BusyError("the daemon is stopping", retry_after=BUSY_SECONDS))
         while self._tasks:
             await asyncio.wait(self._tasks)
@@ -124,6 +122,21 @@ class Spares:
         while self._ready:
             await loop.run_in_executor(self._starter, self._ready.popleft().close)
         await asyncio.to_thread(self._shut)
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of all that there are, whatever they do."""
+        return [child.pid for child in self._all()]
+
+    def abandon(self) -> None:
+        """Kill every process, wherever this is called; `close` is the way to end."""
+        self._closed = True
+        for child in self._all():
+            child.kill()
+
+    def _all(self) -> list[Child]:
+        making = self._making
+        return [*self._running, *self._ready, *([making] if making else [])]
 
     def _shut(self) -> None:
         self._runners.shutdown(wait=True)

@@ -21,6 +21,7 @@ from storage.hub import Hub
 from storage.keyring import Keyring
 from storage.observer import Observer, Silent
 from storage.queries import Queries
+from storage.spares import Spares
 from web import dashboard
 from web.access import Access
 from web.asking import route_of
@@ -57,6 +58,7 @@ from web.keys import (
     REDACTOR,
     REQUEST_ID,
     SITE,
+    SQL,
     STATISTICS_CACHE,
     Load,
     WebOptions,
@@ -87,10 +89,12 @@ def create_app(
     observer: Observer | None = None,
     clock: Callable[[], int] | None = None,
     keyring: Keyring | None = None,
+    spares: Spares | None = None,
 ) -> web.Application:
     """Return the application. ``clock`` gives microseconds since 1970; serve it with `create_runner`.
 
-    ``keyring`` holds the API keys; without one there are none.
+    ``keyring`` holds the API keys; without one there are none. ``spares`` answers statements in SQL; without it they
+    are refused.
     """
     guard = Guard((options.host, *options.allowed_hosts))
     app = web.Application(
@@ -101,6 +105,8 @@ def create_app(
     app[QUERIES] = queries
     app[DAEMON] = daemon
     app[HUB] = hub
+    if spares is not None:
+        app[SQL] = spares
     app[OBSERVER] = observer or Silent()
     app[CLOCK] = clock or _wall_clock
     app[AUDIT] = Audit(daemon, app[CLOCK])

@@ -75,6 +75,19 @@ class Audit:
         )
         await self._try(event)
 
+    async def stated(
+        self, request: web.Request, statement: str, facts: Mapping[str, Any], *, failed: bool
+    ) -> None:
+        """Record a statement in SQL, redacted, before its answer leaves. Raises what the daemon raises when there is one."""
+        what = f"no answer ({facts['outcome']})" if failed else f"{facts['rows']} rows"
+        event = self._event(request, "data_management", "read", f"A statement in SQL was run: {what}")
+        event["outcome"] = "failure" if failed else "success"
+        event["metadata"] = {"statement": statement[:SHOWN_QUERY], **facts}
+        if failed:
+            await self._try(event)
+        else:
+            await self._daemon.audit(event, durable=True)
+
     async def cleaned(self, request: web.Request, facts: Mapping[str, Any]) -> None:
         """Record a removal that is about to happen. Raises what the daemon raises: no trace, no removal."""
         cutoff = facts["cutoff_date"]

@@ -52,6 +52,13 @@ DEADLINE = Kind("deadline", 503, "The query took longer than its deadline and wa
 NOT_READY = Kind("not-ready", 503, "The daemon is not ready")
 UNAVAILABLE = Kind("unavailable", 503, "The archive cannot do that now")
 MALFORMED = Kind("malformed-request", 400, "This is not a request that can be read")
+MEDIA_TYPE = Kind("media-type", 415, "The request's body is of another media type")
+SQL_SYNTAX = Kind("sql-syntax", 422, "The statement is no SQL that DuckDB can parse")
+SQL_FAILED = Kind("sql-failed", 422, "The statement cannot be answered as it is written")
+SQL_REFUSED = Kind("sql-refused", 403, "The statement would do more than read the archive")
+SQL_MEMORY = Kind("sql-memory", 503, "The statement needed more memory than it may use")
+SQL_OFF = Kind("sql-off", 501, "Statements in SQL are not enabled")
+SQL_UNCONFINED = Kind("sql-unconfined", 501, "This system offers nothing to confine a statement with")
 INTERNAL = Kind("internal", 500, "Something is wrong with this server")
 
 KINDS: tuple[Kind, ...] = (
@@ -70,6 +77,13 @@ KINDS: tuple[Kind, ...] = (
     NOT_READY,
     UNAVAILABLE,
     MALFORMED,
+    MEDIA_TYPE,
+    SQL_SYNTAX,
+    SQL_FAILED,
+    SQL_REFUSED,
+    SQL_MEMORY,
+    SQL_OFF,
+    SQL_UNCONFINED,
     INTERNAL,
 )
 

@@ -13,6 +13,7 @@ from storage.hub import Hub
 from storage.masking import MaskOptions
 from storage.observer import Observer
 from storage.queries import Queries
+from storage.spares import Spares
 from web.access import Access, AccessOptions
 from web.audit import Audit
 from web.cache import AnswerCache
@@ -68,6 +69,7 @@ class Load:
 OPTIONS = web.AppKey("options", WebOptions)
 QUERIES = web.AppKey("queries", Queries)
 HUB = web.AppKey("hub", Hub)
+SQL = web.AppKey("sql", Spares)  # only where statements in SQL are answered
 DAEMON: web.AppKey[Daemon] = web.AppKey("daemon")
 OBSERVER: web.AppKey[Observer] = web.AppKey("observer")
 CLOCK: web.AppKey[Callable[[], int]] = web.AppKey("clock")  # wall clock, microseconds since 1970, UTC

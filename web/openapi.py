@@ -7,15 +7,16 @@ from typing import Any
 
 from storage.roles import NONE
 from web.access import KEY_HEADER
+from web.answers import JSON
 from web.errors import (
     BUSY,
     CONTENT_TYPE,
+    CROSS_SITE,
     DEADLINE,
     FORBIDDEN,
     HOST,
     INTERNAL,
     INVALID,
-    KINDS,
     MALFORMED,
     TOO_LARGE,
     TOO_LONG,
@@ -72,6 +73,8 @@ _HEADER_MEANINGS = {
     "X-Request-Id": "The same id as in the daemon's log",
     "Retry-After": "Seconds",
     "WWW-Authenticate": "How to send a key",
+    "X-Row-Count": "How many rows the answer has",
+    "X-Truncated": "Whether the statement has more rows than that",
 }
 _VARIABLE = re.compile(r"\{(\w+)\}")
 
@@ -97,7 +100,7 @@ def document(*, page_limit: int = DEFAULT_PAGE_LIMIT, version: str) -> dict[str,
 
 
 def _operation(route: Route, page_limit: int) -> dict[str, Any]:
-    return {
+    operation: dict[str, Any] = {
         "operationId": route.name,
         "summary": route.summary,
         "description": needed(route),
@@ -106,6 +109,10 @@ def _operation(route: Route, page_limit: int) -> dict[str, Any]:
         "parameters": [*_path_parameters(route.path), *_query_parameters(route.params, page_limit)],
         "responses": _responses(route),
     }
+    if route.body is not None:
+        schema = route.body.model_json_schema(ref_template=REFERENCE)
+        operation["requestBody"] = {"required": True, "content": {JSON: {"schema": schema}}}
+    return operation
 
 
 def needed(route: Route) -> str:
@@ -166,7 +173,7 @@ def _responses(route: Route) -> dict[str, Any]:
         responses["304"] = {"description": "Nothing is new", "headers": {"ETag": _header("ETag")}}
     kinds = [*ANY_ROUTE, *([] if route.role == NONE else [FORBIDDEN]), *route.errors]
     if route.method not in SAFE_METHODS:
-        kinds += [kind for kind in KINDS if kind.status == 403]
+        kinds.append(CROSS_SITE)
     for kind in kinds:
         entry = responses.setdefault(str(kind.status), _problem(kind))
         if f"`{kind.code}`" not in entry["description"]:
@@ -195,5 +202,5 @@ def _schema(name: str | None) -> dict[str, Any]:
 
 
 def _header(name: str) -> dict[str, Any]:
-    kind = "integer" if name in {"X-Total-Count", "Retry-After"} else "string"
+    kind = "integer" if name in {"X-Total-Count", "X-Row-Count", "Retry-After"} else "string"
     return {"description": _HEADER_MEANINGS[name], "schema": {"type": kind}}

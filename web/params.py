@@ -311,6 +311,14 @@ class SuggestParams(Params):
     )
 
 
+class SqlParams(Params):
+    """`POST /sql`."""
+
+    format: Literal["json", "ndjson", "csv", "arrow", "parquet"] | None = Field(
+        None, description="Form of the answer; without it `Accept` counts, then JSON"
+    )
+
+
 class CleanupParams(Params):
     """`DELETE /events/cleanup`."""
 

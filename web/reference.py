@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.roles import NONE
+from web.bodies import Body
 from web.errors import KINDS
 from web.openapi import document
 from web.params import HINTS, Filters, Params, repeatable
@@ -60,6 +61,8 @@ $ curl -sOJ 'http://127.0.0.1:8710/api/v1/events/export?format=csv&category=secu
 - **Too slow, too many**: a query that passes its deadline is cancelled and answered 503 with what to narrow; when all
   places for a kind of query are taken the answer is 429 with `Retry-After`. A client that leaves stops its query.
 - **Following**: `/events/live` is described in [live.md](live.md).
+- **SQL** ([docs/sql.md](sql.md)) is off unless `[sql] enabled`. A statement runs in a confined process of its own; its answer
+  is complete, within the caps that `X-Truncated` tells of, before its first byte. Every statement leaves a trace.
 - **Exports** are streamed at the reader's pace. `X-Total-Count` says how many events there are. One that fails in the
   middle is cut off, so that HTTP clients report it: half an export never looks whole. Cells of CSV that a spreadsheet
   would run as a formula begin with an apostrophe.
@@ -166,7 +169,15 @@ def _route(route: Route) -> str:
         )
     if notes:
         text += "\n" + " ".join(notes) + "\n"
-    return text + ("\n" + _parameters(route.params, own) if own else "")
+    if own:
+        text += "\n" + _parameters(route.params, own)
+    return text + ("\n" + _members(route.body) if route.body is not None else "")
+
+
+def _members(body: type[Body]) -> str:
+    properties: dict[str, Any] = body.model_json_schema().get("properties", {})
+    rows = [(f"`{name}`", shape.get("description", "")) for name, shape in properties.items()]
+    return _table(("member of the body", "meaning"), rows)
 
 
 def _parameters(model: type[Params], names: tuple[str, ...]) -> str:

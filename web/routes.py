@@ -27,13 +27,27 @@ from web import (
     logs,
     overview,
     rejects,
+    sql,
     statistics,
     trends,
 )
 from web.answers import JSON
+from web.bodies import Body, SqlBody
 from web.callers import authorize, caller_of
 from web.dashboard import ASSETS, asset_answer
-from web.errors import FORBIDDEN, NOT_FOUND, NOT_READY, Kind
+from web.errors import (
+    FORBIDDEN,
+    MEDIA_TYPE,
+    NOT_FOUND,
+    NOT_READY,
+    SQL_FAILED,
+    SQL_MEMORY,
+    SQL_OFF,
+    SQL_REFUSED,
+    SQL_SYNTAX,
+    SQL_UNCONFINED,
+    Kind,
+)
 from web.faces import explain
 from web.keys import AUDIT, PREFIX, SITE
 from web.params import (
@@ -49,6 +63,7 @@ from web.params import (
     NoParams,
     Params,
     RejectsParams,
+    SqlParams,
     StatisticsParams,
     StatsParams,
     SuggestParams,
@@ -88,6 +103,7 @@ class Route:
     role: Role = AUDITOR
     scope: str | None = None
     tenants: bool = False
+    body: type[Body] | None = None  # what a request carries
 
 
 def _json(schema: str) -> tuple[tuple[str, str | None], ...]:
@@ -98,6 +114,9 @@ _EXPORTS: tuple[tuple[str, str | None], ...] = (
     (JSON, "EventArray"),
     ("application/x-ndjson", None),
     ("text/csv", None),
+)
+_SQL_ANSWERS: tuple[tuple[str, str | None], ...] = tuple(
+    (media, "SqlAnswer" if form == "json" else None) for form, media in sql.MEDIA.items()
 )
 _EXPORT_HEADERS = ("Content-Disposition", "X-Total-Count")
 
@@ -341,6 +360,29 @@ ROUTES: tuple[Route, ...] = (
         role=VIEWER,
     ),
     Route(
+        "runSql",
+        "POST",
+        "/sql",
+        sql.sql,
+        SqlParams,
+        "One read-only SQL statement, confined",
+        _SQL_ANSWERS,
+        "sql",
+        errors=(
+            MEDIA_TYPE,
+            SQL_SYNTAX,
+            SQL_FAILED,
+            SQL_REFUSED,
+            SQL_MEMORY,
+            SQL_OFF,
+            SQL_UNCONFINED,
+        ),
+        headers=(sql.ROWS, sql.TRUNCATED),
+        role=AUDITOR,
+        scope="sql",
+        body=SqlBody,
+    ),
+    Route(
         "getStatus",
         "GET",
         "/status",
@@ -463,11 +505,16 @@ def add_routes(app: web.Application, openapi: dict[str, Any]) -> None:
     async def serve_openapi(_request: web.Request) -> web.StreamResponse:
         return web.Response(body=spec, content_type=JSON)
 
+    # GET brings HEAD along.
+    adding = {
+        "GET": app.router.add_get,
+        "DELETE": app.router.add_delete,
+        "POST": app.router.add_post,
+    }
     for prefix in (PREFIX, ""):
         app.router.add_get(f"{prefix}/openapi.json", serve_openapi)
         for route in ROUTES:
-            # GET brings HEAD along.
-            add = app.router.add_get if route.method == "GET" else app.router.add_delete
+            add = adding[route.method]
             add(prefix + _pattern(route), _handled(route))
     app.router.add_get("/", login.page)
     app.router.add_get("/login", login.form)

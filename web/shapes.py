@@ -509,6 +509,25 @@ class ProblemFault(Shape):
     position: int | None = Field(None, description="In a search: the character, counted from 0")
 
 
+class SqlColumn(Shape):
+    """One column of an answer to SQL; `type` is DuckDB's."""
+
+    name: str
+    type: str
+
+
+class SqlAnswer(Shape):
+    """The answer to one statement. `rows` are lists in the order of `columns`; docs/sql.md says how values look."""
+
+    success: bool
+    columns: list[SqlColumn]
+    rows: list[list[Any]]
+    row_count: int
+    truncated: bool = Field(description="The statement has more rows than the caps let through")
+    ms: float = Field(description="What running it took")
+    seq: int = Field(description="The statement saw every row up to here")
+
+
 class ProblemBody(Shape):
     """RFC 9457 problem details."""
 
@@ -537,6 +556,7 @@ MODELS: tuple[type[Shape], ...] = (
     LogLines,
     LogFiles,
     RejectsPage,
+    SqlAnswer,
     Status,
     Health,
     Session,

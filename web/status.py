@@ -17,6 +17,8 @@ HTTP_IN_FLIGHT = "http_requests_in_flight"  # gauge()
 HTTP_ABORTED = (
     "http_exports_aborted"  # count(): streamed answers cut off on purpose, so that none looks whole
 )
+SQL_STATEMENTS = "sql_statements"  # count(): statements of people, by how they ended
+SQL_SECONDS = "sql_seconds"  # seconds(): until the first row, or the problem
 HTTP_REFUSED = "http_requests_refused"  # count(): Host, Fetch-Metadata, role
 LIVE_DELIVERED = "live_delivered"  # count(): events sent to followers
 LIVE_STUCK = "live_stuck"  # count(): followers cut off because they took nothing for too long
@@ -27,6 +29,8 @@ MEASUREMENTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (HTTP_REFUSED, "count", ("reason",)),
     (LIVE_DELIVERED, "count", ()),
     (LIVE_STUCK, "count", ()),
+    (SQL_STATEMENTS, "count", ("result",)),
+    (SQL_SECONDS, "seconds", ()),
 )
 
 

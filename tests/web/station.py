@@ -18,12 +18,15 @@ from aiohttp.web import AppRunner
 
 from parsers.batch import Chunk, Mark, Place, Source
 from storage.archive import Archive, ArchiveOptions, source_of
+from storage.committed import Committed
 from storage.engine import Engine, EngineOptions
+from storage.fs import Disk
 from storage.hub import Hub, HubOptions
 from storage.keyring import Keyring
 from storage.queries import Queries
 from storage.records import SourceSeen
 from storage.retention import DropReport
+from storage.spares import SpareOptions, Spares
 from storage.transform import ParseOptions, Transformer
 from web.app import create_app, create_runner
 from web.keys import WebOptions
@@ -45,6 +48,7 @@ class Station:
         self.now_us = NOW_US
         self.engine: Engine  # of the server that runs at the moment
         self.hub: Hub
+        self.spares: Spares | None = None  # likewise, if it answers SQL
         self.reason = ""  # not empty: not ready
         self.audited: list[dict[str, Any]] = []
         self._sources: dict[str, Source] = {}
@@ -183,8 +187,10 @@ async def served(
     engine: EngineOptions | None = None,
     keyring: Keyring | None = None,
     hub: HubOptions | None = None,
+    sql: SpareOptions | None = None,
 ):
     """Serve a station over real HTTP on a free port and give a client for it."""
+    station.spares = _spares(station, sql) if sql is not None else None
     station.engine = Engine(engine or EngineOptions())
     queries = Queries(station.engine, lambda: station.archive.snapshot)
     station.hub = Hub(
@@ -202,11 +208,21 @@ async def served(
         station.hub,
         clock=lambda: station.now_us,
         keyring=keyring,
+        spares=station.spares,
     )
     server = RunnerServer(app)
     async with TestClient(server) as client:
         yield client
+    if station.spares is not None:
+        await station.spares.close()
     station.engine.close()
+
+
+def _spares(station: Station, options: SpareOptions) -> Spares:
+    committed = Committed(station.archive.layout, Disk(), lambda: station.archive.snapshot)
+    spares = Spares(station.archive.options.path, committed.views, options)
+    spares.start()
+    return spares
 
 
 class RunnerServer(TestServer):

@@ -12,8 +12,9 @@ from aiohttp.test_utils import TestClient
 from openapi_spec_validator import validate
 
 from storage.filters import FIELDS
+from storage.spares import SpareOptions
 from tests.support import ROOT
-from tests.web.station import Station, event
+from tests.web.station import Station, event, served
 from web.keys import PREFIX
 from web.openapi import document
 from web.params import Filters, repeatable
@@ -25,7 +26,7 @@ from web.routes import ROUTES
 EXPECTATIONS = """
 [checks]
 positive_data_acceptance.expected-statuses = ["2xx", "404", "414", "422"]
-negative_data_rejection.expected-statuses = ["400", "404", "405", "414", "422"]
+negative_data_rejection.expected-statuses = ["400", "404", "405", "414", "415", "422"]
 """
 SHORT = ("--phases", "fuzzing", "--max-examples", "3", "--max-time", "12")
 LONG = ("--max-examples", "30", "--max-time", "240")
@@ -72,7 +73,7 @@ def test_every_filter_of_the_archive_is_a_parameter() -> None:
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("size", [SHORT, pytest.param(LONG, marks=pytest.mark.soak)], ids=["short", "long"])
 async def test_no_request_gets_a_5xx_or_an_undocumented_answer(
-    station: Station, client: TestClient, tmp_path: Path, size: tuple[str, ...]
+    station: Station, tmp_path: Path, size: tuple[str, ...]
 ) -> None:
     """Schemathesis asks what the document allows and what it forbids, and compares every answer with it."""
     station.write(
@@ -100,13 +101,11 @@ async def test_no_request_gets_a_5xx_or_an_undocumented_answer(
     station.archive.commit()
     (tmp_path / "schemathesis.toml").write_text(EXPECTATIONS)
     program = Path(sys.executable).with_name("schemathesis")
-    address = f"http://127.0.0.1:{client.port}/openapi.json"
     command = [
         str(program),
         "--config-file",
         "schemathesis.toml",
         "run",
-        address,
         "--no-color",
         "--seed",
         "1",
@@ -121,14 +120,17 @@ async def test_no_request_gets_a_5xx_or_an_undocumented_answer(
         "--exclude-operation-id",
         "followEvents",  # it does not end; test_api_live asks it
     ]
-    running = await asyncio.create_subprocess_exec(
-        *command,
-        *options,
-        *size,
-        cwd=tmp_path,
-        env={**os.environ, "COLUMNS": "200"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await running.communicate()
+    async with served(station, sql=SpareOptions()) as client:
+        address = f"http://127.0.0.1:{client.port}/openapi.json"
+        running = await asyncio.create_subprocess_exec(
+            *command,
+            address,
+            *options,
+            *size,
+            cwd=tmp_path,
+            env={**os.environ, "COLUMNS": "200"},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await running.communicate()
     assert running.returncode == 0, output.decode()
