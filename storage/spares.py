@@ -23,6 +23,7 @@ from storage.job import Heading, Job, View
 from storage.observer import Observer, Silent
 
 AHEAD_PIECES = 4  # handed over but not yet sent
+TURN_SECONDS = 10.0  # above the deadline: the statement before may take that long, and then a process has to start
 RETRY_SECONDS = 5.0  # after a process that could not be started
 BUSY_SECONDS = 1.0  # about what a new process takes: what somebody without a turn is told to wait
 
@@ -176,7 +177,7 @@ class Spares:
         self._wanting.append(wanting)
         self._measure()
         try:
-            async with asyncio.timeout(self.options.deadline_seconds):
+            async with asyncio.timeout(self.options.deadline_seconds + TURN_SECONDS):
                 return await wanting
         except TimeoutError:
             raise BusyError("other SQL statements take all processes", retry_after=BUSY_SECONDS) from None

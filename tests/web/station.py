@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -39,6 +40,8 @@ HEAD_BYTES = 256
 
 class Station:
     """The daemon's part of a test: write lines to files, take them in, answer what the web side asks."""
+
+    _one_at_a_time = threading.Lock()
 
     def __init__(self, root: Path) -> None:
         self.logs = root / "logs"
@@ -174,7 +177,11 @@ class Station:
 
     async def audit(self, event: Mapping[str, Any], *, durable: bool = False) -> None:
         self.audited.append(dict(event))
-        await asyncio.to_thread(self.write, "self.jsonl", [event], internal=True)
+        await asyncio.to_thread(self._write_own, event)
+
+    def _write_own(self, event: Mapping[str, Any]) -> None:
+        with self._one_at_a_time:
+            self.write("self.jsonl", [event], internal=True)
 
     async def cleanup(self, before_day: str, *, dry_run: bool) -> DropReport:
         return await asyncio.to_thread(self.archive.drop, before_day, dry_run=dry_run)
@@ -211,11 +218,13 @@ async def served(
         spares=station.spares,
     )
     server = RunnerServer(app)
-    async with TestClient(server) as client:
-        yield client
-    if station.spares is not None:
-        await station.spares.close()
-    station.engine.close()
+    try:
+        async with TestClient(server) as client:
+            yield client
+    finally:
+        if station.spares is not None:
+            await station.spares.close()
+        station.engine.close()
 
 
 def _spares(station: Station, options: SpareOptions) -> Spares:
