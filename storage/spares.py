@@ -23,7 +23,9 @@ from storage.job import Heading, Job, View
 from storage.observer import Observer, Silent
 
 AHEAD_PIECES = 4  # handed over but not yet sent
-TURN_SECONDS = 10.0  # above the deadline: the statement before may take that long, and then a process has to start
+TURN_SECONDS = (
+    10.0  # above the deadline: the statement before may take that long, and then a process has to start
+)
 RETRY_SECONDS = 5.0  # after a process that could not be started
 BUSY_SECONDS = 1.0  # about what a new process takes: what somebody without a turn is told to wait
 

@@ -97,14 +97,14 @@ async def sql(request: web.Request, params: SqlParams) -> web.StreamResponse:
 
 def _form(request: web.Request, params: SqlParams, body: SqlBody) -> Form:
     """Return the form asked for: by parameter, by the body, or by the first media type in `Accept` that there is."""
-    named = params.format or body.format
+    named: Form | None = params.format or body.format
     if named is not None:
         return named
     for part in request.headers.get("Accept", "").split(","):
         wanted = part.partition(";")[0].strip().lower()
-        found = next((form for form, media in MEDIA.items() if media == wanted), None)
-        if found is not None:
-            return found
+        for form, media in MEDIA.items():
+            if media == wanted:
+                return form
     return "json"
 
 
