@@ -23,7 +23,11 @@ EXAMPLES = dict(re.findall(r"^### ([^\n]+)\n\n```sql\n(.*?)```", PAGE, flags=re.
 MOST_AT_A_TIME = 2
 # All events lie in the three hours before this, on one day (UTC), and within the last 24 hours.
 _CLOCK = datetime.now(UTC)
-NOW = _CLOCK - timedelta(minutes=5) if _CLOCK.hour >= 4 else _CLOCK.replace(hour=0, minute=0) - timedelta(minutes=10)
+NOW = (
+    _CLOCK - timedelta(minutes=5)
+    if _CLOCK.hour >= 4
+    else _CLOCK.replace(hour=0, minute=0) - timedelta(minutes=10)
+)
 
 # What the first row must hold, where the archive below decides it.
 FIRST: dict[str, dict[str, Any]] = {
