@@ -8,10 +8,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test programs lint format bench soak coverage docs requirements clean
+.PHONY: help setup demo test programs lint format bench bench-query soak coverage docs requirements clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 setup: $(STAMP) ## create .venv with the pinned dependencies and the `watchkeep` command
 
@@ -49,6 +49,11 @@ format: setup ## let ruff arrange imports and layout
 
 bench: setup ## measure ingest, queries and latency beside bare DuckDB
 	@$(BIN)/python -m benchmarks
+
+# Only this target installs the other engines, pinned. BENCH_FLAGS: --events 5000000, --victorialogs PATH …
+bench-query: setup ## measure queries beside DuckDB, ClickHouse, SQLite FTS5 and, if given, VictoriaLogs
+	@$(PIP) install --require-hashes -r requirements-bench.txt
+	@$(BIN)/python -m benchmarks compare $(BENCH_FLAGS)
 
 soak: setup programs ## kill and power-cut tests in their long form
 	@$(BIN)/python -m pytest -m soak $(PYTEST_FLAGS)

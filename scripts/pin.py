@@ -1,4 +1,4 @@
-"""Write the three requirements files: every version and hash, and no address, from pyproject.toml.
+"""Write the four requirements files: every version and hash, and no address, from pyproject.toml.
 
 Needs pip-tools. The files hold hashes of all builds of a version, so that they serve every Python from 3.11 on.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 RUNTIME = ROOT / "requirements.txt"
 DEVELOPMENT = ROOT / "requirements-dev.txt"
+BENCHMARKS = ROOT / "requirements-bench.txt"
 NEIGHBOURS = ROOT / "tests" / "packaging" / "neighbours.txt"
 
 # What an editable install needs beside the build backend itself; pip does not fetch it without build isolation.
@@ -19,6 +20,9 @@ EDITABLE = ("editables>=0.5",)
 
 # Programs that own the plain names `daemon` and `web`; a test installs ours beside them.
 OTHERS = ["python-daemon", "web.py"]
+
+# Engines that `make bench-query` measures beside us.
+PEERS = ["chdb>=4.4"]
 
 HEADER = "# Written by `make requirements` from pyproject.toml; do not edit.\n"
 
@@ -64,6 +68,7 @@ def main() -> None:
     compile_pins(project["project"]["dependencies"], RUNTIME)
     wanted = [*project["dependency-groups"]["dev"], *EDITABLE, f"-c {RUNTIME}"]
     compile_pins(wanted, DEVELOPMENT)
+    compile_pins([*PEERS, f"-c {RUNTIME}"], BENCHMARKS)
     compile_pins(OTHERS, NEIGHBOURS)
 
 
