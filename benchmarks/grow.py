@@ -96,6 +96,18 @@ def _moved(rows: pa.Table, source: Source, copy: int) -> pa.Table:
     return pa.table([given.get(name, rows[name]) for name in PARSED_SCHEMA.names], schema=PARSED_SCHEMA)
 
 
+def make(data: Path, small: int, events: int, files_a_day: int = 1) -> None:
+    """Grow the archive of ``events`` from that of ``small``, which is ingested first if it is not there."""
+    week = data / f"archive-{small}"
+    if not week.exists():
+        ingest.measure(data, small)
+    large = data / f"archive-{events}"
+    began = time.perf_counter()
+    made = grow(week, large, -(-events // small), files_a_day)
+    seconds = time.perf_counter() - began
+    print(f"{made:,} events in {large.name}, {size_of(large) / made:.1f} bytes each, {seconds:,.0f} s")
+
+
 def main() -> int:
     """Make an archive, ingesting the small one first if it is not there."""
     parser = argparse.ArgumentParser(prog="benchmarks.grow", description=__doc__)
@@ -106,14 +118,7 @@ def main() -> int:
     parser.add_argument("--files-a-day", type=int, default=1, help="24: as hourly sealing leaves them")
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA)
     given = parser.parse_args()
-    small = given.data / f"archive-{given.small}"
-    if not small.exists():
-        ingest.measure(given.data, given.small)
-    large = given.data / f"archive-{given.events}"
-    began = time.perf_counter()
-    made = grow(small, large, -(-given.events // given.small), given.files_a_day)
-    seconds = time.perf_counter() - began
-    print(f"{made:,} events in {large.name}, {size_of(large) / made:.1f} bytes each, {seconds:,.0f} s")
+    make(given.data, given.small, given.events, given.files_a_day)
     return 0
 
 

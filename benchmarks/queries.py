@@ -48,7 +48,7 @@ def measure(data: Path, events: int, times: int = TIMES) -> None:
             f"CREATE VIEW events AS SELECT * FROM read_parquet('{glob}', union_by_name = true) WHERE NOT internal"
         )
         with daemon.connect() as connection:
-            rows = [_row(question, connection, plain, daemon, times) for question in _questions(plain)]
+            rows = [_row(question, connection, plain, daemon, times) for question in questions(plain)]
             heads = ("question", "HTTP ms", "CPU ms", "plain SQL ms", "SQL / HTTP")
             table(f"Queries over {events:,} events (median of {times}; above 1 we are faster)", heads, rows)
             table(
@@ -75,7 +75,8 @@ def _row(
     return [name, milliseconds(ours), milliseconds(cpu), milliseconds(theirs), ratio(theirs, ours)]
 
 
-def _questions(plain: duckdb.DuckDBPyConnection) -> tuple[Question, ...]:
+def questions(plain: duckdb.DuckDBPyConnection) -> tuple[Question, ...]:
+    """Return the questions; ``plain`` has the view ``events``, from which it takes an event and a correlation id."""
     ((event,),) = plain.execute(
         "SELECT event_id FROM events ORDER BY event_id LIMIT 1 OFFSET 1000"
     ).fetchall()
