@@ -7,8 +7,6 @@ because a restart leaves a gap of millions of numbers and a filter may match not
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-
 import duckdb
 import numpy as np
 
@@ -94,15 +92,7 @@ class Reader:
     def _asked(self, cursor: duckdb.DuckDBPyConnection, seen: View, limit: int) -> list[pages.Position]:
         sql.register(cursor, seen.hot)
         statement = sql.rising(seen, self._filter, self._scope, after=self.position, limit=limit)
-        return list(_positions(seen, statement.rows(cursor)))
-
-
-def _positions(
-    seen: View, rows: Sequence[tuple[int, int, int | None, int | None]]
-) -> Iterator[pages.Position]:
-    paths = seen.paths()
-    for time_us, seq, place, row in rows:
-        yield pages.Position(time_us, seq, None if place is None else paths[place], row)
+        return list(pages.located(seen, statement.rows(cursor)))
 
 
 def _numbers(seen: View, scope: Scope, *, after: int, limit: int) -> list[int]:

@@ -92,7 +92,7 @@ def find(
             skip = 0
         elif skip:
             skip -= int(sql.count(part, wanted, scope, after=after).rows(cursor)[0][0])
-        found += _positions(part, rows)
+        found += located(part, rows)
         expected = _next_slice(expected, len(rows), limit - len(found))
     return found
 
@@ -102,7 +102,8 @@ def _tightened(part: View) -> View:
     return part if part.empty else part.between(*part.span())
 
 
-def _positions(part: View, rows: Sequence[tuple[int, int, int | None, int | None]]) -> Iterator[Position]:
+def located(part: View, rows: Sequence[tuple[int, int, int | None, int | None]]) -> Iterator[Position]:
+    """Yield the positions that the rows of `sql.positions` tell of."""
     paths = part.paths()
     for time_us, seq, place, row in rows:
         yield Position(time_us, seq, None if place is None else paths[place], row)

@@ -12,6 +12,7 @@ import duckdb
 
 from parsers.fields import Field
 from storage import counting, cursors, facets, pages, sql
+from storage.context import Context, ContextQuery, context
 from storage.engine import Engine
 from storage.errors import DeadlineError, MaskedError, QueryError
 from storage.explaining import cost
@@ -187,6 +188,14 @@ class Queries:
             return EventAnswer(self._shown(texts, asked)[0], len(found) - 1)
 
         return await self._engine.run(find)
+
+    async def context(self, query: ContextQuery) -> Context | None:
+        """Return what lies around an event; None when no event has the id."""
+        snapshot = self.snapshot()
+        around = partial(
+            context, snapshot=snapshot, query=query, sieve=self._sieve, cache=self._rows, mask=self.mask
+        )
+        return await self._engine.run(around)
 
     async def count(self, query: ExportQuery) -> int:
         """Return how many events an export will hold."""

@@ -146,6 +146,24 @@ def older(key: Key, bind: Bind) -> str:
     return f"({TIME} < {place} OR ({TIME} = {place} AND {SEQ} < {bind(key[1])}))"
 
 
+def newer(key: Key, bind: Bind) -> str:
+    """Return the condition that a row comes before ``key`` in newest-first order."""
+    place = bind.time(key[0])
+    return f"({TIME} > {place} OR ({TIME} = {place} AND {SEQ} > {bind(key[1])}))"
+
+
+def soonest(view: View, wanted: Filter, scope: Scope, *, limit: int, after: Key) -> Statement:
+    """Return where the oldest matching rows that are newer than ``after`` lie, oldest first; as `positions`."""
+    bind = Bind()
+    from_item = source(view, bind)
+    condition = where(view, wanted, scope, bind)
+    return Statement(
+        f"SELECT epoch_us({TIME}) AS time_us, {SEQ}, {FILE}, {ROW} FROM {from_item} "
+        f"WHERE {condition} AND {newer(after, bind)} ORDER BY {TIME}, {SEQ} LIMIT {bind(limit)}",
+        bind.values,
+    )
+
+
 def positions(
     view: View, wanted: Filter, scope: Scope, *, limit: int, offset: int = 0, after: Key | None = None
 ) -> Statement:

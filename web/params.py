@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from parsers.grammar import MAX_CHARS as MAX_SEARCH_CHARS
 from parsers.vocabulary import LEVELS
 from storage.buckets import MAX_BUCKETS
+from storage.context import GROUPS
 from storage.facets import MAX_FIELDS, MAX_TOP
 from storage.query import STATISTICS_PARTS
 from web.errors import INVALID, Fault, Problem
@@ -34,6 +35,7 @@ MIN_CLEANUP_DAYS = 7  # so that nobody removes this week by a slip of the finger
 MAX_VALUE_CHARS = 1024
 MAX_VALUES = 100  # of one repeatable parameter
 MAX_SEQ = 2**53 - 1
+MAX_AROUND = 100  # events on each side of one, in each group
 MAX_REPLAY = 500  # events that a live stream begins with; a list has more
 MAX_FOLLOW_SECONDS = 86_400.0
 ZONES = frozenset(available_timezones())  # listed once: it reads a folder
@@ -219,6 +221,19 @@ class MineParams(ListParams):
 
 class OneParams(Params):
     """`GET /events/{event_id}`: the daemon's own events are found by id as well."""
+
+
+class ContextParams(Params):
+    """`GET /events/{event_id}/context`: what lies around an event."""
+
+    before: Annotated[int, Field(ge=0, le=MAX_AROUND)] = Field(10, description="Older events of each group")
+    after: Annotated[int, Field(ge=0, le=MAX_AROUND)] = Field(10, description="Newer events of each group")
+    by: Annotated[list[Literal["time", "correlation", "session", "user"]], Field(max_length=len(GROUPS))] = (
+        Field(
+            [],
+            description="Groups: neighbours in time, the same correlation id, session or user; without it all",
+        )
+    )
 
 
 class RangeParams(Filters):

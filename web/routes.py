@@ -17,6 +17,7 @@ from storage.roles import ADMIN, AUDITOR, NONE, VIEWER, Role
 from web import (
     activity,
     cleanup,
+    context,
     events,
     export,
     facets,
@@ -53,6 +54,7 @@ from web.keys import AUDIT, PREFIX, SITE
 from web.params import (
     ActivityParams,
     CleanupParams,
+    ContextParams,
     ExplainParams,
     ExportParams,
     FacetsParams,
@@ -74,6 +76,7 @@ from web.suggest import suggest
 
 RouteHandler = Callable[[web.Request, Any], Awaitable[web.StreamResponse]]
 TEXT = "text/plain"
+_VARIABLE = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +311,20 @@ ROUTES: tuple[Route, ...] = (
         role=ADMIN,
     ),
     Route(
+        "getContext",
+        "GET",
+        "/events/{event_id}/context",
+        context.context,
+        ContextParams,
+        "What lies around one event",
+        _json("ContextAnswer"),
+        "events",
+        errors=(NOT_FOUND,),
+        view="context",
+        role=VIEWER,
+        tenants=True,
+    ),
+    Route(
         "getEvent",
         "GET",
         "/events/{event_id}",
@@ -531,6 +548,8 @@ def _pattern(route: Route) -> str:
     stem, brace, variable = route.path.rpartition("{")
     if not brace or "}" in stem:
         return route.path
+    if not variable.endswith("}"):
+        return _VARIABLE.sub(r"{\1:[^/]+}", route.path)
     taken = [other.path.removeprefix(stem) for other in ROUTES if other.method != route.method]
     words = "|".join(re.escape(word) for word in taken if word and "/" not in word)
     name = variable.removesuffix("}")

@@ -73,6 +73,36 @@ class OneEvent(Shape):
     timestamp: str
 
 
+class ContextGroup(Shape):
+    """Events around one, newest first. `data[at]` is the event itself; without `value` it has no such group."""
+
+    by: str = Field(description="time, correlation, session or user")
+    field: str | None = Field(
+        description="The filter that gives all of the group; null for neighbours in time"
+    )
+    value: str | int | None
+    data: list[Event]
+    at: int | None
+    older: bool = Field(description="Whether there are older ones than these")
+    newer: bool
+
+
+class ContextData(Shape):
+    """An event and what lies around it."""
+
+    event: Event
+    groups: list[ContextGroup]
+
+
+class ContextAnswer(Shape):
+    """What lies around an event."""
+
+    success: bool
+    message: str
+    data: ContextData
+    timestamp: str
+
+
 class Words(Shape):
     """A list of words: the known ones in their order, then those observed."""
 
@@ -545,6 +575,7 @@ MODELS: tuple[type[Shape], ...] = (
     MinePage,
     ActivityPage,
     OneEvent,
+    ContextAnswer,
     Words,
     Statistics,
     Trends,
