@@ -461,6 +461,7 @@ def _export_contradictions(settings: Settings, origin: str) -> Iterator[ConfigPr
                 )
         # Filters know the columns, which take a quarter of a second to import: only for those who have exports.
         from daemon.wanted import wanted
+        from parsers.fields import TIMESTAMP
         from storage.filters import FilterError
 
         for name in ("start_date", "end_date"):
@@ -469,9 +470,16 @@ def _export_contradictions(settings: Settings, origin: str) -> Iterator[ConfigPr
                     origin, f"{key} filter", f"{name} is not for exports", "each day is one export"
                 )
         try:
-            wanted(export.filter, now_us=0)
+            found, _scope = wanted(export.filter, now_us=0)
         except FilterError as error:
             yield ConfigProblem(origin, f"{key} filter {error.field}", error.what, error.hint)
+        else:
+            # A time in a search would be a range, or hide somewhere in the expression.
+            timed = TIMESTAMP in found.names or found.start_us is not None or found.end_us is not None
+            if "q" in export.filter and timed:
+                yield ConfigProblem(
+                    origin, f"{key} filter q", "a time is not for exports", "each day is one export"
+                )
 
 
 def _inside(path: str, folder: str) -> bool:

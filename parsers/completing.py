@@ -194,17 +194,22 @@ def keys(here: Place, found: list[tuple[str, int]]) -> list[Suggestion]:
 def values(here: Place, found: list[tuple[str, int | None]]) -> list[Suggestion]:
     """Return suggestions for values, with how often each was seen; each once."""
     assert here.field is not None
-    write = quoted if looks_inside(here.field, here.path) else word
-    if here.field.kind is TIME:
-        # "an hour ago" alone would be that very moment.
-        write = str if here.signed else ">{}".format
     wanted = here.prefix.lower()
     kept = {text: events for text, events in reversed(found) if text.lower().startswith(wanted)}
     ordered = [text for text, _ in found if text in kept]
     return [
-        Suggestion("value", text, write(text), here.start, here.end, here.field.name, kept[text])
+        Suggestion(
+            "value", text, _written(here, here.field, text), here.start, here.end, here.field.name, kept[text]
+        )
         for text in dict.fromkeys(ordered)
     ][:MOST]
+
+
+def _written(here: Place, field: Field, text: str) -> str:
+    """Return a value as it is written behind what is there."""
+    if field.kind is TIME:  # "an hour ago" alone would be that very moment
+        return text if here.signed else f">{text}"
+    return quoted(text) if looks_inside(field, here.path) else word(text)
 
 
 def _words(field: Field) -> tuple[str, ...]:

@@ -34,14 +34,14 @@ BELOW = "below"
 OPERATORS: dict[str, Operator] = {
     operator.name: operator
     for operator in (
-        Operator(EQUALS, "field:value", "is", "equal, case matters; `field:(a OR b)` is any of them; `:=` says it of long texts too"),
+        Operator(EQUALS, "field:value", "is", "it is equal, case matters; `field:(a OR b)` is any of them; `:=` says it of prose and JSON too"),
         Operator(CONTAINS, "field:*text*", "contains", "the text occurs somewhere in it, in any case"),
-        Operator(MATCHES, "field:start*end", "matches", "like the pattern, in which `*` is any text, in any case"),
-        Operator(REGEX, 'field:~"regex"', "matches the expression", "an RE2 regular expression matches somewhere in it; case matters unless it begins with `(?i)`"),
+        Operator(MATCHES, "field:start*end", "matches", "it is like the pattern, in which `*` is any text, in any case"),
+        Operator(REGEX, 'field:~"regex"', "matches the expression", "the RE2 regular expression matches somewhere in it; case matters unless it begins with `(?i)`"),
         Operator(EXISTS, "field:*", "has a value", "there is a value"),
-        Operator(BETWEEN, "field:1..5, field:>=1, field:<=5", "is between", "not less than the first and not more than the second; one of them may be absent"),
-        Operator(ABOVE, "field:>1", "is more than", "more than the number"),
-        Operator(BELOW, "field:<1", "is less than", "less than the number"),
+        Operator(BETWEEN, "field:1..5, field:>=1, field:<=5", "is between", "it is not less than the first and not more than the second; one of them may be absent"),
+        Operator(ABOVE, "field:>1", "is more than", "it is more than the number"),
+        Operator(BELOW, "field:<1", "is less than", "it is less than the number"),
     )
 }  # fmt: skip
 

@@ -73,6 +73,20 @@ SIGNS = tuple(_MEANINGS)  # the longer ones first
 _ORDERED_KINDS = (WHOLE, REAL, RISK, TIME, LEVEL)
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long, how many terms and how deep a search may be."""
+
+    chars: int
+    terms: int
+    depth: int
+
+
+PEOPLE = Limits(MAX_CHARS, MAX_TERMS, MAX_DEPTH)
+# What was accepted once and printed by ourselves: longer names, backslashes and brackets that its writer did not need.
+OURS = Limits(8 * MAX_CHARS, 2 * MAX_TERMS, 3 * MAX_DEPTH)
+
+
 class GrammarError(ValueError):
     """A search that cannot be read: where (a character, counted from 0), what is wrong, and what to write."""
 
@@ -95,16 +109,16 @@ class Search:
     steps: int = 0
 
 
-def parse(text: str, *, now_us: int = 0) -> Search:
+def parse(text: str, *, now_us: int = 0, limits: Limits = PEOPLE) -> Search:
     """Return what a search means at a moment. Raises GrammarError."""
-    if len(text) > MAX_CHARS:
+    if len(text) > limits.chars:
         raise GrammarError(
-            f"a search may have at most {MAX_CHARS} characters", MAX_CHARS, "narrow it by parameters"
+            f"a search may have at most {limits.chars} characters", limits.chars, "narrow it by parameters"
         )
     for position, char in enumerate(text):
         if "\ud800" <= char <= "\udfff" or char == "\0":
             raise GrammarError("this character is no text", position, "leave it out")
-    return _Parser(text, now_us).run()
+    return _Parser(text, now_us, limits).run()
 
 
 @dataclass(slots=True)
@@ -135,8 +149,9 @@ class _Word:
 class _Parser:
     """Reads one text from left to right."""
 
-    def __init__(self, text: str, now_us: int) -> None:
+    def __init__(self, text: str, now_us: int, limits: Limits) -> None:
         self._text = text
+        self._limits = limits
         self._now_us = now_us
         self._at = 0
         self._steps = 0
@@ -153,9 +168,11 @@ class _Parser:
         while self._skip():
             start, char = self._at, self._text[self._at]
             if char == "(":
-                if len(groups) > MAX_DEPTH:
+                if len(groups) > self._limits.depth:
                     raise GrammarError(
-                        f"more than {MAX_DEPTH} brackets inside one another", start, "write it flatter"
+                        f"more than {self._limits.depth} brackets inside one another",
+                        start,
+                        "write it flatter",
                     )
                 groups.append(_Group(start, negate))
                 self._at += 1
@@ -353,22 +370,25 @@ class _Parser:
     ) -> Expression:
         """Return the comparison of a field with a value as it was written."""
         self._terms += 1
-        if self._terms > MAX_TERMS:
-            raise GrammarError(f"more than {MAX_TERMS} terms", start, "search for fewer things at a time")
+        if self._terms > self._limits.terms:
+            raise GrammarError(
+                f"more than {self._limits.terms} terms", start, "search for fewer things at a time"
+            )
         kind = known.kind if known is not None else SEARCH
         operator, values = self._meant(known, kind is JSON and bool(path), path, sign, word)
+        if kind is TIME:
+            self._moving = self._moving or any(is_relative(value) for value in values)
+        try:
+            found = compare(name, path, operator, values, now_us=self._now_us)
+        except ValueProblem as problem:
+            raise GrammarError(problem.what, word.start, problem.hint) from None
         if operator == REGEX:
             self._weight += weight(word.text)
             if self._weight > MAX_WEIGHT:
                 raise GrammarError(
                     "the expressions are too large together", word.start, "use fewer or simpler ones"
                 )
-        if kind is TIME:
-            self._moving = self._moving or any(is_relative(value) for value in values)
-        try:
-            return compare(name, path, operator, values, now_us=self._now_us)
-        except ValueProblem as problem:
-            raise GrammarError(problem.what, word.start, problem.hint) from None
+        return found
 
     @staticmethod
     def _meant(

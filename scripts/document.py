@@ -21,10 +21,12 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from daemon.metrics import METRICS, PREFIX, MetricKind  # noqa: E402 - the path comes first
+from parsers import fields as fields_of_search  # noqa: E402
 from parsers.batch import Counts  # noqa: E402 - the path comes first
 from parsers.cases import EVENTS, REJECTS, Case  # noqa: E402
 from parsers.columns import REJECT_SCHEMA  # noqa: E402
 from parsers.event import describe  # noqa: E402
+from parsers.fields import folded  # noqa: E402
 from parsers.flags import FLAGS  # noqa: E402
 from parsers.names import FAMILIES  # noqa: E402
 from parsers.points import BASES, BEHAVIOURS  # noqa: E402
@@ -224,7 +226,41 @@ def scenarios() -> str:
     return table(("situation", "score", "reasons"), rows)
 
 
+def search_fields() -> str:
+    """Return every field of a search: its names, the operators it takes, what it means."""
+    rows = []
+    for field in fields_of_search.FIELDS:
+        names = [field.parameter or "", *field.aliases]
+        known = (name for name in names if name and fields_of_search.NAMES[folded(name)] is field)
+        others = dict.fromkeys(name for name in known if folded(name) != folded(field.name))
+        once = {folded(name): name for name in reversed(others)}
+        shown = ", ".join(code(name) for name in others if once[folded(name)] == name)
+        rows.append((code(field.name), shown, field.kind.name, field.meaning))
+    return table(("field", "also", "kind", "meaning"), rows)
+
+
+def search_kinds() -> str:
+    """Return every kind of field: what its values are, and which operators it takes."""
+    rows = [
+        (kind.name, kind.meaning, ", ".join(kind.operators), code(kind.example))
+        for kind in fields_of_search.KINDS
+    ]
+    return table(("kind", "values", "operators", "for example"), rows)
+
+
+def search_operators() -> str:
+    """Return every operator: how a search writes it, what a form calls it, what it means."""
+    rows = [
+        (code(operator.name), operator.label, code(operator.sign), operator.meaning)
+        for operator in fields_of_search.OPERATORS.values()
+    ]
+    return table(("operator", "in a form", "in a search", "true when"), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "search_fields": search_fields,
+    "search_kinds": search_kinds,
+    "search_operators": search_operators,
     "profiles": profiles,
     "names": names,
     "levels": lambda: words(LEVEL_WORDS, LEVELS),

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from parsers.expression import And, Comparison, Expression, Not, Or, both, comparisons, conjuncts, text_of
 from parsers.fields import EQUALS
-from parsers.grammar import GrammarError, Search, parse
+from parsers.grammar import OURS, PEOPLE, GrammarError, Limits, Search, parse
 from storage.comparing import bands_between, key_of
 from storage.filters import EXCLUDE, FIELDS, FilterError, Term, term
 from storage.lifting import Plain, lift, lower, ordered
@@ -114,7 +114,7 @@ class Filter:
         for name in body:
             if name not in _FILTER_KEYS:
                 raise FilterError(name, f"there is no filter {name!r} in this release")
-        return cls.of(
+        wanted = cls.of(
             body.get("values"),
             min_risk=body.get("min_risk"),
             max_risk=body.get("max_risk"),
@@ -122,8 +122,9 @@ class Filter:
             end_us=body.get("end_us"),
             search=body.get("search"),
             subject=body.get("subject"),
-            q=body.get("q"),
         )
+        q = body.get("q")
+        return wanted if q is None else wanted.narrowed(searched(q, now_us=0, limits=OURS).expression)
 
     def to_json(self) -> dict[str, Any]:
         """Return the filter as records and manifests have it: what was given and nothing else."""
@@ -171,10 +172,10 @@ def _names_rare(part: Expression) -> bool:
             return False
 
 
-def searched(q: str, *, now_us: int) -> Search:
+def searched(q: str, *, now_us: int, limits: Limits = PEOPLE) -> Search:
     """Return what a search means at a moment. Raises FilterError, which says where in it something is wrong."""
     try:
-        return parse(q, now_us=now_us)
+        return parse(q, now_us=now_us, limits=limits)
     except GrammarError as error:
         raise FilterError(
             "q", f"at character {error.position}: {error.what}", error.hint, position=error.position

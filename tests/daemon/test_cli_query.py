@@ -135,6 +135,10 @@ def test_events_come_newest_first_with_every_filter_of_the_api(place: Place) -> 
     wanted = [f"e{n}" for n in range(59, -1, -1) if n % 5 in {3, 4} and n % 3 != 2]
     found = place.rows("query", "--level", "error", "--level", "critical", "--user-id", "!2")
     assert [row["eventId"] for row in found] == wanted
+    searched = place.rows("query", "--q", "level:>=error -user.id:2 timestamp:<2030-01-01")
+    assert [row["eventId"] for row in searched] == wanted
+    exported = place.run("export", "--q", "level:>=error", "--user-id", "!2").stdout.splitlines()
+    assert [json.loads(line)["eventId"] for line in exported] == wanted
     since = place.rows("query", "--since", "2026-11-20T10:00:58Z")
     assert [row["eventId"] for row in since] == ["e59", "e58"]
 
@@ -154,10 +158,17 @@ def test_one_event_and_the_rejects_can_be_asked_for(place: Place) -> None:
 @pytest.mark.timeout(120)
 def test_a_value_that_cannot_be_used_is_a_mistake_of_the_command_line(place: Place) -> None:
     """Exit code 2, and the option's name."""
-    for option, value in (("--level", "loud"), ("--ip", "nowhere"), ("--start-date", "someday")):
+    for option, value in (
+        ("--level", "loud"),
+        ("--ip", "nowhere"),
+        ("--start-date", "someday"),
+        ("--q", "levl:error"),
+    ):
         done = place.run("query", option, value)
         assert done.returncode == Exit.USAGE, done.stderr
         assert option in done.stderr
+    assert "at character 0: there is no field levl" in done.stderr
+    assert "did you mean level?" in done.stderr
 
 
 @pytest.mark.timeout(120)

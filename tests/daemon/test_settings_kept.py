@@ -105,6 +105,9 @@ def test_what_is_wrong_with_a_class_is_said(tmp_path: Path, table: str, said: st
         ),
         ('folder = "out"\nfilter = { level = "loud" }', "exports #1 filter level: 'loud' is not a level"),
         ('folder = "out"\nfilter = { start_date = "-7d" }', "start_date is not for exports"),
+        ('folder = "out"\nfilter = { q = "level:error OR time:>-7d" }', "a time is not for exports"),
+        ('folder = "out"\nfilter = { q = "level:error time:>-7d" }', "a time is not for exports"),
+        ('folder = "out"\nfilter = { q = "levl:error" }', "no field levl"),
         ('folder = "out"\nhour = 24', "exports #1 hour: should be less than or equal to 23"),
     ],
 )

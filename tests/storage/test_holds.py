@@ -61,6 +61,21 @@ def test_a_hold_on_a_person_keeps_what_is_about_them(tmp_path: Path) -> None:
     archive.close()
 
 
+def test_a_hold_by_a_search_means_the_same_after_a_restart(tmp_path: Path) -> None:
+    """The ledger keeps the search as it was understood, relative times as the moments they were."""
+    archive = filled(tmp_path / "a")
+    first = min(file.min_time_us for file in archive.snapshot.events)
+    wanted = Filter.of(q="(user.id:42 OR metadata.none:x) time:>=-1h", now_us=first + DAY_US // 24)
+    archive.keeping.add_hold("case", wanted, reason="why", author="ann")
+    archive.close()
+    archive = opened(tmp_path / "a")
+    (hold,) = archive.keeping.holds
+    assert Filter.from_json(hold.filter) == wanted
+    assert "-1h" not in str(hold.filter)
+    assert dropped(archive) == ["2026-01-02", "2026-01-03"]
+    archive.close()
+
+
 def test_a_hold_with_a_time_keeps_only_what_lies_in_it(tmp_path: Path) -> None:
     """Files outside the time are not even opened."""
     archive = filled(tmp_path / "a")
