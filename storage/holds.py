@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from storage import sql
 from storage.duck import connect
-from storage.errors import ArchiveError, QueryError
+from storage.errors import ArchiveError, QueryError, UnreadableError
 from storage.query import Filter, Scope
 from storage.retention import Unit
 from storage.scope import View, overlaps
@@ -136,7 +136,7 @@ class HoldChecker:
                 for part in (batch, *([file] for file in batch)):
                     try:
                         matches = self._matches(connection, part, wanted)
-                    except (duckdb.Error, pa.ArrowException, OSError):
+                    except (duckdb.Error, pa.ArrowException, OSError, UnreadableError):
                         if len(part) == 1:
                             unreadable.append(part[0].path)
                         continue

@@ -14,7 +14,7 @@ from parsers.completing import place, suggestions
 from parsers.expression import And, Comparison, Not, Or, comparisons, text_of
 from parsers.fields import FIELDS, NAMES, folded
 from parsers.forms import FormError, from_form
-from parsers.grammar import MAX_CHARS, MAX_DEPTH, MAX_TERMS, OURS, GrammarError, parse
+from parsers.grammar import MAX_CHARS, MAX_DEPTH, MAX_TERMS, OURS, GrammarError, Search, parse
 from tests.parsers.hostile import PIECES, searches
 
 STEPS_A_CHARACTER = (
@@ -22,17 +22,20 @@ STEPS_A_CHARACTER = (
 )
 
 
+def read(text: str) -> Search | GrammarError:
+    """Return what a search means, or what is wrong with it."""
+    try:
+        return parse(text)
+    except GrammarError as error:
+        return error
+
+
 def check(text: str) -> None:
     """Read a search: an expression that reads back as itself, or an error inside the text."""
-    try:
-        found = parse(text)
-    except GrammarError as error:
-        refused = error
-    else:
-        refused = None
-    if refused is not None:
-        assert 0 <= refused.position <= len(text)
-        assert refused.what
+    found = read(text)
+    if isinstance(found, GrammarError):
+        assert 0 <= found.position <= len(text)
+        assert found.what
         return
     assert found.steps <= STEPS_A_CHARACTER * len(text) + 1
     if found.expression is not None:
