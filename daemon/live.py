@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,7 +47,7 @@ SHOWN_LOST = 100  # sources that are gone and lost bytes, newest first
 
 
 class LiveDaemon:
-    """Answers at once from what is in memory. Belongs to the event loop."""
+    """Answers at once from what is in memory. Belongs to the event loop, but for what says otherwise."""
 
     def __init__(
         self,
@@ -80,13 +81,18 @@ class LiveDaemon:
         self._before = {sid: state.counts for sid, state in archive.sources.items()}
         self._sources: list[SourceStatus] = []
         self._sources_until = 0.0
+        self._listing = threading.Lock()  # a list is built once, for all who ask meanwhile
         self.stopping = False
         self.own_log: OwnLog | None = None  # what the daemon says for operators, once it runs
         self.url: str | None = None  # where the HTTP side answers, once it does
         metrics.before_each(self._measure)
 
     def sources(self) -> Sequence[SourceStatus]:
-        """Return every source that is followed or held back now, by path."""
+        """Return every source that is followed or held back now, by path. Any thread."""
+        with self._listing:
+            return self._listed()
+
+    def _listed(self) -> Sequence[SourceStatus]:
         now = time.monotonic()
         if now >= self._sources_until:
             found = [self._status(followed, now) for followed in list(self._tailer.files)]
@@ -104,7 +110,7 @@ class LiveDaemon:
     def _lost(self, followed: set[str]) -> list[SourceStatus]:
         """Return the sources that lost bytes and have no file any more."""
         book = self._archive.state.gap_book
-        gone = [(tally, sid) for sid, tally in book.by_source.items() if sid not in followed]
+        gone = [(tally, sid) for sid, tally in list(book.by_source.items()) if sid not in followed]
         newest = sorted(gone, key=lambda entry: entry[0].when_us, reverse=True)[:SHOWN_LOST]
         return [self._gone(sid, tally) for tally, sid in newest]
 
@@ -271,6 +277,7 @@ class LiveDaemon:
             self._metrics.gauge("degraded", amount, code=code)
         self._metrics.gauge("pinned_bytes", self._tailer.pinned_bytes)
         self._metrics.gauge("lag_bytes", sum(source.lag_bytes for source in sources))
+        self._metrics.gauge("sources_omitted", max(0, len(sources) - SHOWN_SOURCES))
         for source in sorted(sources, key=lambda s: -s.lag_bytes)[:SHOWN_SOURCES]:
             self._metrics.gauge("source_size_bytes", source.size, source=source.file)
             self._metrics.gauge("source_lag_bytes", source.lag_bytes, source=source.file)

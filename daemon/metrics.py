@@ -6,6 +6,7 @@ The storage and web layers report by the names in this table through `storage.ob
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -85,6 +86,11 @@ METRICS: tuple[Metric, ...] = (
     Metric("queue_bytes", "gauge", "Bytes read and not yet visible"),
     Metric("hot_bytes", "gauge", "Bytes of memory that visible but uncommitted rows hold"),
     Metric("sources", "gauge", "Files by what they are doing", ("state",)),
+    Metric(
+        "sources_omitted",
+        "gauge",
+        "Files without a size and a lag of their own here: the 100 that lag most have them",
+    ),
     Metric("source_size_bytes", "gauge", "Size of a followed file", ("source",)),
     Metric("source_lag_bytes", "gauge", "Bytes of a followed file that no query can see yet", ("source",)),
     Metric("lag_bytes", "gauge", "Bytes that no query can see yet, over all files"),
@@ -172,6 +178,7 @@ class Metrics:
         self._histograms: dict[str, Histogram] = {}
         self._unknown: set[str] = set()
         self._before: list[Callable[[], None]] = []
+        self._writing = threading.Lock()
         for metric in METRICS:
             name = PREFIX + metric.name
             if metric.kind == "count":
@@ -214,14 +221,15 @@ class Metrics:
         self._gauges[name].clear()
 
     def before_each(self, refresh: Callable[[], None]) -> None:
-        """Call ``refresh`` before the measurements are written out; it must not block."""
+        """Call ``refresh`` before the measurements are written out; in its thread."""
         self._before.append(refresh)
 
     def exposition(self) -> bytes:
-        """Return everything in Prometheus' text format."""
-        for refresh in self._before:
-            refresh()
-        return generate_latest(self._registry)
+        """Return everything in Prometheus' text format. Blocks, with many sources for a while."""
+        with self._writing:  # labels are forgotten and set anew: nobody may see the half of them
+            for refresh in self._before:
+                refresh()
+            return generate_latest(self._registry)
 
     def _miss(self, name: str) -> None:
         # A measurement nobody listed must not fail a commit; a test holds that there is none.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from aiohttp import web
 
 from storage.roles import VIEWER, allows
@@ -35,4 +37,5 @@ async def ready(request: web.Request, _: NoParams) -> web.StreamResponse:
 
 async def metrics(request: web.Request, _: NoParams) -> web.StreamResponse:
     """Answer with the Prometheus text exposition."""
-    return web.Response(body=request.app[DAEMON].metrics(), headers={"Content-Type": METRICS_TYPE})
+    text = await asyncio.to_thread(request.app[DAEMON].metrics)
+    return web.Response(body=text, headers={"Content-Type": METRICS_TYPE})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 from collections.abc import Sequence
+from typing import Any
 
 from aiohttp import web
 
@@ -11,7 +13,7 @@ from web.answers import json_answer
 from web.files import source_row
 from web.keys import CLOCK, DAEMON, OPTIONS, QUERIES
 from web.params import NoParams
-from web.status import SourceStatus
+from web.status import Daemon, SourceStatus
 from web.times import rfc3339
 
 SHOWN_SOURCES = 500  # rows of a page that is asked for every few seconds
@@ -33,7 +35,7 @@ async def status(request: web.Request, _: NoParams) -> web.StreamResponse:
     queries = request.app[QUERIES]
     snapshot = queries.snapshot()
     totals = await queries.totals()
-    sources = daemon.sources()
+    about_sources = await asyncio.to_thread(_about_sources, daemon)
     return json_answer(
         {
             "success": True,
@@ -46,9 +48,17 @@ async def status(request: web.Request, _: NoParams) -> web.StreamResponse:
             "drops": snapshot.drops,
             **totals,
             **daemon.status(),
-            "sources": [source_row(source) for source in shown(sources)],
-            "sources_total": len(sources),
-            "lag_bytes": sum(source.lag_bytes for source in sources),
+            **about_sources,
             "timestamp": rfc3339(request.app[CLOCK]()),
         }
     )
+
+
+def _about_sources(daemon: Daemon) -> dict[str, Any]:
+    """Return what is said of sources. Blocks: there may be fifty thousand."""
+    sources = daemon.sources()
+    return {
+        "sources": [source_row(source) for source in shown(sources)],
+        "sources_total": len(sources),
+        "lag_bytes": sum(source.lag_bytes for source in sources),
+    }

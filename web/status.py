@@ -85,10 +85,10 @@ class LogFile:
 
 
 class Daemon(Protocol):
-    """The live daemon. Every method returns at once or is a coroutine; none blocks the event loop."""
+    """The live daemon. Every method returns at once or is a coroutine, `sources` and `metrics` apart."""
 
     def sources(self) -> Sequence[SourceStatus]:
-        """Return every source known now, the daemon's own log included."""
+        """Return every source known now, the daemon's own log included. Of many it takes a while: call it in a thread."""
         ...
 
     def log_files(self) -> Sequence[LogFile]:
@@ -112,7 +112,7 @@ class Daemon(Protocol):
         ...
 
     def metrics(self) -> bytes:
-        """Return the Prometheus text exposition."""
+        """Return the Prometheus text exposition. Call it in a thread."""
         ...
 
     async def audit(self, event: Mapping[str, Any], *, durable: bool = False) -> None:
