@@ -313,9 +313,10 @@ class Files:
         from storage.query import ExportQuery
 
         asked, scope = question(values)
-        return self._stream(
+        pieces = self._stream(
             lambda queries: queries.export(ExportQuery(asked, scope, limit), form)  # type: ignore[arg-type]  # argparse checked it
         )
+        return (bytes(piece) for piece in pieces)
 
     def _once(self, work: Callable[[Queries], Awaitable[T]]) -> T:
         async def only(queries: Queries) -> AsyncIterator[T]:

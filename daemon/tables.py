@@ -94,8 +94,8 @@ class DailyExport(Section):
     folder: Annotated[str, FilePath()] = Field(
         min_length=1, description="Folder to write to; it is made if it is missing."
     )
-    format: Literal["json", "ndjson", "csv", "parquet"] = Field(
-        default="ndjson", description="`json`, `ndjson`, `csv` or `parquet`."
+    format: Literal["json", "ndjson", "csv", "parquet", "arrow"] = Field(
+        default="ndjson", description="`json`, `ndjson`, `csv`, `parquet` or `arrow` (its stream format)."
     )
     filter: Annotated[dict[str, tuple[str, ...]], BeforeValidator(_texts)] = Field(
         default={},

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -16,21 +16,20 @@ import duckdb
 import orjson
 import pyarrow as pa
 
-from parsers.arrow import nulls
 from parsers.columns import EVENT_SCHEMA
 from storage import sql
+from storage.columnar import groups
 from storage.duck import connect
+from storage.engine import Piece
 from storage.errors import ArchiveError, QueryError
-from storage.export import key_blocks, pieces
-from storage.filters import quote
+from storage.export import pieces
 from storage.fs import Fs, Handle, makedirs
 from storage.parquet import ParquetFile
 from storage.query import ExportQuery, Filter, Scope
 from storage.scope import view
-from storage.shapes import shape
 from storage.snapshot import File, Snapshot
 
-DailyFormat = Literal["json", "ndjson", "csv", "parquet"]
+DailyFormat = Literal["json", "ndjson", "csv", "parquet", "arrow"]
 MEMORY_LIMIT_MB = 192
 PARTIAL = ".part"  # a file under this name is not whole
 MANIFEST = ".manifest.json"
@@ -166,7 +165,7 @@ def _rows(
         return rows, *_text(fs, partial, pieces(connection, chosen, query, export.form), stopping)
 
 
-def _text(fs: Fs, path: str, parts: Iterator[bytes], stopping: Callable[[], bool]) -> tuple[int, str]:
+def _text(fs: Fs, path: str, parts: Iterator[Piece], stopping: Callable[[], bool]) -> tuple[int, str]:
     """Write bytes as they come, durably; return size and SHA-256."""
     digest = hashlib.sha256()
     handle = fs.create(path)
@@ -198,7 +197,7 @@ def _parquet(
     file = ParquetFile(fs, path, EVENT_SCHEMA, node=node, bloom_rows=1)
     try:
         if not seen.empty:
-            for rows in _row_blocks(connection, snapshot, query):
+            for rows in groups(connection, seen, query):
                 _go_on(stopping)
                 file.write(rows)
         written = file.finish()
@@ -206,31 +205,6 @@ def _parquet(
         file.abandon()
         raise
     return written.bytes, written.sha256
-
-
-def _row_blocks(
-    connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, query: ExportQuery
-) -> Iterator[pa.Table]:
-    seen = view(snapshot, query.filter, query.scope)
-    names: Sequence[str] = EVENT_SCHEMA.names
-    for part, first, last in key_blocks(connection, seen, query):
-        # The statement's column of text takes a whole row here, so that it need not be written twice.
-        whole = "{" + ", ".join(f"'{name}': {quote(name)}" for name in _present(part.paths())) + "}"
-        statement = sql.rows_between(part, query.filter, query.scope, whole, first=first, last=last)
-        found = statement.table(connection).sort_by([("time_us", "descending"), ("seq", "descending")])
-        rows: Any = found["text"].combine_chunks()
-        columns = {field.name: array for field, array in zip(rows.type, rows.flatten(), strict=True)}
-        arrays = [
-            columns[name].cast(kind) if name in columns else nulls(len(rows), kind)
-            for name, kind in zip(names, EVENT_SCHEMA.types, strict=True)
-        ]
-        yield pa.Table.from_arrays(arrays, schema=EVENT_SCHEMA)
-
-
-def _present(paths: Sequence[str]) -> list[str]:
-    """Return the columns that any of some files can have values in; of the others DuckDB need know nothing."""
-    used = {name for path in paths for name in shape(path).used}
-    return [name for name in EVENT_SCHEMA.names if name in used]
 
 
 def _remove(fs: Fs, handle: Handle, path: str) -> None:

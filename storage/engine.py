@@ -10,17 +10,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import duckdb
 
 from storage.duck import connect
 from storage.errors import BusyError, DeadlineError, QueryError, UnreadableError
-from storage.handover import Handover
 from storage.layout import below_archive
 from storage.observer import Observer, Silent
 from storage.pruning import Pruning
@@ -28,13 +28,14 @@ from storage.sheets import DEFAULT_BUDGET_MB, Sheets
 from storage.sql import empty_hot
 
 T = TypeVar("T")
+Piece = bytes | memoryview
 
 _log = logging.getLogger(__name__)
 
 INTERRUPT_SECONDS = (
     0.02  # between two interrupts: one that lands between statements is lost, so it is repeated
 )
-STREAM_PIECES = 4  # pieces handed over but not yet sent; bounds an export's memory to a few row blocks
+STEP_BYTES = 1 << 20  # made in one go by a stream: some milliseconds of work, so that waking a thread counts for little
 UNREADABLE = "unreadable_archive_files"  # count(), by file: its path below the archive
 BUSY_RETRY_SECONDS = 1.0  # what a caller without a place is told to wait
 
@@ -118,23 +119,25 @@ class Engine:
             ) from None
 
     async def stream(
-        self, work: Callable[[duckdb.DuckDBPyConnection], Iterator[bytes]], *, place: str = "export"
-    ) -> AsyncGenerator[bytes, None]:
-        """Run ``work(cursor)`` in a thread and yield its pieces, a few ahead of the reader and no more.
+        self, work: Callable[[duckdb.DuckDBPyConnection], Iterator[Piece]], *, place: str = "export"
+    ) -> AsyncGenerator[Piece, None]:
+        """Run ``work(cursor)`` in threads, step by step, and yield its pieces, one step ahead of the reader.
 
-        There is no deadline: the reader sets the pace. An error of the work rises here, after the pieces before it.
+        There is no deadline: the reader sets the pace, and holds its place but no thread while it does not read. An
+        error of the work rises here, after the pieces before it.
         """
         async with self._places[place]:
             cursor = self._connection.cursor()
-            pieces: Handover[bytes] = Handover(STREAM_PIECES)
-            running = self._start(cursor, lambda own: pieces.produce(work(own)))
+            steps = _Steps(cursor, work(cursor), self.pruning, self._told)
+            running = self._pooled(steps.take)
             try:
-                async for piece in pieces:
-                    yield piece
-                await running
+                while pieces := await asyncio.shield(running):
+                    running = self._pooled(steps.take)
+                    for piece in pieces:
+                        yield piece
             finally:
-                pieces.stop()
                 await _finish(cursor, running)
+                await _finish(cursor, self._pooled(steps.close))
 
     def close(self) -> None:
         """Wait for the threads and close the instance. Nothing may be running any more."""
@@ -148,16 +151,25 @@ class Engine:
             try:
                 with self.pruning.watching():
                     return work(cursor)
-            except UnreadableError as error:
-                name = below_archive(error.where)
-                _log.error("a file of the archive could not be read: %s", name, exc_info=error.__cause__)
-                self.observer.count(UNREADABLE, file=name)
-                raise
-            except (duckdb.Error, OSError) as error:
-                raise _explain(error) from error
+            except (duckdb.Error, OSError, UnreadableError) as error:
+                raise self._told(error)  # noqa: B904 - it has its cause
             finally:
                 cursor.close()
 
+        return self._pooled(call)
+
+    def _told(self, error: duckdb.Error | OSError | UnreadableError) -> QueryError:
+        """Return what the caller is told; a file that cannot be read is counted and logged as well."""
+        if isinstance(error, UnreadableError):
+            name = below_archive(error.where)
+            _log.error("a file of the archive could not be read: %s", name, exc_info=error.__cause__)
+            self.observer.count(UNREADABLE, file=name)
+            return error
+        told = _explain(error)
+        told.__cause__ = error
+        return told
+
+    def _pooled(self, call: Callable[[], T]) -> asyncio.Future[T]:
         return asyncio.get_running_loop().run_in_executor(self._pool, call)
 
     @staticmethod
@@ -167,6 +179,61 @@ class Engine:
         except asyncio.CancelledError:  # the deadline passed, or the client went away
             await _finish(cursor, running)
             raise
+
+
+class _Steps:
+    """Work that yields pieces, taken some at a time, each time in whatever thread is free."""
+
+    def __init__(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        pieces: Iterator[Piece],
+        pruning: Pruning,
+        told: Callable[[Any], QueryError],
+    ) -> None:
+        self._cursor = cursor
+        self._told = told
+        self._pieces = self._watched(pieces, pruning)
+        self._context = copy_context()  # the same for every step: what is noted in one is there in the next
+        self._error: QueryError | None = None
+        self._enough = 1  # byte
+
+    def take(self) -> list[Piece]:
+        """Return the next pieces, STEP_BYTES or a little more; none at the end. An error comes after the pieces before it.
+
+        The first piece comes alone: nobody should wait for more before anything is seen.
+        """
+        return self._context.run(self._take)
+
+    def close(self) -> None:
+        """Let go of what the work holds. Nothing may be taken after it."""
+        try:
+            self._context.run(self._pieces.close)
+        finally:
+            self._cursor.close()
+
+    def _take(self) -> list[Piece]:
+        taken: list[Piece] = []
+        size = 0
+        if self._error is not None:
+            raise self._error
+        try:
+            for piece in self._pieces:
+                taken.append(piece)
+                size += len(piece)
+                if size >= self._enough:
+                    break
+            self._enough = STEP_BYTES
+        except (duckdb.Error, OSError, UnreadableError) as error:
+            self._error = self._told(error)
+            if not taken:
+                raise self._error  # noqa: B904 - it has its cause
+        return taken
+
+    @staticmethod
+    def _watched(pieces: Iterator[Piece], pruning: Pruning) -> Generator[Piece]:
+        with pruning.watching():
+            yield from pieces
 
 
 class _Place:

@@ -12,8 +12,12 @@ import duckdb
 
 from parsers.fields import Field
 from storage import counting, cursors, facets, pages, sql
+<<<<<<< HEAD
 from storage.context import Context, ContextQuery, context
 from storage.engine import Engine
+=======
+from storage.engine import Engine, Piece
+>>>>>>> ea196c3 (Fetch exports block by block in order, and step by step)
 from storage.errors import DeadlineError, MaskedError, QueryError
 from storage.explaining import cost
 from storage.export import Format, pieces
@@ -328,7 +332,7 @@ class Queries:
             "newest": rfc3339(max(part.max_time_us for part in parts)) if parts else None,
         }
 
-    def export(self, query: ExportQuery, form: Format) -> AsyncGenerator[bytes, None]:
+    def export(self, query: ExportQuery, form: Format) -> AsyncGenerator[Piece, None]:
         """Yield the body of an export piece by piece, at flat memory; an error rises in the middle of it.
 
         Raises MaskedError for a scope that sees anything masked: whole exports are for those who see it all.

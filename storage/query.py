@@ -215,12 +215,16 @@ class StatisticsQuery:
 
 @dataclass(frozen=True, slots=True)
 class ExportQuery:
-    """Every event that matches, newest first, without a cap unless ``limit`` says so."""
+    """Every event that matches, newest first, without a cap unless ``limit`` says so.
+
+    ``columns``: only these columns of the archive, in this order; all of them if there are none.
+    """
 
     filter: Filter = field(default_factory=Filter)
     scope: Scope = field(default_factory=Scope)
     limit: int | None = None
     snapshot: int | None = None
+    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,12 @@ class Statement:
         table: pa.Table = cursor.sql(self.text, params=self.values).to_arrow_table()
         return table
 
+    def batches(self, cursor: duckdb.DuckDBPyConnection, rows: int) -> pa.RecordBatchReader:
+        """Run it and return the result as batches of so many rows, made as they are read."""
+        # `execute` instead of `sql` would make the whole result first.
+        reader: pa.RecordBatchReader = cursor.sql(self.text, params=self.values).to_arrow_reader(rows)
+        return reader
+
     def rows(self, cursor: duckdb.DuckDBPyConnection) -> list[tuple[Any, ...]]:
         """Run it and return the rows as Python values."""
         return cursor.execute(self.text, self.values).fetchall()
@@ -213,9 +219,9 @@ def keys_in_order(
 
 
 def rows_between(
-    view: View, wanted: Filter, scope: Scope, expression: str, *, first: Key, last: Key
+    view: View, wanted: Filter, scope: Scope, columns: str, *, first: Key, last: Key
 ) -> Statement:
-    """Return (time_us, seq, text) of the matching rows from ``first`` down to ``last``, in no particular order.
+    """Return (key_us, key_seq, ``columns``) of the matching rows from ``first`` down to ``last``, in no particular order.
 
     Sorting is left to the caller: DuckDB would carry whole rows through its sort.
     """
@@ -224,7 +230,7 @@ def rows_between(
     from_item = source(part, bind)
     condition = where(part, wanted, scope, bind, after=(first[0], first[1] + 1))
     return Statement(
-        f"SELECT epoch_us({TIME}) AS time_us, {SEQ}, {expression} AS text "
+        f"SELECT epoch_us({TIME}) AS key_us, {SEQ} AS key_seq, {columns} "
         f"FROM {from_item} WHERE {condition} AND NOT {older(last, bind)}",
         bind.values,
     )

@@ -8,6 +8,7 @@ from contextlib import aclosing, suppress
 
 from aiohttp import web
 
+from storage.engine import Piece
 from storage.query import ExportQuery
 from web.answers import JSON
 from web.asking import filter_of, route_of, scope_of
@@ -58,7 +59,7 @@ def _headers(fmt: str, rows: int, day: str) -> dict[str, str]:
 
 
 async def _send(
-    request: web.Request, response: web.StreamResponse, first: bytes, pieces: AsyncIterator[bytes]
+    request: web.Request, response: web.StreamResponse, first: Piece, pieces: AsyncIterator[Piece]
 ) -> None:
     """Write every piece; ``write`` waits while the reader is slow. On a failure the connection is cut."""
     try:

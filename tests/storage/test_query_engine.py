@@ -13,7 +13,7 @@ import duckdb
 import pytest
 import pytest_asyncio
 
-from storage.engine import STREAM_PIECES, Engine, EngineOptions, Places
+from storage.engine import STEP_BYTES, Engine, EngineOptions, Places
 from storage.errors import BusyError, DeadlineError, QueryError
 
 # Runs for minutes when nobody stops it, in many small steps that can be interrupted.
@@ -158,23 +158,43 @@ async def test_every_cursor_is_in_utc(engine: Engine) -> None:
     assert rows == [("UTC", "")]
 
 
-async def test_a_stream_stays_a_few_pieces_ahead_of_its_reader(engine: Engine) -> None:
+async def test_a_stream_stays_one_step_ahead_of_its_reader(engine: Engine) -> None:
     """A slow reader holds the producer back, so memory stays flat."""
     made = 0
+    half = STEP_BYTES // 2
 
     def pieces(_: duckdb.DuckDBPyConnection) -> Iterator[bytes]:
         nonlocal made
-        for number in range(100):
+        for number in range(20):
             made += 1
-            yield bytes([number])
+            yield bytes([number]) * half
 
-    got = bytearray()
+    got: list[int] = []
     async for piece in engine.stream(pieces):
-        got += piece
+        assert len(piece) == half
+        got.append(piece[0])
         if len(got) == 1:
             await asyncio.sleep(0.05)
-        assert made <= len(got) + STREAM_PIECES + 2
-    assert got == bytes(range(100))
+        assert made <= len(got) + 4
+    assert got == list(range(20))
+
+
+async def test_a_reader_that_does_not_read_holds_no_thread(engine: Engine) -> None:
+    """Its export keeps its place, and every thread of the pool is free for others meanwhile."""
+
+    def pieces(_: duckdb.DuckDBPyConnection) -> Iterator[bytes]:
+        for _ in range(20):
+            yield bytes(STEP_BYTES)
+
+    stream = engine.stream(pieces)
+    await anext(stream)
+    await asyncio.sleep(0.05)
+    busy = engine._pool._work_queue.qsize()
+    together = threading.Barrier(engine._pool._max_workers, timeout=5)
+    await asyncio.gather(*(engine._pooled(together.wait) for _ in range(engine._pool._max_workers)))
+    assert busy == 0
+    await stream.aclose()
+    assert await engine.run(one) == 1
 
 
 async def test_an_error_in_a_stream_comes_after_the_pieces_before_it(engine: Engine) -> None:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from storage import export, sql
+from storage import blocks, export, sql
 from storage.engine import Engine, EngineOptions
 from storage.errors import QueryError
 from storage.export import Format, pieces
@@ -178,8 +178,8 @@ async def test_an_export_is_exactly_the_list(
     queries: Queries, monkeypatch: pytest.MonkeyPatch, keys: int, block: int
 ) -> None:
     """JSON and NDJSON hold what the pages show, in their order, however the work is cut into blocks."""
-    monkeypatch.setattr(export, "KEY_ROWS", keys)
-    monkeypatch.setattr(export, "BLOCK_ROWS", block)
+    monkeypatch.setattr(blocks, "KEY_ROWS", keys)
+    monkeypatch.setattr(blocks, "BLOCK_ROWS", block)
     wanted = Filter.of({"level": ["error"]})
     page = await queries.page(ListQuery(wanted, limit=500))
     assert len(page.rows) == len(oracle(ROWS, wanted))
@@ -229,7 +229,7 @@ async def test_a_failed_export_never_looks_whole(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file that cannot be read ends the body before the array is closed, with an error."""
-    monkeypatch.setattr(export, "BLOCK_ROWS", 50)
+    monkeypatch.setattr(blocks, "BLOCK_ROWS", 50)
     snap = snapshot(tmp_path, [write_events(tmp_path, ROWS[:150], "a")], [ROWS[300:]])
     queries = Queries(engine, lambda: snap)
     got = bytearray()
@@ -249,10 +249,10 @@ async def test_a_failed_export_never_looks_whole(
 def test_pieces_are_small(
     cursor: duckdb.DuckDBPyConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No piece holds more than a few rows, whatever the export holds: memory does not grow with it."""
-    monkeypatch.setattr(export, "PIECE_ROWS", 64)
-    monkeypatch.setattr(export, "BLOCK_ROWS", 128)
+    """No piece is larger than it should be, whatever the export holds: memory does not grow with it."""
+    monkeypatch.setattr(export, "PIECE_BYTES", 4_000)
+    monkeypatch.setattr(blocks, "BLOCK_ROWS", 128)
     snap = snapshot(tmp_path, [], [ROWS])
     made = list(pieces(cursor, snap, ExportQuery(scope=Scope(internal="include")), "ndjson"))
     assert b"".join(made).count(b"\n") == len(ROWS)
-    assert max(piece.count(b"\n") for piece in made) <= 128
+    assert max(len(piece) for piece in made) <= 4_000

@@ -1,0 +1,157 @@
+"""Whole rows of every matching event, newest first, at flat memory: what exports are made of.
+
+The order comes first, as narrow (time, seq) keys of many rows at a time; whole rows follow in blocks cut
+along those keys, and each block is put in order in memory. DuckDB would carry whole rows through its sort.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from storage import pages, sql
+from storage.query import ExportQuery
+from storage.scope import View
+
+BLOCK_ROWS = 30_720  # rows fetched at a time; half a row group, so each is read twice at most
+KEY_ROWS = 4 * BLOCK_ROWS  # keys sorted at a time: DuckDB needs 15 MiB for it
+BLOCK_BYTES = 48 << 20  # what a block should take in memory; one of wider rows has fewer
+MOST_BLOCK_BYTES = 2 * BLOCK_BYTES  # above it a block is given up and fetched in halves
+LEAST_ROWS = 64  # of a block, however wide its rows
+BATCH_ROWS = 2_048  # rows handed over at a time: what DuckDB works on at once, and still in the processor's cache
+
+Numbers = npt.NDArray[np.int64]
+Columns = Callable[[View], str]
+"""What is selected of a block's rows, given the view that the block lies in."""
+
+
+_KINDS: tuple[tuple[str, type[duckdb.Error]], ...] = (
+    ("INTERRUPT", duckdb.InterruptException),
+    ("Out of Memory", duckdb.OutOfMemoryException),
+)
+
+
+class _TooWideError(Exception):
+    """The rows of a block need more memory than a block may have."""
+
+
+def newest_first(
+    cursor: duckdb.DuckDBPyConnection, seen: View, query: ExportQuery, columns: Columns
+) -> Iterator[pa.RecordBatch]:
+    """Yield `columns` of the matching rows in order, newest first, in batches of at most BATCH_ROWS.
+
+    The cursor must have the snapshot's hot rows, and nothing else may use it until the last batch.
+    """
+    rows = BLOCK_ROWS
+    for part, times, seqs in _keys(cursor, seen, query):
+        at = 0
+        while at < len(times):
+            last = min(at + rows, len(times)) - 1
+            block = part.between(int(times[last]), int(times[at]))
+            statement = sql.rows_between(
+                part,
+                query.filter,
+                query.scope,
+                columns(block),
+                first=(int(times[at]), int(seqs[at])),
+                last=(int(times[last]), int(seqs[last])),
+            )
+            try:
+                batches = _fetched(statement.batches(cursor, BATCH_ROWS))
+            except _TooWideError:
+                rows = max(LEAST_ROWS, (last - at + 1) // 2)
+                continue
+            if batches:
+                width = sum(batch.nbytes for batch in batches) / (last - at + 1)
+                rows = max(LEAST_ROWS, min(BLOCK_ROWS, int(BLOCK_BYTES / max(width, 1))))
+            at = last + 1
+            yield from _ordered(batches)
+
+
+def _keys(
+    cursor: duckdb.DuckDBPyConnection, seen: View, query: ExportQuery
+) -> Iterator[tuple[View, Numbers, Numbers]]:
+    """Yield the times and seqs of matching rows, newest first, KEY_ROWS at most, with the view they lie in."""
+    left = query.limit
+    for part in pages.slices(seen, KEY_ROWS):
+        after: tuple[int, int] | None = None
+        while left is None or left > 0:
+            wanted = KEY_ROWS if left is None else min(KEY_ROWS, left)
+            statement = sql.keys_in_order(part, query.filter, query.scope, limit=wanted, after=after)
+            keys = statement.table(cursor)
+            times, seqs = keys["time_us"].to_numpy(), keys["seq"].to_numpy()
+            del keys
+            if len(times):
+                yield part, times, seqs
+            if left is not None:
+                left -= len(times)
+            if len(times) < wanted:
+                break
+            after = int(times[-1]), int(seqs[-1])
+        if left == 0:
+            return
+
+
+def _fetched(reader: pa.RecordBatchReader) -> list[pa.RecordBatch]:
+    """Return all batches; raises `_TooWideError` when they grow beyond what a block may have."""
+    batches: list[pa.RecordBatch] = []
+    rows = size = 0
+    try:
+        for batch in reader:
+            batches.append(batch)
+            rows += batch.num_rows
+            size += batch.nbytes
+            if size > MOST_BLOCK_BYTES and rows > LEAST_ROWS:
+                raise _TooWideError
+    except (pa.ArrowException, OSError) as error:
+        # On its way through Arrow an error of DuckDB loses its kind and keeps its words.
+        kind = next((kind for start, kind in _KINDS if start in str(error)), duckdb.IOException)
+        raise kind(str(error)) from error
+    finally:
+        reader.close()
+    return [batch for batch in batches if batch.num_rows]
+
+
+def _ordered(batches: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of some batches newest first, without the keys. Empties the list as it goes on where it can."""
+    if not batches:
+        return
+    times: Numbers = np.concatenate([batch.column(0).to_numpy() for batch in batches])
+    seqs: Numbers = np.concatenate([batch.column(1).to_numpy() for batch in batches])
+    later = times[1:] - times[:-1]
+    if bool(np.all((later > 0) | ((later == 0) & (seqs[1:] > seqs[:-1])))):  # one sealed file: sorted by time
+        while batches:
+            batch = batches.pop()
+            yield _rows(batch).take(pa.array(np.arange(batch.num_rows - 1, -1, -1)))
+        return
+    plain = [_rows(batch) for batch in batches]
+    ends = np.cumsum([batch.num_rows for batch in plain])
+    order: Numbers = np.lexsort((seqs, times))[::-1]
+    for start in range(0, len(order), BATCH_ROWS):
+        yield _gathered(plain, ends, order[start : start + BATCH_ROWS])
+
+
+def _rows(batch: pa.RecordBatch) -> pa.RecordBatch:
+    return batch.select(batch.schema.names[2:])
+
+
+def _gathered(batches: list[pa.RecordBatch], ends: npt.NDArray[Any], rows: Numbers) -> pa.RecordBatch:
+    """Return some rows, numbered over all batches together, in the order given."""
+    places = np.searchsorted(ends, rows, side="right")
+    begins = ends - [batch.num_rows for batch in batches]
+    mine = np.unique(places)
+    if len(mine) == 1:
+        return batches[mine[0]].take(pa.array(rows - begins[mine[0]]))
+    parts, numbers = [], []
+    for place in mine:
+        here = np.flatnonzero(places == place)
+        parts.append(batches[place].take(pa.array(rows[here] - begins[place])))
+        numbers.append(here)
+    back = np.argsort(np.concatenate(numbers))
+    (joined,) = pa.Table.from_batches(parts).combine_chunks().to_batches()
+    return joined.take(pa.array(back))
