@@ -156,6 +156,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("sql_children", "gauge", "Processes for SQL by what they do", ("state",)),
     Metric("sql_waiting", "gauge", "Statements in SQL that wait for a process"),
     Metric("http_exports_aborted", "count", "Streamed answers cut off so that none looks whole", ("route",)),
+    Metric("http_exports_stalled", "count", "Exports cut off because their reader did not read"),
     Metric("http_requests_refused", "count", "Requests refused before they reached a handler", ("reason",)),
     # Live
     Metric("live_clients", "gauge", "Followers of new events"),

@@ -165,6 +165,7 @@ def web_options(settings: Settings, version: str) -> WebOptions:
         page_limit=web.page_limit,
         refresh_seconds=web.refresh_seconds,
         statistics_cache_seconds=web.statistics_cache_seconds,
+        export_stall_seconds=web.export_stall_seconds,
         timezone=settings.logs.timezone,
         redaction=parse_options(settings).redaction,
         access=access_options(settings),

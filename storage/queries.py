@@ -24,6 +24,7 @@ from storage.export import Format, pieces
 from storage.facets import FacetQuery
 from storage.filters import Term
 from storage.masking import HIDDEN, Mask, hidden_from
+from storage.packing import packed
 from storage.planner import Planner
 from storage.pruning import note_snapshot
 from storage.query import ExportQuery, Filter, ListQuery, RejectQuery, Scope, StatisticsQuery, fingerprint
@@ -332,12 +333,15 @@ class Queries:
             "newest": rfc3339(max(part.max_time_us for part in parts)) if parts else None,
         }
 
-    def export(self, query: ExportQuery, form: Format) -> AsyncGenerator[Piece, None]:
+    def export(
+        self, query: ExportQuery, form: Format, packing: str | None = None
+    ) -> AsyncGenerator[Piece, None]:
         """Yield the body of an export piece by piece, at flat memory; an error rises in the middle of it.
 
-        Raises MaskedError for a scope that sees anything masked: whole exports are for those who see it all.
+        ``packing`` names how it is compressed (`storage.packing.PACKINGS`). Raises MaskedError for a scope that sees
+        anything masked: whole exports are for those who see it all.
         """
         if hidden_from(query.scope):
             raise MaskedError("an export shows every value", hint="the role auditor may export")
         snapshot = self.snapshot()
-        return self._engine.stream(lambda cursor: pieces(cursor, snapshot, query, form))
+        return self._engine.stream(lambda cursor: packed(pieces(cursor, snapshot, query, form), packing))

@@ -51,6 +51,7 @@ BUSY = Kind("busy", 429, "All places for this kind of query are taken")
 DEADLINE = Kind("deadline", 503, "The query took longer than its deadline and was cancelled")
 NOT_READY = Kind("not-ready", 503, "The daemon is not ready")
 UNAVAILABLE = Kind("unavailable", 503, "The archive cannot do that now")
+RANGE = Kind("range-not-satisfiable", 416, "The file has no such part")
 MALFORMED = Kind("malformed-request", 400, "This is not a request that can be read")
 MEDIA_TYPE = Kind("media-type", 415, "The request's body is of another media type")
 SQL_SYNTAX = Kind("sql-syntax", 422, "The statement is no SQL that DuckDB can parse")
@@ -76,6 +77,7 @@ KINDS: tuple[Kind, ...] = (
     DEADLINE,
     NOT_READY,
     UNAVAILABLE,
+    RANGE,
     MALFORMED,
     MEDIA_TYPE,
     SQL_SYNTAX,

@@ -298,11 +298,21 @@ class StatsParams(Params):
 class ExportParams(Filters):
     """`GET /events/export`: exactly the list's filters, and no cap unless `limit` is given."""
 
-    format: Literal["json", "ndjson", "csv"] = Field(
-        "json", description="A bare array, one object a line, or a table"
+    format: Literal["json", "ndjson", "csv", "parquet", "arrow"] = Field(
+        "json",
+        description="A bare array, one object a line, a table, or the archive's columns as Parquet or Arrow stream",
     )
     limit: Annotated[int, Field(ge=1, le=MAX_SEQ)] | None = Field(
         None, description="At most so many, newest first"
+    )
+    fields: Annotated[list[Text], Field(max_length=MAX_VALUES)] = Field(
+        [], description="Only these, in this order: names of the Event (level, user, user.id), with commas between"
+    )
+    compress: Literal["gzip", "zstd"] | None = Field(
+        None, description="Compress the file itself: its name then ends in .gz or .zst. Not for parquet"
+    )
+    snapshot: Annotated[int, Field(ge=0, le=MAX_SEQ)] | None = Field(
+        None, description="`snapshot` of an earlier answer: nothing newer is exported, so that the file stays the same"
     )
 
 

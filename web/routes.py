@@ -117,6 +117,8 @@ _EXPORTS: tuple[tuple[str, str | None], ...] = (
     (JSON, "EventArray"),
     ("application/x-ndjson", None),
     ("text/csv", None),
+    ("application/vnd.apache.parquet", None),
+    ("application/vnd.apache.arrow.stream", None),
 )
 _SQL_ANSWERS: tuple[tuple[str, str | None], ...] = tuple(
     (media, "SqlAnswer" if form == "json" else None) for form, media in sql.MEDIA.items()
