@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from parsers import arrow
 from storage import pages, sql
 from storage.query import ExportQuery
 from storage.scope import View
@@ -23,7 +24,9 @@ KEY_ROWS = 4 * BLOCK_ROWS  # keys sorted at a time: DuckDB needs 15 MiB for it
 BLOCK_BYTES = 48 << 20  # what a block should take in memory; one of wider rows has fewer
 MOST_BLOCK_BYTES = 2 * BLOCK_BYTES  # above it a block is given up and fetched in halves
 LEAST_ROWS = 64  # of a block, however wide its rows
-BATCH_ROWS = 2_048  # rows handed over at a time: what DuckDB works on at once, and still in the processor's cache
+BATCH_ROWS = (
+    2_048  # rows handed over at a time: what DuckDB works on at once, and still in the processor's cache
+)
 
 Numbers = npt.NDArray[np.int64]
 Columns = Callable[[View], str]
@@ -127,7 +130,7 @@ def _ordered(batches: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     if bool(np.all((later > 0) | ((later == 0) & (seqs[1:] > seqs[:-1])))):  # one sealed file: sorted by time
         while batches:
             batch = batches.pop()
-            yield _rows(batch).take(pa.array(np.arange(batch.num_rows - 1, -1, -1)))
+            yield _rows(batch).take(arrow.rows(np.arange(batch.num_rows - 1, -1, -1)))
         return
     plain = [_rows(batch) for batch in batches]
     ends = np.cumsum([batch.num_rows for batch in plain])
@@ -146,12 +149,14 @@ def _gathered(batches: list[pa.RecordBatch], ends: npt.NDArray[Any], rows: Numbe
     begins = ends - [batch.num_rows for batch in batches]
     mine = np.unique(places)
     if len(mine) == 1:
-        return batches[mine[0]].take(pa.array(rows - begins[mine[0]]))
+        only: pa.RecordBatch = batches[mine[0]].take(arrow.rows(rows - begins[mine[0]]))
+        return only
     parts, numbers = [], []
     for place in mine:
         here = np.flatnonzero(places == place)
-        parts.append(batches[place].take(pa.array(rows[here] - begins[place])))
+        parts.append(batches[place].take(arrow.rows(rows[here] - begins[place])))
         numbers.append(here)
     back = np.argsort(np.concatenate(numbers))
     (joined,) = pa.Table.from_batches(parts).combine_chunks().to_batches()
-    return joined.take(pa.array(back))
+    found: pa.RecordBatch = joined.take(arrow.rows(back))
+    return found

@@ -27,6 +27,8 @@ GROUP_ROWS = 15 * BATCH_ROWS  # of a row group of Parquet
 GROUP_BYTES = 32 << 20  # of a row group before it is encoded; wider rows make smaller groups
 PIECE_BYTES = 256 << 10  # handed over at a time, at least
 
+WRITER = f"pyarrow {pa.__version__}"  # what else the bytes of a file depend on
+
 # As the archive's own files, but for the bloom filters: nobody looks up ids in an export often enough to pay for them.
 _ENCODING = Encoding(row_group_rows=GROUP_ROWS, bloom=())
 

@@ -172,7 +172,7 @@ def _text(fs: Fs, path: str, parts: Iterator[Piece], stopping: Callable[[], bool
     try:
         for part in parts:
             _go_on(stopping)
-            handle.write(part)
+            handle.write(part)  # type: ignore[arg-type]  # any buffer will do; bytes() would copy
             digest.update(part)
         handle.sync()
         return handle.tell(), digest.hexdigest()

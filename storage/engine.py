@@ -35,7 +35,9 @@ _log = logging.getLogger(__name__)
 INTERRUPT_SECONDS = (
     0.02  # between two interrupts: one that lands between statements is lost, so it is repeated
 )
-STEP_BYTES = 1 << 20  # made in one go by a stream: some milliseconds of work, so that waking a thread counts for little
+STEP_BYTES = (
+    1 << 20
+)  # made in one go by a stream: some milliseconds of work, so that waking a thread counts for little
 UNREADABLE = "unreadable_archive_files"  # count(), by file: its path below the archive
 BUSY_RETRY_SECONDS = 1.0  # what a caller without a place is told to wait
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 
-import pyarrow as pa
 from aiohttp import hdrs, web
 
 from storage.chosen import columns_of_fields
+from storage.columnar import WRITER
 from storage.engine import Piece
 from storage.export import COLUMNAR
 from storage.packing import PACKINGS
@@ -38,6 +39,8 @@ TYPES = {
     "parquet": "application/vnd.apache.parquet",
     "arrow": "application/vnd.apache.arrow.stream",
 }
+ENCODINGS = ("zstd", "gzip")  # of the connection, the best first
+_REFUSED = re.compile(r"q\s*=\s*0(\.0*)?")
 IN_PARTS = frozenset({"parquet"})  # formats that have a tag and can be fetched in parts
 
 
@@ -64,9 +67,9 @@ async def export(request: web.Request, params: ExportParams) -> web.StreamRespon
     now_us = request.app[CLOCK]()
     queries = request.app[QUERIES]
     wanted = _wanted(request, params, now_us)
-    part = _part(request, wanted)
-    if part is not None and wanted.tag is not None:
-        wanted = replace(wanted, query=replace(wanted.query, snapshot=wanted.tag.seq))
+    found = _part(request, wanted)
+    if found is not None:
+        wanted = found[0]
     rows = await queries.count(wanted.query)
     headers = _headers(wanted, rows, day_of(now_us))
     if request.method == hdrs.METH_HEAD:
@@ -76,8 +79,8 @@ async def export(request: web.Request, params: ExportParams) -> web.StreamRespon
         await response.prepare(request)
         return response
     await request.app[AUDIT].exported(request, params.format, rows)
-    if part is not None and wanted.tag is not None:
-        return await _send_part(request, wanted, wanted.tag, part, headers)
+    if found is not None:
+        return await _send_part(request, *found, headers)
     response = web.StreamResponse(headers=headers)
     async with aclosing(queries.export(wanted.query, params.format, wanted.packing)) as pieces:
         first = await anext(pieces, b"")
@@ -108,33 +111,39 @@ def _wanted(request: web.Request, params: ExportParams, now_us: int) -> _Wanted:
 
 def _tag(request: web.Request, query: ExportQuery, form: str) -> Tag:
     """Return what the bytes of a file depend on: rows, columns, and the program that writes them."""
-    made_by = (request.app[OPTIONS].version, pa.__version__)
-    question = fingerprint(replace(query, snapshot=None), form, made_by)
+    question = fingerprint(replace(query, snapshot=None), form, WRITER, request.app[OPTIONS].version)
     return Tag(query.snapshot or 0, request.app[QUERIES].snapshot().drops, question)
 
 
-def _part(request: web.Request, wanted: _Wanted) -> Range | None:
-    """Return the part that is to be sent; None for the whole.
+def _part(request: web.Request, wanted: _Wanted) -> tuple[_Wanted, Tag, Range] | None:
+    """Return the part that is to be sent, and of what; None for the whole.
 
-    A part is sent only of a body that the client can know: by the tag that it names, or by the snapshot it asks for.
+    A part is sent only of a body that the client can know: by the tag that it names, which may be of an earlier
+    snapshot, or by the snapshot that it asks for.
     """
     part = Range.read(request.headers.get(hdrs.RANGE, ""))
-    if part is None or wanted.tag is None or request.method != hdrs.METH_GET:
+    now = wanted.tag
+    if part is None or now is None or request.method != hdrs.METH_GET:
         return None
     given = request.headers.get(hdrs.IF_RANGE)
     if given is None:
-        return part if wanted.params.snapshot is not None else None
+        return (wanted, now, part) if wanted.params.snapshot is not None else None
     known = Tag.read(given)
-    return part if known == wanted.tag else None
+    if known is None or known.seq > now.seq or replace(known, seq=now.seq) != now:
+        return None
+    if wanted.params.snapshot is not None and known != now:
+        return None
+    earlier = replace(wanted, query=replace(wanted.query, snapshot=known.seq), tag=known)
+    return earlier, known, part
 
 
 def _encoding(accepted: str) -> str | None:
-    """Return how the connection is compressed: the best that the client names and does not refuse."""
+    """Return how the connection is compressed: the best that the client names and does not refuse with a weight of 0."""
     named = {}
-    for item in accepted.split(","):
+    for item in accepted.lower().split(","):
         name, _, weight = item.partition(";")
-        named[name.strip().lower()] = weight.replace(" ", "").lower().rstrip("0").rstrip(".") != "q=0"
-    return next((name for name in ("zstd", "gzip") if named.get(name)), None)
+        named[name.strip()] = _REFUSED.fullmatch(weight.strip()) is None
+    return next((name for name in ENCODINGS if named.get(name)), None)
 
 
 def _headers(wanted: _Wanted, rows: int, day: str) -> dict[str, str]:

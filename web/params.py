@@ -306,13 +306,15 @@ class ExportParams(Filters):
         None, description="At most so many, newest first"
     )
     fields: Annotated[list[Text], Field(max_length=MAX_VALUES)] = Field(
-        [], description="Only these, in this order: names of the Event (level, user, user.id), with commas between"
+        [],
+        description="Only these, in this order: names of the Event (level, user, user.id), with commas between",
     )
     compress: Literal["gzip", "zstd"] | None = Field(
         None, description="Compress the file itself: its name then ends in .gz or .zst. Not for parquet"
     )
     snapshot: Annotated[int, Field(ge=0, le=MAX_SEQ)] | None = Field(
-        None, description="`snapshot` of an earlier answer: nothing newer is exported, so that the file stays the same"
+        None,
+        description="`snapshot` of an earlier answer: nothing newer is exported, so that the file stays the same",
     )
 
 

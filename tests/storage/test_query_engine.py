@@ -13,7 +13,7 @@ import duckdb
 import pytest
 import pytest_asyncio
 
-from storage.engine import STEP_BYTES, Engine, EngineOptions, Places
+from storage.engine import STEP_BYTES, Engine, EngineOptions, Piece, Places
 from storage.errors import BusyError, DeadlineError, QueryError
 
 # Runs for minutes when nobody stops it, in many small steps that can be interrupted.
@@ -183,8 +183,7 @@ async def test_a_reader_that_does_not_read_holds_no_thread(engine: Engine) -> No
     """Its export keeps its place, and every thread of the pool is free for others meanwhile."""
 
     def pieces(_: duckdb.DuckDBPyConnection) -> Iterator[bytes]:
-        for _ in range(20):
-            yield bytes(STEP_BYTES)
+        return (bytes(STEP_BYTES) for _ in range(20))
 
     stream = engine.stream(pieces)
     await anext(stream)
@@ -205,7 +204,7 @@ async def test_an_error_in_a_stream_comes_after_the_pieces_before_it(engine: Eng
         yield b"b"
         cursor.execute("SELECT nothing FROM nowhere")
 
-    got: list[bytes] = []
+    got: list[Piece] = []
     stream = engine.stream(pieces)
     got.extend([await anext(stream), await anext(stream)])
     with pytest.raises(QueryError):
