@@ -64,8 +64,14 @@ $ curl -sOJ 'http://127.0.0.1:8710/api/v1/events/export?format=csv&category=secu
 - **SQL** ([docs/sql.md](sql.md)) is off unless `[sql] enabled`. A statement runs in a confined process of its own; its answer
   is complete, within the caps that `X-Truncated` tells of, before its first byte. Every statement leaves a trace.
 - **Exports** are streamed at the reader's pace. `X-Total-Count` says how many events there are. One that fails in the
-  middle is cut off, so that HTTP clients report it: half an export never looks whole. Cells of CSV that a spreadsheet
-  would run as a formula begin with an apostrophe.
+  middle is cut off, so that HTTP clients report it: half an export never looks whole. So is one whose reader takes
+  nothing for `[web] export_stall_seconds`. Cells of CSV that a spreadsheet would run as a formula begin with an
+  apostrophe. `parquet` and `arrow` have the archive's columns and types ([the table](format.md)), newest first.
+  `compress` gives a compressed file; a client that sends `Accept-Encoding: zstd` or `gzip` gets the same file over a
+  compressed connection.
+- **A Parquet export in parts**: it has an `ETag`, and `Range` with `If-Range: <that tag>` goes on where a download broke
+  off, also after new events, a seal or a restart. Without `If-Range` a part is sent only when `snapshot` is given, because
+  otherwise it might be of another file. The file is made again for that, not kept.
 """
 
 _DIFFERENCES: tuple[tuple[str, str, str], ...] = (

@@ -16,7 +16,7 @@ import pytest
 from aiohttp.test_utils import TestClient
 
 from parsers.columns import EVENT_SCHEMA
-from storage import blocks, columnar
+from storage import blocks, columnar, packing
 from tests.web.station import Station, event, served
 from web.keys import WebOptions
 from web.status import HTTP_STALLED
@@ -204,6 +204,10 @@ async def test_a_failed_export_never_looks_whole(
     for name in ("BLOCK_ROWS", "KEY_ROWS"):
         monkeypatch.setattr(blocks, name, 2_048)
     monkeypatch.setattr(columnar, "GROUP_ROWS", 2_048)
+    for module in (columnar, packing):
+        monkeypatch.setattr(
+            module, "PIECE_BYTES", 1
+        )  # so that something is sent before the older day is reached
     for day, rows in (("2026-05-30", 1_000), ("2026-05-31", 6_000)):
         time = f"{day}T10:00:00Z"
         station.write("app.log", [event(eventId=f"{day}-{n}", timestamp=time) for n in range(rows)])
@@ -214,7 +218,7 @@ async def test_a_failed_export_never_looks_whole(
     await asyncio.to_thread(damage, older, (await asyncio.to_thread(older.stat)).st_size)
     for query in ("format=parquet", "format=arrow", "format=csv&compress=zstd"):
         got = await received(client, query)
-        assert len(got) > 1_000
+        assert got
         if "parquet" in query:
             with pytest.raises(pa.ArrowInvalid):
                 pq.read_table(io.BytesIO(got))
