@@ -338,6 +338,12 @@ class Web(Reach):
         le=3600,
         description="Longest reuse of a statistics answer while the archive has not changed. New events are never hidden by it.",
     )
+    export_stall_seconds: float = Field(
+        default=60.0,
+        ge=1,
+        le=86_400,
+        description="How long the reader of an export may take nothing before it is cut off, visibly: it holds one of two places.",
+    )
     live_clients: int = Field(
         default=256,
         ge=1,

@@ -12,12 +12,8 @@ import duckdb
 
 from parsers.fields import Field
 from storage import counting, cursors, facets, pages, sql
-<<<<<<< HEAD
 from storage.context import Context, ContextQuery, context
-from storage.engine import Engine
-=======
 from storage.engine import Engine, Piece
->>>>>>> ea196c3 (Fetch exports block by block in order, and step by step)
 from storage.errors import DeadlineError, MaskedError, QueryError
 from storage.explaining import cost
 from storage.export import Format, pieces

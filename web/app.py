@@ -50,6 +50,7 @@ from web.keys import (
     CLOCK,
     DAEMON,
     HUB,
+    LENGTHS,
     LOAD,
     OBSERVER,
     OPTIONS,
@@ -65,6 +66,7 @@ from web.keys import (
 )
 from web.openapi import document
 from web.peers import Network, peer_of
+from web.ranges import Lengths
 from web.routes import add_routes
 from web.runner import create_runner
 from web.status import HTTP_IN_FLIGHT, HTTP_REFUSED, HTTP_SECONDS, Daemon
@@ -113,6 +115,7 @@ def create_app(
     app[ACCESS] = Access(options.access, keyring or Keyring(), app[CLOCK])
     app[REDACTOR] = Redactor(options.redaction)
     app[LOAD] = Load()
+    app[LENGTHS] = Lengths()
     app[STATISTICS_CACHE] = AnswerCache(round(options.statistics_cache_seconds * 1_000_000))
     app.on_response_prepare.append(add_headers)
     app.cleanup_ctx.append(_load_dashboard)

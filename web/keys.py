@@ -19,6 +19,7 @@ from web.audit import Audit
 from web.cache import AnswerCache
 from web.dashboard import Site
 from web.peers import Peer
+from web.ranges import Lengths
 from web.status import Daemon
 
 PREFIX = "/api/v1"  # and the same routes without it: clients of the original used both
@@ -26,6 +27,7 @@ PREFIX = "/api/v1"  # and the same routes without it: clients of the original us
 DEFAULT_PAGE_LIMIT = 500  # rows; the original's greatest `limit`
 DEFAULT_REFRESH_SECONDS = 30
 DEFAULT_STATISTICS_CACHE_SECONDS = 30.0
+DEFAULT_EXPORT_STALL_SECONDS = 60.0
 DEFAULT_HEARTBEAT_SECONDS = 15.0  # proxies give a silent connection up after 30 to 60
 DEFAULT_STUCK_SECONDS = 30.0
 
@@ -38,7 +40,7 @@ class WebOptions:
 
     ``allowed_hosts`` are host names (no port) that may stand in a request's ``Host`` besides the loopback names.
     ``statistics_cache_seconds`` is the longest time an answer of statistics is given again while the archive has not
-    changed; 0 turns that off. ``timezone`` is where log lines without a zone were written, ``redaction`` what `/logs` hides of them. ``static`` is the folder of the dashboard.
+    changed; 0 turns that off. An export whose reader takes nothing for ``export_stall_seconds`` is cut off. ``timezone`` is where log lines without a zone were written, ``redaction`` what `/logs` hides of them. ``static`` is the folder of the dashboard.
     ``access`` says who may ask, ``masking`` what viewers see masked.
     """
 
@@ -48,6 +50,7 @@ class WebOptions:
     page_limit: int = DEFAULT_PAGE_LIMIT
     refresh_seconds: int = DEFAULT_REFRESH_SECONDS
     statistics_cache_seconds: float = DEFAULT_STATISTICS_CACHE_SECONDS
+    export_stall_seconds: float = DEFAULT_EXPORT_STALL_SECONDS
     timezone: str = "UTC"
     redaction: RedactionOptions = field(default_factory=RedactionOptions)
     static: Path = STATIC_FOLDER
@@ -78,6 +81,7 @@ REDACTOR = web.AppKey("redactor", Redactor)
 AUDIT = web.AppKey("audit", Audit)
 ACCESS = web.AppKey("access", Access)
 STATISTICS_CACHE = web.AppKey("statistics_cache", AnswerCache)
+LENGTHS = web.AppKey("lengths", Lengths)
 SITE = web.AppKey("site", Site)  # set when the application starts
 LOAD = web.AppKey("load", Load)
 

@@ -19,6 +19,7 @@ HTTP_ABORTED = (
 )
 SQL_STATEMENTS = "sql_statements"  # count(): statements of people, by how they ended
 SQL_SECONDS = "sql_seconds"  # seconds(): until the first row, or the problem
+HTTP_STALLED = "http_exports_stalled"  # count(): exports cut off because their reader did not read
 HTTP_REFUSED = "http_requests_refused"  # count(): Host, Fetch-Metadata, role
 LIVE_DELIVERED = "live_delivered"  # count(): events sent to followers
 LIVE_STUCK = "live_stuck"  # count(): followers cut off because they took nothing for too long
@@ -26,6 +27,7 @@ MEASUREMENTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (HTTP_SECONDS, "seconds", ("method", "route", "status")),
     (HTTP_IN_FLIGHT, "gauge", ()),
     (HTTP_ABORTED, "count", ("route",)),
+    (HTTP_STALLED, "count", ()),
     (HTTP_REFUSED, "count", ("reason",)),
     (LIVE_DELIVERED, "count", ()),
     (LIVE_STUCK, "count", ()),

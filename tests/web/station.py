@@ -194,12 +194,9 @@ async def served(
     options: WebOptions | None = None,
     engine: EngineOptions | None = None,
     keyring: Keyring | None = None,
-<<<<<<< HEAD
     hub: HubOptions | None = None,
     sql: SpareOptions | None = None,
-=======
     observer: Observer | None = None,
->>>>>>> d16e2b0 (Export Parquet and Arrow, compressed and in parts)
 ):
     """Serve a station over real HTTP on a free port and give a client for it."""
     station.spares = _spares(station, sql) if sql is not None else None
@@ -217,11 +214,8 @@ async def served(
         options or WebOptions(static=station.logs / "no-dashboard"),
         queries,
         station,
-<<<<<<< HEAD
         station.hub,
-=======
         observer=observer,
->>>>>>> d16e2b0 (Export Parquet and Arrow, compressed and in parts)
         clock=lambda: station.now_us,
         keyring=keyring,
         spares=station.spares,

@@ -206,7 +206,7 @@ async def test_a_failed_export_never_looks_whole(
     monkeypatch.setattr(columnar, "GROUP_ROWS", 2_048)
     for module in (columnar, packing):
         monkeypatch.setattr(
-            module, "PIECE_BYTES", 1
+            module, "PIECE_BYTES", 4_096
         )  # so that something is sent before the older day is reached
     for day, rows in (("2026-05-30", 1_000), ("2026-05-31", 6_000)):
         time = f"{day}T10:00:00Z"
