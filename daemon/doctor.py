@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from daemon import options
 from daemon.discovery import Discovery, Found
+from daemon.reach import loopback
 from daemon.settings import Settings
 
 State = Literal["ok", "warning", "failed"]
@@ -303,6 +304,40 @@ def databases(patient: Patient) -> Iterator[Finding]:
         )
 
 
+def keys(patient: Patient) -> Iterator[Finding]:
+    """Who may ask over HTTP is asked for a key where it must be, and keys are private and last."""
+    from storage.errors import ArchiveError
+    from storage.keyring import Keyring
+    from storage.layout import Layout
+
+    web, archive = patient.settings.web, patient.settings.archive
+    path = Layout(archive.path, archive.node).keys
+    try:
+        found = Keyring.open(path).records()
+    except (ArchiveError, OSError) as error:
+        yield Finding("keys", "failed", str(error), "restore the file, or remove it and make new keys")
+        return
+    now_us = time.time_ns() // 1000
+    active = [key for key in found if key.state(now_us) == "active"]
+    if not loopback(web.host):
+        if not active and web.trusted_header is None:
+            fix = "watchkeep keys create --name NAME --role admin, or listen on 127.0.0.1"
+            yield Finding("keys", "failed", f"others reach {web.host} and there is no valid key", fix)
+        elif not web.trusted_proxies:
+            fix = "put a proxy with TLS in front and name it in [web] trusted_proxies"
+            yield Finding("keys", "warning", f"keys travel readable to {web.host}", fix)
+    if found and os.stat(path).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        yield Finding("keys", "warning", f"others than {_who()} may read {path}", f"chmod 600 {path}")
+    soon = [key.name for key in active if key.expires_us is not None and key.expires_us - now_us < SOON_US]
+    if soon:
+        fix = "make new ones in time: watchkeep keys create"
+        yield Finding("keys", "warning", f"expiring within two weeks: {', '.join(soon)}", fix)
+    elif active:
+        yield Finding("keys", "ok", f"{len(active)} valid keys")
+
+
+SOON_US = 14 * 86_400 * 1_000_000  # time enough to make another key before one expires
+
 CHECKS: tuple[Check, ...] = (
     folders,
     file_systems,
@@ -311,6 +346,7 @@ CHECKS: tuple[Check, ...] = (
     clock,
     limits,
     archive,
+    keys,
     running,
     confinement,
     databases,

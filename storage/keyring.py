@@ -236,6 +236,8 @@ def _made(
         raise KeyringError(
             "a key of one tenant cannot have the scope sql", hint="a statement could read every tenant"
         )
+    if "" in {user, tenant}:
+        raise KeyringError("the user or the tenant is empty", hint="leave the option out for none")
     key_id, secret = _random(ID_BYTES), _random(SECRET_BYTES)
     digest = hashlib.sha256(secret.encode()).hexdigest()
     key = Key(key_id, name, role, digest, chosen, user, tenant, expires_us=expires_us)

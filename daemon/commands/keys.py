@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -137,14 +138,17 @@ def _alone(
 @contextmanager
 def _locked(context: Context) -> Generator[None]:
     """Hold the node's lock: a daemon that starts now would not see what is written."""
-    import os
-
     from storage.fs import Disk, makedirs
     from storage.layout import Layout
 
     archive = context.settings.archive
     layout, disk = Layout(archive.path, archive.node), Disk()
     makedirs(disk, layout.home)
+    if os.stat(layout.home).st_uid != os.geteuid():
+        hint = "run this as that user, or while the daemon runs"
+        raise CommandError(
+            "the archive is another user's, who could not read the keys", Exit.ARCHIVE, hint=hint
+        )
     lock = disk.lock(layout.lock, f"pid {os.getpid()}: watchkeep keys")
     try:
         yield

@@ -108,6 +108,7 @@ def test_the_last_use_is_kept_by_the_hour() -> None:
         ({"name": "a", "role": "viewer", "scopes": ["export"]}, "can have no scope"),
         ({"name": "a", "role": "auditor", "scopes": ["sql"], "tenant": "x"}, "every tenant"),
         ({"name": "a", "role": "admin", "expires_us": NOW_US}, "expired already"),
+        ({"name": "a", "role": "admin", "tenant": ""}, "empty"),
         ({"name": "taken", "role": "admin"}, "there is an active key"),
     ],
 )

@@ -12,22 +12,28 @@ from aiohttp.test_utils import TestClient
 from openapi_spec_validator import validate
 
 from storage.filters import FIELDS
+from storage.keyring import Keyring
+from storage.roles import ROLES
 from storage.spares import SpareOptions
 from tests.support import ROOT
-from tests.web.station import Station, event, served
-from web.keys import PREFIX
+from tests.web.station import NOW_US, Station, event, served
+from web.access import AccessOptions
+from web.keys import PREFIX, WebOptions
 from web.openapi import document
 from web.params import Filters, repeatable
 from web.reference import DOCUMENT, REFERENCE, api_page, openapi_text
 from web.routes import ROUTES
 
 # What a JSON Schema cannot say (that a date exists, that a cursor is ours, how long a whole query string is) makes
-# requests 422 or 414 that the document alone would allow, or refuse otherwise.
+# requests 422 or 414 that the document alone would allow, or refuse otherwise. Who may ask is no part of it either.
 EXPECTATIONS = """
 [checks]
-positive_data_acceptance.expected-statuses = ["2xx", "404", "414", "422"]
-negative_data_rejection.expected-statuses = ["400", "404", "405", "414", "415", "422"]
+positive_data_acceptance.expected-statuses = ["2xx", "404", "414", "422", {refusals}]
+negative_data_rejection.expected-statuses = ["400", "404", "405", "414", "415", "422", {refusals}]
 """
+# Who asks: nobody has a key yet, a key is asked for and none sent, and one of each end of the roles.
+CALLERS = {"open": (), "locked": ("401",), "viewer": ("403",), "admin": ("403",)}
+BRIEF = ("--phases", "fuzzing", "--max-examples", "1", "--max-time", "4")
 SHORT = ("--phases", "fuzzing", "--max-examples", "3", "--max-time", "12")
 LONG = ("--max-examples", "30", "--max-time", "240")
 
@@ -71,9 +77,19 @@ def test_every_filter_of_the_archive_is_a_parameter() -> None:
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("size", [SHORT, pytest.param(LONG, marks=pytest.mark.soak)], ids=["short", "long"])
+@pytest.mark.parametrize(
+    ("caller", "size"),
+    [
+        ("open", SHORT),
+        ("locked", BRIEF),
+        ("viewer", BRIEF),
+        ("admin", BRIEF),
+        pytest.param("open", LONG, marks=pytest.mark.soak),
+        pytest.param("viewer", LONG, marks=pytest.mark.soak),
+    ],
+)
 async def test_no_request_gets_a_5xx_or_an_undocumented_answer(
-    station: Station, tmp_path: Path, size: tuple[str, ...]
+    station: Station, tmp_path: Path, caller: str, size: tuple[str, ...]
 ) -> None:
     """Schemathesis asks what the document allows and what it forbids, and compares every answer with it."""
     station.write(
@@ -99,18 +115,34 @@ async def test_no_request_gets_a_5xx_or_an_undocumented_answer(
         + [b"broken"],
     )
     station.archive.commit()
-    (tmp_path / "schemathesis.toml").write_text(EXPECTATIONS)
+    refusals = ", ".join(f'"{status}"' for status in CALLERS[caller])
+    (tmp_path / "schemathesis.toml").write_text(EXPECTATIONS.format(refusals=refusals))
+    keyring = Keyring()
+    options: tuple[str, ...] = ()
+    if caller == "locked":
+        keyring.create("somebody", "admin", now_us=NOW_US)
+    elif caller in ROLES:
+        options = ("--header", f"X-API-Key: {keyring.create(caller, caller, now_us=NOW_US)[1]}")
+    unlimited = WebOptions(static=station.logs / "no", access=AccessOptions(requests_per_second=0))
+    async with served(station, unlimited, keyring=keyring, sql=SpareOptions()) as client:
+        await fuzzed(client, tmp_path, (*options, *size))
+
+
+async def fuzzed(client: TestClient, tmp_path: Path, given: tuple[str, ...]) -> None:
+    """Run the program on a server; it must find nothing."""
     program = Path(sys.executable).with_name("schemathesis")
+    address = f"http://127.0.0.1:{client.port}/openapi.json"
     command = [
         str(program),
         "--config-file",
         "schemathesis.toml",
         "run",
+        address,
         "--no-color",
         "--seed",
         "1",
     ]
-    options = [
+    checks = [
         "--checks",
         "all",
         "--generation-database",
@@ -120,17 +152,14 @@ async def test_no_request_gets_a_5xx_or_an_undocumented_answer(
         "--exclude-operation-id",
         "followEvents",  # it does not end; test_api_live asks it
     ]
-    async with served(station, sql=SpareOptions()) as client:
-        address = f"http://127.0.0.1:{client.port}/openapi.json"
-        running = await asyncio.create_subprocess_exec(
-            *command,
-            address,
-            *options,
-            *size,
-            cwd=tmp_path,
-            env={**os.environ, "COLUMNS": "200"},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        output, _ = await running.communicate()
+    running = await asyncio.create_subprocess_exec(
+        *command,
+        *checks,
+        *given,
+        cwd=tmp_path,
+        env={**os.environ, "COLUMNS": "200"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await running.communicate()
     assert running.returncode == 0, output.decode()
