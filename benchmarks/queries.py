@@ -22,6 +22,7 @@ from benchmarks.measure import DEFAULT_DATA, MEGABYTE, median, milliseconds, rat
 WEEK = {"start_date": "2026-11-16", "end_date": "2026-11-22"}
 DAYS = tuple(f"2026-11-{day}" for day in range(16, 23))
 TIMES = 7
+FACETS = ("level", "category", "action", "username", "ip", "country", "entity_type", "status_code")
 DEEP_PAGE = 1_000
 PAGE = 50
 THREADS = 2  # of the plain DuckDB beside us, as the daemon has by default
@@ -97,13 +98,13 @@ def questions(plain: duckdb.DuckDBPyConnection) -> tuple[Question, ...]:
         Question("a", "errors of the last day, newest 50", _get("/events", level="error", start_date=DAYS[-1], end_date=DAYS[-1], limit=PAGE), (f"SELECT * FROM events WHERE level = 'error' AND {day} {newest}",)),
         Question("b", "'suspicious' in any case, newest 50", _get("/events", search_query="suspicious", limit=PAGE), (f"SELECT * FROM events WHERE description ILIKE '%suspicious%' OR entity_name ILIKE '%suspicious%' OR username ILIKE '%suspicious%' {newest}",)),
         Question("c", "one event by id", _get(f"/events/{event}"), (f"SELECT * FROM events WHERE event_id = '{event}'",)),
-        Question("d", "the week by category and level (statistics)", _get("/events/statistics", **WEEK), (by_category,)),
-        Question("e", "top ten users of the week (statistics)", _get("/events/statistics", **WEEK), (top_users,)),
-        Question("f", "distinct users of each day (seven statistics)", _each_day, (per_day,)),
-        Question("g", "the week per hour by level (statistics)", _get("/events/statistics", **WEEK), (per_hour,)),
+        Question("d", "the week by category and level", _get("/events/statistics", **WEEK, parts="counts"), (by_category,)),
+        Question("e", "top ten users of the week", _get("/events/statistics", **WEEK, parts="users"), (top_users,)),
+        Question("f", "distinct users of each day", _get("/events/trends", **WEEK, interval="1d", of="users"), (per_day,)),
+        Question("g", "the week per hour by level", _get("/events/trends", **WEEK, interval="1h"), (per_hour,)),
         Question("h", "all events of one correlation id", _get("/events", correlation_id=correlation, limit=PAGE), (f"SELECT * FROM events WHERE correlation_id = '{correlation}' ORDER BY timestamp DESC, seq DESC",)),
-        Question("i", "top ten of eight fields (statistics)", _get("/events/statistics", **WEEK), facets),
-        Question("*", "d, e, g and i: one answer of statistics holds all", _get("/events/statistics", **WEEK), (by_category, top_users, per_hour, *facets)),
+        Question("i", "top ten of eight fields", _get("/events/facets", **WEEK, fields=",".join(FACETS)), facets),
+        Question("*", "all statistics of the week in one answer", _get("/events/statistics", **WEEK), (by_category, top_users, per_hour, *facets)),
         Question("k", f"page {DEEP_PAGE} of {PAGE}", _get("/events", page=DEEP_PAGE, limit=PAGE), (f"SELECT * FROM events {newest} OFFSET {(DEEP_PAGE - 1) * PAGE}",)),
         Question("l", "newest 50 of everything", _get("/events", limit=PAGE), (f"SELECT * FROM events {newest}",)),
         Question("m", "an id that does not exist", lambda connection: connection.status("/api/v1/events/no-such-event"), ("SELECT * FROM events WHERE event_id = 'no-such-event'",)),
@@ -113,11 +114,6 @@ def questions(plain: duckdb.DuckDBPyConnection) -> tuple[Question, ...]:
 def _get(path: str, **query: object) -> Callable[[Connection], object]:
     address = f"/api/v1{path}" + (f"?{urlencode(query)}" if query else "")
     return lambda connection: connection.bytes(address)
-
-
-def _each_day(connection: Connection) -> list[int]:
-    answers = (connection.json(f"/api/v1/events/statistics?start_date={day}&end_date={day}") for day in DAYS)
-    return [answer["totals"]["users"] for answer in answers]
 
 
 def _export(connection: Connection, plain: duckdb.DuckDBPyConnection, data: Path, form: str) -> list[str]:
