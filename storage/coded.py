@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,20 @@ class Cube:
         codes, counts = group(packed, self.counts, math.prod(column.size for column in chosen))
         parts = unpack(codes, steps)
         return Cube({name: c.at(part) for name, c, part in zip(names, chosen, parts, strict=True)}, counts)
+
+    def each_by(self, firsts: Sequence[str], rest: Sequence[str]) -> Iterator[Cube]:
+        """Yield the counts by each of some columns with the same others, as `by` does, which are packed only once."""
+        others = [self.columns[name] for name in rest]
+        packed, steps = pack(others)
+        together = Coded(packed, math.prod(column.size for column in others))
+        for name in firsts:
+            first = self.columns[name]
+            both, outer = pack([first, together])
+            codes, counts = group(both, self.counts, first.size * together.size)
+            head, tail = unpack(codes, outer)
+            parts = unpack(tail, steps)
+            columns = {other: c.at(part) for other, c, part in zip(rest, others, parts, strict=True)}
+            yield Cube({name: first.at(head), **columns}, counts)
 
 
 def take(words: Any, codes: Codes) -> Any:

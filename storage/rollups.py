@@ -15,7 +15,7 @@ countries country, level, category, outcome               1 day      country cod
 addresses address, heavy ones only                        1 day      address
 entities  entity, heavy ones only                         1 day      entity id, entity type
 has_address level, category, outcome                      1 day      ``ip``, of events with an address
-hours     user                                            1 hour     as users: for sets by hour
+hours     user                                            1 hour     as users, without the name: for sets
 *column*  a column of FEW, level, category, outcome       1 day      the column's text
 sketches  nothing: see `storage.sketch`                   none       number of the row group
 ========= =============================================== ========== ===================================
@@ -86,6 +86,9 @@ class Family:
     keys: tuple[str, ...] = ()
     heavy: bool = False  # light keys are left out, and the row without a key says how light they are
     few: bool = False  # kept only where there are few keys
+    named: bool = (
+        True  # with the second of the keys as ``name``; sets are of keys, and names would double their bytes
+    )
     marked: bool = False  # a row without a key says that the file has it at all
 
 
@@ -102,7 +105,7 @@ COUNTRIES = Family("countries", DAY_US, _KIND, ("country_code",))
 ADDRESSES = Family("addresses", DAY_US, (), ("ip",), heavy=True)
 ENTITIES = Family("entities", DAY_US, (), ("entity_id", "entity_type"), heavy=True)
 HAS_ADDRESS = Family("has_address", DAY_US, _KIND, ("has_address",), marked=True)
-HOURS = Family("hours", HOUR_US, (), _USER, marked=True)
+HOURS = Family("hours", HOUR_US, (), _USER, named=False, marked=True)
 FEW = {
     column: Family(column, DAY_US, _KIND, (column,), few=True, marked=True)
     for column in ("method", "status_code", "entity_type", "server", "environment", "source_file")
@@ -150,15 +153,17 @@ def delta(table: pa.Table, *, complete: bool = False) -> pa.Table:
     fine = events.by(("quarter", *_WORDS, *_ALWAYS))
     coarse = Cube({**fine.columns, **_coarser(fine.columns["quarter"])}, fine.counts)
     usage = events.by((*_USER, "day", *_KIND, *_ALWAYS))
+    firsts = (*COUNTRIES.keys, *HAS_ADDRESS.keys, *FEW)
+    by_kind = list(events.each_by(firsts, ("day", *_KIND, *_ALWAYS)))
     cubes = [
         (TOTALS, coarse.by(("day", *_WORDS, *_ALWAYS))),
         (LEVELS, fine.by(("quarter", "level", *_ALWAYS))),
         (USERS, usage.by((*_USER, "day", *_ALWAYS))),
-        (COUNTRIES, events.by((*COUNTRIES.keys, "day", *_KIND, *_ALWAYS))),
+        (COUNTRIES, by_kind[0]),
         (ADDRESSES, events.by((*ADDRESSES.keys, "day", *_ALWAYS))),
         (ENTITIES, events.by((*ENTITIES.keys, "day", *_ALWAYS))),
-        (HAS_ADDRESS, events.by((*HAS_ADDRESS.keys, "day", *_KIND, *_ALWAYS))),
-        *((few, _few(few, events)) for few in FEW.values()),
+        (HAS_ADDRESS, by_kind[1]),
+        *((few, _few(few, cube)) for few, cube in zip(FEW.values(), by_kind[2:], strict=True)),
         (COUNTS, fine),  # the large families last: readers of the others skip their row groups
         (USAGE, usage),
         (HOURS, events.by((*_USER, "hour", *_ALWAYS))),
@@ -214,14 +219,13 @@ def _coarser(quarters: Coded) -> dict[str, Coded]:
     }
 
 
-def _few(family: Family, events: Cube) -> Cube:
+def _few(family: Family, cube: Cube) -> Cube:
     """Return the counts by a column of FEW; none when it has too many values."""
-    column = events.columns[family.keys[0]]
-    names = (*family.keys, "day", *_KIND, *_ALWAYS)
+    column = cube.columns[family.keys[0]]
     if column.size - column.words.null_count <= FEW_KEYS:
-        return events.by(names)
+        return cube
     nothing = np.zeros(0, np.int64)
-    return Cube({name: events.columns[name].at(nothing) for name in names}, nothing)
+    return Cube({name: each.at(nothing) for name, each in cube.columns.items()}, nothing)
 
 
 def _rows(family: Family, cube: Cube, first: int, total: int, *, complete: bool) -> pa.Table:
@@ -261,7 +265,7 @@ def _name_keys(family: Family, texts: dict[str, Any]) -> None:
         key = pc.coalesce(key, named)
     elif not pa.types.is_string(key.type):
         key = key.cast(pa.string())
-    texts |= zip(("key", "name"), (key, *names), strict=False)
+    texts |= zip(("key", "name"), (key, *names) if family.named else (key,), strict=False)
 
 
 def _present(family: Family, cube: Cube) -> Flags:
