@@ -22,6 +22,7 @@ from storage.filters import Term
 from storage.masking import HIDDEN, Mask, hidden_from
 from storage.packing import packed
 from storage.planner import Planner
+from storage.profile import ProfileQuery, profile
 from storage.pruning import note_snapshot
 from storage.query import ExportQuery, Filter, ListQuery, RejectQuery, Scope, StatisticsQuery, fingerprint
 from storage.rejects import RejectPage, reject_page
@@ -197,6 +198,20 @@ class Queries:
             context, snapshot=snapshot, query=query, sieve=self._sieve, cache=self._rows, mask=self.mask
         )
         return await self._engine.run(around)
+
+    async def profile(self, query: ProfileQuery) -> dict[str, Any] | None:
+        """Return the figures of one user or thing; None for what was never seen."""
+        snapshot = self._ranged(query.filter)
+        of = partial(
+            profile,
+            snapshot=snapshot,
+            query=query,
+            sieve=self._sieve,
+            cache=self._rows,
+            mask=self.mask,
+            sheets=self._engine.sheets,
+        )
+        return await self._engine.run(of, place="statistics")
 
     async def count(self, query: ExportQuery) -> int:
         """Return how many events an export will hold."""

@@ -244,6 +244,17 @@ class RangeParams(Filters):
     )
 
 
+class ProfileParams(RangeParams):
+    """`GET /users/{user_id}` and `/entities/{entity_type}/{entity_id}`: what is known of one user or thing."""
+
+    hours: Annotated[int, Field(ge=1, le=MAX_HOURS)] = Field(
+        720, description="The last so many hours; ignored when start_date is given"
+    )
+    tz: Zone = Field("UTC", description="Time zone of the series and of the hours of the week")
+    top: Annotated[int, Field(ge=1, le=MAX_TOP)] = Field(10, description="At most so many of each ranking")
+    limit: Annotated[int, Field(ge=1)] = Field(DEFAULT_LIMIT, description="Events of the timeline")
+
+
 class TrendsParams(RangeParams):
     """`GET /events/trends`: events, or distinct users, over time."""
 

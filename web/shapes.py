@@ -103,6 +103,54 @@ class ContextAnswer(Shape):
     timestamp: str
 
 
+class Risk(Shape):
+    """How risky the events of a range were."""
+
+    mean: float | None
+    max: float | None
+    byBand: dict[str, int]  # noqa: N815
+    high: list[Event] = Field(description="The newest of the band high, at most ten")
+
+
+class Timeline(Shape):
+    """The newest events of the range. `link` is the address of the next page, `next` its cursor."""
+
+    data: list[Event]
+    next: str | None
+    link: str | None
+
+
+class ProfileData(Shape):
+    """One user or thing: since when it is known, and the figures of the range."""
+
+    firstSeen: str = Field(description="Of everything in the archive, whatever the range")  # noqa: N815
+    lastSeen: str  # noqa: N815
+    timeRange: dict[str, Any]  # noqa: N815
+    totals: dict[str, int]
+    byLevel: dict[str, int]  # noqa: N815
+    byCategory: dict[str, int]  # noqa: N815
+    byAction: dict[str, int]  # noqa: N815
+    byOutcome: dict[str, int]  # noqa: N815
+    byCountry: dict[str, int]  # noqa: N815
+    topIps: list[dict[str, Any]]  # noqa: N815
+    topEntities: list[dict[str, Any]]  # noqa: N815
+    topUsers: list[dict[str, Any]]  # noqa: N815
+    devices: list[dict[str, Any]] | None = Field(description="User agents; null for who sees them masked")
+    risk: Risk
+    series: list[dict[str, Any]]
+    heatmap: dict[str, Any] = Field(description="Events by weekday and hour, as clocks in `tz` show them")
+    timeline: Timeline
+
+
+class ProfileAnswer(Shape):
+    """What is known of one user or thing."""
+
+    success: bool
+    message: str
+    data: ProfileData
+    timestamp: str
+
+
 class Words(Shape):
     """A list of words: the known ones in their order, then those observed."""
 
@@ -576,6 +624,7 @@ MODELS: tuple[type[Shape], ...] = (
     ActivityPage,
     OneEvent,
     ContextAnswer,
+    ProfileAnswer,
     Words,
     Statistics,
     Trends,
