@@ -1,0 +1,166 @@
+"""Statements that try to get out of the sandbox: what each tries, and what must become of it.
+
+``{outside}`` is a folder beside the archive with secrets in it, ``{archive}`` the archive's own path. Every secret of
+the tests has the word `LOOT` in it, and none may be in any answer.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Fate = Literal["refused", "harmless", "stopped"]
+"""``refused``: an error; ``harmless``: an error or an answer, as long as nothing is written and nothing leaks;
+``stopped``: time or memory ran out."""
+
+WRITING = (
+    "COPY (SELECT 1) TO 'x.csv'",
+    "COPY (SELECT 1) TO 'events/x.csv'",
+    "COPY (SELECT 1) TO '{archive}/events/x.csv' (use_tmp_file false)",
+    "COPY events TO 'watchkeep.sql' (FORMAT csv, use_tmp_file false)",
+    "COPY events TO '/dev/shm/loot.csv'",
+    "COPY (SELECT 'x') TO '/dev/stdout' (FORMAT csv, HEADER false)",
+    "COPY (SELECT 'x') TO '/proc/self/fd/1' (FORMAT csv, use_tmp_file false)",
+    "COPY (SELECT 'x') TO '/dev/stderr'",
+    "COPY (SELECT 1) TO 'events' (FORMAT parquet, PARTITION_BY (one), OVERWRITE_OR_IGNORE)",
+    "WITH t AS (COPY (SELECT 1) TO 'events/x.csv') SELECT * FROM t",
+    "WITH t AS (COPY (SELECT 1) TO 'events/x.csv' (use_tmp_file false)) SELECT * FROM t",
+    "WITH t AS (COPY (SELECT 1 AS i) TO '{sealed}' (FORMAT parquet, use_tmp_file false)) SELECT * FROM t",
+    "WITH t AS (COPY (SELECT 1 AS i) TO '{live}' (FORMAT parquet, use_tmp_file false)) SELECT * FROM t",
+    "WITH t AS (COPY (SELECT 1) TO '{outside}/x.csv' (use_tmp_file false)) SELECT * FROM t",
+    "WITH t AS (COPY (SELECT 1) TO '/proc/self/fd/1' (use_tmp_file false)) SELECT * FROM t",
+    "EXPLAIN ANALYZE COPY (SELECT 1) TO 'events/x.csv' (use_tmp_file false)",
+    "EXPLAIN ANALYZE WITH t AS (COPY (SELECT 1) TO 'events/x.csv' (use_tmp_file false)) SELECT * FROM t",
+    "FROM (WITH t AS (COPY (SELECT 1) TO 'events/y' (use_tmp_file false)) FROM t)",
+    "EXPORT DATABASE 'events/dump'",
+    "ATTACH 'events/x.duckdb'",
+    "ATTACH '{archive}/watchkeep.duckdb' AS own",
+    "ATTACH '{outside}/x.duckdb' AS x",
+    "ATTACH ':memory:' AS x",
+    "CREATE TABLE x AS SELECT 1",
+    "CREATE OR REPLACE VIEW events AS SELECT 1",
+    "CREATE SECRET s (TYPE s3, KEY_ID 'a', SECRET 'b')",
+    "CREATE PERSISTENT SECRET s (TYPE s3, KEY_ID 'a', SECRET 'b')",
+    "INSERT INTO events SELECT * FROM events",
+    "DELETE FROM events",
+    "UPDATE events SET level = 'info'",
+    "DROP VIEW events",
+    "WITH d AS (DELETE FROM events RETURNING *) SELECT * FROM d",
+    "VACUUM",
+    "PREPARE p AS COPY (SELECT 1) TO 'events/x.csv'",
+    "EXECUTE p",
+    "SELECT 1; COPY (SELECT 1) TO 'events/x.csv'",
+    "COMMIT; COPY (SELECT 1) TO 'events/x.csv'",
+)
+
+READING = (
+    "SELECT * FROM read_text('/etc/passwd')",
+    "SELECT * FROM read_blob('/etc/passwd')",
+    "SELECT * FROM read_csv('/etc/passwd', header = false, sep = ':')",
+    "SELECT * FROM read_csv_auto('/etc/hostname')",
+    "SELECT * FROM sniff_csv('/etc/passwd')",
+    "SELECT * FROM read_json('/proc/self/status', format = 'unstructured')",
+    "SELECT * FROM '/etc/passwd'",
+    "SELECT content FROM read_text('/proc/self/environ')",
+    "SELECT content FROM read_text('/proc/self/cmdline')",
+    "SELECT content FROM read_text('/proc/self/maps')",
+    "SELECT content FROM read_text('/proc/1/environ')",
+    "SELECT content FROM read_text('/proc/self/fd/0')",
+    "SELECT content FROM read_text('/proc/self/root/etc/passwd')",
+    "SELECT content FROM read_text('/proc/self/cwd/nodes/main/keys.json')",
+    "SELECT * FROM glob('/*')",
+    "SELECT * FROM glob('../*')",
+    "SELECT * FROM glob('*')",
+    "SELECT * FROM glob('nodes/main/*')",
+    "SELECT content FROM read_text('{outside}/secret.txt')",
+    "SELECT content FROM read_text('../outside/secret.txt')",
+    "SELECT content FROM read_text('events/../../outside/secret.txt')",
+    "SELECT content FROM read_text('events/passwd')",
+    "SELECT content FROM read_text('events/elsewhere/secret.txt')",
+    "SELECT content FROM read_text('events/*/secret.txt')",
+    "SELECT * FROM read_parquet('events/elsewhere/*.parquet')",
+    "SELECT * FROM read_parquet('{outside}/loot.parquet')",
+    "SELECT content FROM read_text('nodes/main/keys.json')",
+    "SELECT content FROM read_text('{archive}/nodes/main/keys.json')",
+    "SELECT content FROM read_text('nodes/main/self/self.jsonl')",
+    "SELECT * FROM read_text('nodes/main/ledger/*')",
+    "SELECT * FROM read_blob('nodes/main/live/../keys.json')",
+    "SELECT content FROM read_text('watchkeep.sql')",
+    "SELECT * FROM query('SELECT content FROM read_text(''/etc/passwd'')')",
+    "SELECT * FROM query_table('/etc/passwd')",
+    "SELECT getenv('SECRET')",
+    "SELECT * FROM os",
+    "SELECT * FROM setup",
+    "FROM read_duckdb('{archive}/watchkeep.duckdb', table_name = 'events')",
+    "SELECT * FROM 'http://127.0.0.1:1/x.parquet'",
+    "SELECT * FROM read_csv('https://127.0.0.1:1/x.csv')",
+    "SELECT * FROM read_parquet('s3://bucket/x.parquet')",
+    "IMPORT DATABASE '{outside}'",
+    "SELECT * FROM which_secret('s3://bucket/x', 's3')",
+)
+
+SETTING = (
+    "INSTALL httpfs",
+    "LOAD httpfs",
+    "FORCE INSTALL spatial FROM community",
+    "LOAD '{outside}/x.duckdb_extension'",
+    "SET enable_external_access = true",
+    "SET allowed_directories = ['/']",
+    "SET lock_configuration = false",
+    "SET memory_limit = '100GB'",
+    "SET temp_directory = '{outside}'",
+    "SET python_enable_replacements = true",
+    "SET GLOBAL threads = 64",
+    "SET VARIABLE \"files of events\" = ['/etc/passwd']",
+    "RESET enable_external_access",
+    "RESET GLOBAL memory_limit",
+    "PRAGMA memory_limit = '100GB'",
+    "PRAGMA enable_profiling = 'json'",
+    "PRAGMA profiling_output = '{outside}/profile.json'",
+    "PRAGMA enable_logging",
+    "CALL enable_logging(storage = 'file', storage_path = '{outside}')",
+    "USE system",
+    "WITH s AS (SET memory_limit = '1GB') SELECT 1",
+    "UPDATE duckdb_settings() SET value = 'true' WHERE name = 'enable_external_access'",
+)
+
+TELLING = (
+    "CHECKPOINT",
+    "CALL pragma_user_agent()",
+    "SELECT * FROM duckdb_settings()",
+    "SELECT * FROM duckdb_secrets()",
+    "SELECT * FROM duckdb_views()",
+    "SELECT * FROM duckdb_extensions()",
+    "SELECT * FROM duckdb_databases()",
+    "SELECT * FROM duckdb_variables()",
+    "SELECT * FROM duckdb_temporary_files()",
+    "SELECT * FROM pragma_database_list()",
+    "SELECT current_setting('home_directory'), current_setting('secret_directory'), current_setting('temp_directory')",
+    "SHOW ALL TABLES",
+    "SELECT " + "(" * 2000 + "1" + ")" * 2000,
+    "SELECT '" + "\\u0000" * 100 + "'",
+    "SELECT regexp_matches(repeat('a', 30000), '^(a+)+$')",
+    "SELECT regexp_replace(repeat('a', 1000), '(a{1,1000}){1,1000}', 'b')",
+    "SELECT 1 WHERE 1 IN (" + ",".join(map(str, range(9000))) + ")",
+    "SELECT error('LOOT'[:1])",
+    "SELECT * FROM read_csv('events/*/*.parquet', ignore_errors = true) LIMIT 1",
+)
+
+# Few, because each of them takes its whole deadline or a few hundred megabytes.
+RUNNING_AWAY = (
+    "SELECT sum(a.range * b.range) FROM range(1000000000) a, range(1000000000) b",
+    "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r) SELECT count(*) FROM r",
+    "SELECT sleep_ms(100000)",
+    "SELECT levenshtein(repeat('a', 300000), repeat('b', 300000))",
+    "SELECT length(repeat('x', 4000000000))",
+    "SELECT len(range(1000000000))",
+    "SELECT list_aggregate(range(400000000), 'sum')",
+    "SELECT length(lpad('', 2000000000, 'x'))",
+    "SELECT count(*) FROM (SELECT * FROM range(100000000) ORDER BY hash(range), range DESC)",
+    "SELECT string_agg(repeat('x', 1000000)) FROM range(100000)",
+)
+
+STATEMENTS: tuple[tuple[str, Fate], ...] = (
+    *((statement, "refused") for statement in (*WRITING, *READING, *SETTING)),
+    *((statement, "harmless") for statement in TELLING),
+    *((statement, "stopped") for statement in RUNNING_AWAY),
+)
