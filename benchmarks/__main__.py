@@ -22,6 +22,7 @@ PARTS = (
     "parquet",
     "sealing",
     "startup",
+    "sql",
     "verify",
     "history",
     "places",

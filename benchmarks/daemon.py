@@ -32,13 +32,13 @@ class Daemon:
 
     @classmethod
     @contextlib.contextmanager
-    def over(cls, archive: Path, logs: Path, folder: Path) -> Iterator[Self]:
-        """Start a daemon, yield it when it is ready, stop it."""
+    def over(cls, archive: Path, logs: Path, folder: Path, more: str = "") -> Iterator[Self]:
+        """Start a daemon, yield it when it is ready, stop it. ``more`` is added to its configuration."""
         folder.mkdir(parents=True, exist_ok=True)
         logs.mkdir(parents=True, exist_ok=True)
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
-        config = configure(folder, archive, logs, port)
+        config = configure(folder, archive, logs, port, more)
         with (folder / "daemon.log").open("wb") as log:
             process = subprocess.Popen(
                 [*WATCHKEEP, "serve", "--config", config], cwd=ROOT, stdout=log, stderr=log
@@ -126,8 +126,8 @@ class Connection:
         return json.loads(self.bytes(path))
 
 
-def configure(folder: Path, archive: Path, logs: Path, port: int) -> str:
-    """Write a configuration with the shipped defaults but for the places, and without the reuse of statistics."""
+def configure(folder: Path, archive: Path, logs: Path, port: int, more: str = "") -> str:
+    """Write a configuration with the shipped defaults but for the places, without the reuse of statistics, and ``more``."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "config.toml"
     path.write_text(
@@ -136,5 +136,6 @@ def configure(folder: Path, archive: Path, logs: Path, port: int) -> str:
         f"[web]\nport = {port}\nstatistics_cache_seconds = 0\n"
         "[retention]\nevent_days = 0\n"
         "[query]\ndeadline_seconds = 120\n"
+        f"{more}"
     )
     return str(path)

@@ -48,6 +48,14 @@ def test_idle_files_are_measured(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(120)
+def test_sql_is_measured_in_a_ready_process_and_in_a_new_one(tmp_path: Path) -> None:
+    """The counts that they answer agree."""
+    said = measure("sql", tmp_path, "--lines", "500", "--times", "2")
+    assert "POST /sql, a process was ready" in said
+    assert "times sooner" in said
+
+
+@pytest.mark.timeout(120)
 def test_hashing_and_the_import_of_many_files_are_measured(tmp_path: Path) -> None:
     """Beside `sha256sum`, and beside two processes; the same files again add nothing."""
     require_program("sha256sum", install="coreutils")

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from daemon import cli
@@ -15,7 +17,7 @@ from daemon.command import Exit
 from storage.adhoc import Limits
 from storage.errors import DeadlineError, QueryError
 from tests.storage.asking import rows
-from tests.support import ROOT
+from tests.support import ROOT, require
 
 
 @pytest.fixture(scope="module")
@@ -161,3 +163,76 @@ def test_the_secrets_of_the_environment_stay_outside(archive: Path, monkeypatch:
         _rows(archive, "SELECT getenv('SECRET')")
     with pytest.raises(QueryError):
         _rows(archive, "SELECT * FROM read_text('/proc/self/environ')", confined=False)
+
+
+def test_a_file_appears_when_its_answer_is_complete(archive: Path, tmp_path: Path) -> None:
+    """Arrow and Parquet hold DuckDB's own types; a mistake leaves no file, and no half of one."""
+    parquet, arrow = tmp_path / "x.parquet", tmp_path / "x.arrow"
+    command = ["sql", "SELECT event_id, timestamp FROM events ORDER BY seq", "--archive", str(archive)]
+    assert cli.main([*command, "--format", "parquet", "--output", str(parquet)]) == Exit.OK
+    assert cli.main([*command, "--format", "arrow", "--output", str(arrow)]) == Exit.OK
+    table = pq.read_table(parquet)
+    assert table["event_id"].to_pylist() == ["a", "b"]
+    assert str(table.schema.field("timestamp").type) == "timestamp[us, tz=UTC]"
+    with pa.OSFile(str(arrow)) as source:
+        assert pa.ipc.open_stream(source).read_all().equals(table)
+    wrong = ["sql", "SELECT event_id, error('no') FROM events", "--archive", str(archive)]
+    assert cli.main([*wrong, "--output", str(tmp_path / "none")]) == Exit.FOUND
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.arrow", "x.parquet"]
+
+
+def test_values_are_given_apart(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A value never becomes SQL; one without a name is a mistake of the command line."""
+    statement = "SELECT event_id FROM events WHERE event_id = $id"
+    command = ["sql", statement, "--archive", str(archive), "--format", "csv"]
+    assert cli.main([*command, "--param", "id=b' OR ''='"]) == Exit.OK
+    assert capsys.readouterr().out == '"event_id"\n'
+    assert cli.main([*command, "--param", "id=b"]) == Exit.OK
+    assert capsys.readouterr().out == '"event_id"\n"b"\n'
+    assert cli.main([*command, "--param", "b"]) == Exit.USAGE
+    assert cli.main([*command, "--deadline", "100000"]) == Exit.USAGE
+    assert "grace_seconds" in capsys.readouterr().err
+
+
+def test_a_process_that_cannot_start_is_no_lack_of_memory(
+    archive: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With an interpreter that has no DuckDB: what is missing is said, and the exit code is another one."""
+    # The interpreter below this environment; with -I it sees nothing that is installed for users either.
+    bare = Path(sys.base_prefix) / "bin" / "python3"
+    missing = subprocess.run([bare, "-I", "-c", "import duckdb"], capture_output=True, check=False)
+    require(bare.exists() and missing.returncode == 1, "an interpreter without DuckDB")
+    monkeypatch.setattr(sys, "executable", str(bare))
+    assert cli.main(["sql", "SELECT 1", "--archive", str(archive)]) == Exit.UNREACHABLE
+    said = capsys.readouterr().err
+    assert "could not be started" in said
+    assert "exit code 1: ModuleNotFoundError" in said
+    assert "memory" not in said
+
+
+# Has the kernel refuse Landlock's first system call, as one without it does, and then runs the command.
+WITHOUT_LANDLOCK = """
+import ctypes, struct, sys
+CREATE_RULESET, REFUSED, ALLOWED = 444, 0x00050000 | 38, 0x7FFF0000
+steps = [(0x20, 0, 0, 0), (0x15, 0, 1, CREATE_RULESET), (0x06, 0, 0, REFUSED), (0x06, 0, 0, ALLOWED)]
+code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(steps), ctypes.addressof(code)))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, program, 0, 0) == 0, ctypes.get_errno()
+sys.path.insert(0, sys.argv.pop(1))
+from daemon.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_without_a_sandbox_nothing_is_run_unless_asked_for(archive: Path) -> None:
+    """On a kernel that has no Landlock a statement is refused with the way out, and --unsafe takes it."""
+    command = [sys.executable, "-c", WITHOUT_LANDLOCK, str(ROOT), "sql", "SELECT 1 AS x"]
+    command += ["--archive", str(archive)]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == Exit.UNREACHABLE
+    assert "offers no Landlock" in refused.stderr
+    assert "--unsafe" in refused.stderr
+    unsafe = subprocess.run([*command, "--unsafe"], capture_output=True, text=True, check=False)
+    assert (unsafe.returncode, unsafe.stdout) == (Exit.OK, '{"x":1}\n')

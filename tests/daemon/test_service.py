@@ -249,3 +249,38 @@ def test_compressed_files_are_archived_and_broken_ones_are_shown(tmp_path: Path)
     assert states["broken.log.gz"]["state"] == "failed"
     assert "is damaged" in states["broken.log.gz"]["note"]
     assert 'watchkeep_unreadable_files_total{reason="damaged"} 1.0' in text
+
+
+def test_sql_is_answered_by_processes_that_end_with_the_daemon(tmp_path: Path) -> None:
+    """Turned on by a setting; the statement is an event; a daemon that stops, or is killed, leaves none behind."""
+    line = json.dumps({"eventId": "a", "timestamp": "2026-11-20T10:00:00Z", "level": "info"})
+    environment = {"WATCHKEEP__SQL__ENABLED": "true", "WATCHKEEP__ARCHIVE__COMMIT_SECONDS": "0.1"}
+    for end in (signal.SIGTERM, signal.SIGKILL):
+        folder = tmp_path / end.name
+        (folder / "logs").mkdir(parents=True)
+        (folder / "logs" / "app-2026-11-20.log").write_text(f"{line}\n")
+        with serving(folder, **environment) as daemon:
+            daemon.until_events(1)
+            call(daemon.socket, "POST", "/flush", seconds=PATIENCE_SECONDS)
+            body = json.dumps({"sql": "SELECT count(*) AS n FROM events WHERE NOT internal"}).encode()
+            request = urllib.request.Request(
+                daemon.url() + "/api/v1/sql", body, {"Content-Type": "application/json"}
+            )
+            with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as response:
+                assert json.loads(response.read())["rows"] == [[1]]
+            assert 'watchkeep_sql_statements_total{result="answered"} 1.0' in daemon.metrics()
+            children = _children(daemon.process.pid)
+            assert children
+            daemon.process.send_signal(end)
+            daemon.process.wait(PATIENCE_SECONDS)
+            ends = time.monotonic() + PATIENCE_SECONDS
+            while any(Path(f"/proc/{pid}").exists() for pid in children) and time.monotonic() < ends:
+                time.sleep(0.05)
+            assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        found += map(int, (task / "children").read_text().split())
+    return found

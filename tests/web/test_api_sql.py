@@ -18,6 +18,7 @@ import pytest_asyncio
 from aiohttp.test_utils import TestClient
 
 from storage.adhoc import Limits
+from storage.keyring import Keyring
 from storage.spares import SpareOptions
 from tests.web.station import Station, event, served
 
@@ -340,3 +341,28 @@ async def test_folders_that_are_new_are_seen(station: Station) -> None:
         await asyncio.to_thread(station.archive.seal)
         status, body, _ = await ask(client, "SELECT count(*) FROM events WHERE NOT internal")
         assert (status, body["rows"]) == (200, [[1]])
+
+
+async def test_a_key_needs_the_role_and_the_scope(station: Station) -> None:
+    """An auditor with the scope may ask; one without it, or a viewer, may not."""
+    keyring = Keyring()
+    keys = {
+        "auditor with scope": keyring.create("a", "auditor", now_us=station.now_us, scopes=["sql"])[1],
+        "auditor": keyring.create("b", "auditor", now_us=station.now_us)[1],
+        "admin": keyring.create("c", "admin", now_us=station.now_us)[1],
+        "viewer": keyring.create("d", "viewer", now_us=station.now_us)[1],
+    }
+    options = SpareOptions(children=1, limits=Limits(128, 1))
+    found = {}
+    async with served(station, sql=options, keyring=keyring) as client:
+        for name, token in keys.items():
+            headers = {"Authorization": f"Bearer {token}"}
+            found[name] = (await ask(client, "SELECT 1", headers=headers))[0]
+        nobody = (await ask(client, "SELECT 1"))[0]
+    assert found == {
+        "auditor with scope": 200,
+        "auditor": 403,
+        "admin": 403,
+        "viewer": 403,
+    }
+    assert nobody == 401
