@@ -114,10 +114,39 @@ class Field:
     rare: bool = False
 
     @property
+    def label(self) -> str:
+        """What a form calls it."""
+        column = self.column.removesuffix("_bytes") or self.name
+        return _LABELS.get(self.name) or column.replace("_", " ").capitalize()
+
+    @property
     def key(self) -> str:
         """The name by which parameters, roll-ups and plans know it."""
         return self.parameter or self.column or self.name
 
+
+# Labels that the column's name does not give.
+_LABELS = {
+    "user.name": "User",
+    "user.id": "User ID",
+    "eventId": "Event ID",
+    "entity.id": "Entity ID",
+    "entity.name": "Entity",
+    "request.ip": "IP address",
+    "request.statusCode": "Status",
+    "location.country": "Country",
+    "location.asn": "AS number",
+    "correlationId": "Correlation",
+    "sessionId": "Session",
+    "traceId": "Trace",
+    "spanId": "Span",
+    "ruleId": "Rule",
+    "riskScore": "Risk",
+    "riskReasons.reason": "Reason for risk",
+    "tags": "Tag",
+    "source.id": "Source ID",
+    "subject": "Person",
+}
 
 # Columns that are not searched as they are.
 _WITHOUT = frozenset({"ip_bytes", "internal"})

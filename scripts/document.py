@@ -41,6 +41,7 @@ from storage.masking import MEANING, TREATMENTS  # noqa: E402
 from storage.records import Header, Range  # noqa: E402
 from storage.roles import NONE, ROLES, SCOPES  # noqa: E402
 from storage.snapshot import File  # noqa: E402
+from web.params import Filters  # noqa: E402
 from web.routes import ROUTES  # noqa: E402
 
 BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -239,6 +240,19 @@ def search_fields() -> str:
     return table(("field", "also", "kind", "meaning"), rows)
 
 
+def searchable() -> str:
+    """Return the dashboard's module of the API's filters: names and labels."""
+    rows = "\n".join(
+        f'  Object.freeze({{ name: "{name}", label: "{field.label}" }}),'
+        for name, field in fields_of_search.PARAMETERS.items()
+        if name in Filters.model_fields
+    )
+    return (
+        "// @ts-check\n/** The API's repeatable filters and what people call them. Written by scripts/document.py from "
+        f"parsers/fields.py. */\nexport const PARAMETERS = Object.freeze([\n{rows}\n]);\n"
+    )
+
+
 def search_kinds() -> str:
     """Return every kind of field: what its values are, and which operators it takes."""
     rows = [
@@ -293,6 +307,7 @@ TABLES: dict[str, Callable[[], str]] = {
 
 # Files that are generated whole.
 FILES: dict[str, Callable[[], str]] = {
+    "web/static/searchable.js": searchable,
     "docs/event.schema.json": lambda: json.dumps(line_schema(), indent=2, ensure_ascii=False) + "\n",
 }
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from urllib.parse import parse_qsl, quote
@@ -13,6 +15,7 @@ from aiohttp.test_utils import TestClient
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from yarl import URL
 
 from parsers.expression import Comparison
 from parsers.fields import EQUALS, FIELDS, JSON, LIST, PERSON, PROSE, SOURCE, TEXT
@@ -21,6 +24,7 @@ from storage.filters import Bind
 from storage.printing import literal, statement
 from storage.query import Filter, Scope
 from storage.sql import wanted_conditions
+from tests.parsers.hostile import searches
 from tests.storage.judge import NOW_US, filters, holds, made
 from tests.storage.samples import filled, write_events
 from tests.web.station import Station, event
@@ -296,3 +300,45 @@ async def test_completion_goes_without_values_when_they_take_too_long(
         body = await response.json()
     assert body["timed_out"] is True
     assert {item["kind"] for item in body["data"]} == {"operator"}
+
+
+HOSTILE_ROUTES = (
+    "/events",
+    "/events/statistics",
+    "/events/explain",
+    "/events/suggest",
+    "/events/export",
+    "/activity-logs",
+)
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("count", [150, pytest.param(10_000, marks=pytest.mark.soak)])
+async def test_hostile_requests_are_answered_and_change_nothing(
+    station: Station, client: TestClient, count: int
+) -> None:
+    """Broken searches, parameters and forms over real HTTP: an answer or a 4xx, never a 5xx, and the archive stays."""
+    station.write("app-2026-06-01.log", [event(eventId=f"e-{n}", metadata={"a": n}) for n in range(20)])
+    station.archive.commit()
+    before = station.archive.snapshot
+    chance = random.Random(count)
+    names = [*Filters.model_fields, "form", "at", "limit", "cursor", "page", "snapshot", "tz", "nonsense"]
+    statuses: Counter[int] = Counter()
+    for number, text in enumerate(searches(count)):
+        path = HOSTILE_ROUTES[number % len(HOSTILE_ROUTES)]
+        name = "q" if number % 3 else chance.choice(names)
+        value = text.encode("utf-8", "surrogatepass")  # as a client that breaks the rules would send it
+        address = URL(f"/api/v1{path}?{quote(name)}={quote(value)}", encoded=True)
+        async with client.get(address) as response:
+            body = await response.read()
+        assert response.status in {200, 400, 414, 422, 431}, (path, name, text, body)
+        statuses[response.status] += 1
+    assert statuses[200] > count / 20
+    assert statuses[422] > count / 20
+    after = station.archive.snapshot  # but for who asked: that is written down
+    assert (after.events, after.rejects, after.seq_external, after.drops) == (
+        before.events,
+        before.rejects,
+        before.seq_external,
+        before.drops,
+    )

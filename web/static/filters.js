@@ -4,6 +4,8 @@
  * list, the statistics and the export are the same query.
  */
 
+import { PARAMETERS } from "./searchable.js";
+
 /**
  * @typedef {object} Filter
  * @property {string} name   the API's parameter
@@ -11,34 +13,26 @@
  * @property {boolean} many  whether it may repeat (and be excluded by a leading `!`)
  */
 
+const LABELS = new Map(PARAMETERS.map(({ name, label }) => [name, label]));
+
+/** The order of the page; a parameter that is not named here comes behind these. */
+const FIRST = Object.freeze(["level", "category", "action", "outcome", "risk"]);
+
+/**
+ * @param {string} name
+ * @returns {Filter}
+ */
+const parameter = (name) => Object.freeze({ name, label: LABELS.get(name) ?? name, many: true });
+
 /** @type {readonly Filter[]} */
 export const FILTERS = Object.freeze([
   { name: "search_query", label: "Search", many: false },
-  { name: "level", label: "Level", many: true },
-  { name: "category", label: "Category", many: true },
-  { name: "action", label: "Action", many: true },
-  { name: "outcome", label: "Outcome", many: true },
-  { name: "risk", label: "Risk", many: true },
+  { name: "q", label: "Query", many: false },
+  ...FIRST.map(parameter),
   { name: "min_risk", label: "Risk at least", many: false },
   { name: "max_risk", label: "Risk at most", many: false },
-  { name: "username", label: "User", many: true },
-  { name: "user_id", label: "User ID", many: true },
-  { name: "ip", label: "IP address", many: true },
-  { name: "country", label: "Country", many: true },
-  { name: "city", label: "City", many: true },
-  { name: "entity_type", label: "Entity type", many: true },
-  { name: "entity_id", label: "Entity ID", many: true },
-  { name: "entity_name", label: "Entity", many: true },
-  { name: "correlation_id", label: "Correlation", many: true },
-  { name: "session_id", label: "Session", many: true },
-  { name: "method", label: "Method", many: true },
-  { name: "path", label: "Path", many: true },
-  { name: "status_code", label: "Status", many: true },
-  { name: "user_agent", label: "User agent", many: true },
-  { name: "server", label: "Server", many: true },
-  { name: "environment", label: "Environment", many: true },
-  { name: "source", label: "Source", many: true },
-  { name: "tag", label: "Tag", many: true },
+  ...PARAMETERS.filter(({ name }) => !FIRST.includes(name)).map(({ name }) => parameter(name)),
+  { name: "subject", label: "Person", many: false },
   { name: "internal", label: "Watchkeep's own events", many: false },
 ]);
 

@@ -1,0 +1,27 @@
+// @ts-check
+/** The API's repeatable filters and what people call them. Written by scripts/document.py from parsers/fields.py. */
+export const PARAMETERS = Object.freeze([
+  Object.freeze({ name: "level", label: "Level" }),
+  Object.freeze({ name: "category", label: "Category" }),
+  Object.freeze({ name: "action", label: "Action" }),
+  Object.freeze({ name: "outcome", label: "Outcome" }),
+  Object.freeze({ name: "user_id", label: "User ID" }),
+  Object.freeze({ name: "username", label: "User" }),
+  Object.freeze({ name: "ip", label: "IP address" }),
+  Object.freeze({ name: "country", label: "Country" }),
+  Object.freeze({ name: "city", label: "City" }),
+  Object.freeze({ name: "entity_type", label: "Entity type" }),
+  Object.freeze({ name: "entity_id", label: "Entity ID" }),
+  Object.freeze({ name: "entity_name", label: "Entity" }),
+  Object.freeze({ name: "correlation_id", label: "Correlation" }),
+  Object.freeze({ name: "session_id", label: "Session" }),
+  Object.freeze({ name: "method", label: "Method" }),
+  Object.freeze({ name: "path", label: "Path" }),
+  Object.freeze({ name: "user_agent", label: "User agent" }),
+  Object.freeze({ name: "status_code", label: "Status" }),
+  Object.freeze({ name: "server", label: "Server" }),
+  Object.freeze({ name: "environment", label: "Environment" }),
+  Object.freeze({ name: "tag", label: "Tag" }),
+  Object.freeze({ name: "risk", label: "Risk" }),
+  Object.freeze({ name: "source", label: "Source" }),
+]);
