@@ -88,22 +88,46 @@ def test_a_slow_disk_makes_reading_wait_and_memory_stays(it: Victim) -> None:
     it.settle()
 
 
-def test_a_stopped_process_goes_on_where_it_was(it: Victim) -> None:
-    """SIGSTOP while files grow, are renamed and are created: after SIGCONT everything is found."""
+def stopped_for(it: Victim, seconds: float) -> None:
+    """Stop the process while files grow, are renamed, created and deleted, for so long; then everything must be found."""
     it.start()
     it.ready()
     assert it.process is not None
     it.write(10)
+    it.write(10, file="gone.jsonl")
+    until(lambda: it.committed() == it.written, "both files are followed")
+    ends = time.monotonic() + seconds
     it.process.send_signal(signal.SIGSTOP)
     for number in range(5):
         it.write(10)
         (it.logs / "app.jsonl").rename(it.logs / f"app-{number}.jsonl")
         it.write(10)
-    time.sleep(1.0)
+    it.write(10, file="gone.jsonl")
+    (it.logs / "gone.jsonl").unlink()
+    while time.monotonic() < ends:
+        it.write(1)
+        time.sleep(min(1.0, seconds / 4))
     it.process.send_signal(signal.SIGCONT)
     until(lambda: it.committed() == it.written, "everything is committed")
     until(lambda: it.status().get("ready"), "it is ready")
+    assert it.status()["gaps"] == 0
+    it.write(10)
+    until(lambda: it.committed() == it.written, "it goes on")
     it.stop()
+    assert sorted(it.found()) == list(range(it.written)), "each line once"
+
+
+def test_a_stopped_process_goes_on_where_it_was(it: Victim) -> None:
+    """SIGSTOP for a moment: after SIGCONT everything is found."""
+    stopped_for(it, 1.0)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("seconds", [30, 150])
+def test_a_process_that_is_stopped_for_minutes_goes_on_where_it_was(it: Victim, seconds: int) -> None:
+    """The long form: longer than any timer of the daemon, its lock, its listings and its graces included."""
+    stopped_for(it, seconds)
 
 
 def test_a_second_daemon_on_one_archive_ends_with_a_clear_message(it: Victim, tmp_path: Path) -> None:
