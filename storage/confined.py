@@ -224,7 +224,7 @@ def _mishap(error: Exception, text: str, job: Job) -> Mishap:
     mistakes = (duckdb.BinderException, duckdb.CatalogException, duckdb.ConversionException)
     if not isinstance(error, mistakes) and (name := _damaged(job)):
         return Mishap("archive", f"a file of the archive could not be read: {name}")
-    return Mishap("archive" if isinstance(error, duckdb.IOException) else "query", text)
+    return Mishap("query", text)
 
 
 def _damaged(job: Job) -> str | None:

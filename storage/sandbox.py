@@ -23,6 +23,9 @@ _NET_ALL = 0b11  # bind and connect, TCP
 _FS_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
 _NEWEST_KNOWN = max(_FS_RIGHTS)
 _NET_SINCE = 4
+# What a process may not do to those outside: connect to abstract sockets, send signals.
+_SCOPE_ALL = 0b11
+_SCOPE_SINCE = 6
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 
 
@@ -51,7 +54,11 @@ def confine(readable: Sequence[str]) -> None:
         raise SandboxError(
             "this kernel's Landlock cannot refuse the network, and a namespace without one is refused"
         )
-    attributes = struct.pack("QQ", rights, _NET_ALL) if refuses_network else struct.pack("Q", rights)
+    attributes = struct.pack("Q", rights)
+    if refuses_network:
+        attributes += struct.pack("Q", _NET_ALL)
+    if version >= _SCOPE_SINCE:
+        attributes += struct.pack("Q", _SCOPE_ALL)
     ruleset = _checked(libc.syscall(_CREATE_RULESET, attributes, len(attributes), 0))
     try:
         for path in readable:
