@@ -12,7 +12,7 @@ import time
 import urllib.parse
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import orjson
@@ -34,6 +34,15 @@ PAGE_ROWS = 500  # rows a request; at most [web] page_limit
 STATUS_SECONDS = 5.0  # a daemon that runs says so at once
 ANSWER_SECONDS = 600.0  # between two bytes of an answer; the daemon's own deadlines are shorter
 READ_BYTES = 1 << 20
+COMPRESS = "compress"  # names no filter, but how the file is compressed
+GOOD = frozenset({http.client.OK, http.client.PARTIAL_CONTENT, http.client.NOT_MODIFIED})
+RESUME_PAUSES = (
+    0.5,
+    2.0,
+    5.0,
+    10.0,
+    20.0,
+)  # seconds before each attempt to go on with a download that broke off
 HOUR_US = 3_600_000_000
 
 
@@ -66,8 +75,8 @@ class Answers(Protocol):
         """Return how many events match."""
         ...
 
-    def export(self, values: Values, form: str, limit: int | None) -> Iterator[bytes]:
-        """Yield an export piece by piece."""
+    def export(self, values: Values, form: str, limit: int | None = None) -> Iterator[bytes]:
+        """Yield an export piece by piece. ``values`` may have `fields` and `compress` as well."""
         ...
 
 
@@ -147,12 +156,37 @@ class Daemon:
         total: int = self._json("/events", {**values, "limit": ["1"]})["total"]
         return total
 
-    def export(self, values: Values, form: str, limit: int | None) -> Iterator[bytes]:
-        """Read the export as it comes. A daemon that fails in the middle cuts it off, which is an error here."""
-        asked = {**values, "format": [form], **({"limit": [str(limit)]} if limit is not None else {})}
-        with self._request("/events/export", asked) as response:
+    def export(self, values: Values, form: str, limit: int | None = None) -> Iterator[bytes]:
+        """Read the export as it comes. One that breaks off is an error here, unless its format can go on where it was."""
+        asked = {**_fixed(values), "format": [form], **({"limit": [str(limit)]} if limit is not None else {})}
+        part = Part()
+        pauses = iter(RESUME_PAUSES)
+        while True:
+            try:
+                yield from self._rest(asked, part)
+            except CommandError as error:
+                pause = next(pauses, None) if part.tag and error.code is Exit.UNREACHABLE else None
+                if pause is None:
+                    raise
+                time.sleep(pause)
+            else:
+                return
+
+    def _rest(self, asked: Values, part: Part) -> Iterator[bytes]:
+        with self._request("/events/export", asked, part=part) as response:
+            if part.at and response.status != http.client.PARTIAL_CONTENT:
+                raise CommandError(
+                    "the export broke off, and is another one now", Exit.ARCHIVE, hint="begin anew"
+                )
+            part.tag = response.headers.get("ETag")
+            whole = response.headers.get("Content-Range", "/*").rpartition("/")[2]
             while data := response.read(READ_BYTES):
+                part.at += len(data)
                 yield data
+            if whole.isdigit() and part.at < int(
+                whole
+            ):  # nothing else tells of a body that is shorter than it says
+                raise http.client.IncompleteRead(b"", int(whole) - part.at)
 
     def _rows(self, path: str, values: Values, limit: int) -> Iterator[dict[str, Any]]:
         cursor: str | None = None
@@ -174,18 +208,19 @@ class Daemon:
 
     @contextmanager
     def _request(
-        self, path: str, values: Values, tag: str | None = None
+        self, path: str, values: Values, tag: str | None = None, part: Part | None = None
     ) -> Generator[http.client.HTTPResponse, None, None]:
         query = urllib.parse.urlencode([(name, text) for name, texts in values.items() for text in texts])
         target = f"{PREFIX}{path}" + (f"?{query}" if query else "")
         connection = http.client.HTTPConnection(self._host, self._port, timeout=ANSWER_SECONDS)
         try:
-            response = self._sent(connection, target, tag)
+            headers = {**({"If-None-Match": tag} if tag else {}), **(part.headers() if part else {})}
+            response = self._sent(connection, target, headers)
             if response.status == http.client.UNAUTHORIZED:  # what was lent has expired
                 response.read()
                 self._token = None
-                response = self._sent(connection, target, tag)
-            if response.status not in {http.client.OK, http.client.NOT_MODIFIED}:
+                response = self._sent(connection, target, headers)
+            if response.status not in GOOD:
                 raise _refused(response.status, response.read())
             yield response
         except (OSError, http.client.HTTPException) as error:
@@ -195,12 +230,36 @@ class Daemon:
             connection.close()
 
     def _sent(
-        self, connection: http.client.HTTPConnection, target: str, tag: str | None
+        self, connection: http.client.HTTPConnection, target: str, headers: dict[str, str]
     ) -> http.client.HTTPResponse:
         self._token = self._token or self._lend()
-        headers = {"Authorization": f"Bearer {self._token}", **({"If-None-Match": tag} if tag else {})}
-        connection.request("GET", target, headers=headers)
+        connection.request("GET", target, headers={"Authorization": f"Bearer {self._token}", **headers})
         return connection.getresponse()
+
+
+@dataclass(slots=True)
+class Part:
+    """What of a body has come: its first ``at`` bytes, of the body with this tag."""
+
+    at: int = 0
+    tag: str | None = None
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers that ask for the rest."""
+        return {"Range": f"bytes={self.at}-", "If-Range": self.tag} if self.at and self.tag else {}
+
+
+def _fixed(values: Values) -> Values:
+    """Return the values with times that stand still: a question that is put again must be the same."""
+    from parsers.moments import is_relative, parse_time, rfc3339
+
+    now_us = time.time_ns() // 1000
+    fixed = {
+        name: [rfc3339(parse_time(texts[0], now_us=now_us, end=name == "end_date"))]
+        for name, texts in values.items()
+        if name in {"start_date", "end_date"} and is_relative(texts[0])
+    }
+    return {**values, **fixed}
 
 
 def _near(host: str) -> str:
@@ -308,13 +367,23 @@ class Files:
         asked, scope = question(values)
         return self._once(lambda queries: queries.count(ExportQuery(asked, scope)))
 
-    def export(self, values: Values, form: str, limit: int | None) -> Iterator[bytes]:
+    def export(self, values: Values, form: str, limit: int | None = None) -> Iterator[bytes]:
         """Render the rows."""
+        from storage.chosen import PARAMETER, columns_of_fields
+        from storage.export import COLUMNAR
+        from storage.filters import FilterError
         from storage.query import ExportQuery
 
-        asked, scope = question(values)
+        filters = {name: texts for name, texts in values.items() if name not in {PARAMETER, COMPRESS}}
+        asked, scope = question(filters)
+        packing = next(iter(values.get(COMPRESS, ())), None)
+        try:
+            columns = columns_of_fields(values.get(PARAMETER, ()), event=form not in COLUMNAR)
+        except FilterError as error:
+            raise CommandError(f"--{error.field}: {error.what}", Exit.USAGE, hint=error.hint) from None
+        query = ExportQuery(asked, scope, limit, columns=columns)
         pieces = self._stream(
-            lambda queries: queries.export(ExportQuery(asked, scope, limit), form)  # type: ignore[arg-type]  # argparse checked it
+            lambda queries: queries.export(query, form, packing)  # type: ignore[arg-type]  # argparse checked it
         )
         return (bytes(piece) for piece in pieces)
 

@@ -173,20 +173,26 @@ class Progress:
         self._last = 0.0
         self._started = time.monotonic()
 
-    def update(self, done: int, note: str = "") -> None:
-        """Draw ``done`` of the total, and a note behind it."""
+    def update(self, done: int | None, note: str = "") -> None:
+        """Draw ``done`` of the total (None: nobody can tell), and a note behind it."""
         now = time.monotonic()
         if not self._drawn or now - self._last < PROGRESS_SECONDS:
             return
         self._last = now
+        if done is None:
+            self._draw(f"{self._label}  {note}")
+            return
         share = min(1.0, done / self._total) if self._total else 1.0
         filled = round(share * BAR_CELLS)
         bar = "█" * filled + "░" * (BAR_CELLS - filled)
         left = ""
         if 0 < share < 1:
             left = f"  {_clock((now - self._started) * (1 - share) / share)} left"
+        self._draw(f"{self._label} {bar} {share:4.0%}  {note}{left}")
+
+    def _draw(self, line: str) -> None:
         columns = shutil.get_terminal_size((FALLBACK_WIDTH, 24)).columns
-        text = clipped(safe(f"{self._label} {bar} {share:4.0%}  {note}{left}"), columns - 1)
+        text = clipped(safe(line), columns - 1)
         self._stream.write(f"\r\x1b[K{text}")
         self._stream.flush()
 

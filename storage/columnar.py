@@ -7,7 +7,7 @@ however the archive is laid out at that moment. Rows are therefore regrouped at 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import IO, Any
 
 import duckdb
 import pyarrow as pa
@@ -65,6 +65,14 @@ def arrow(cursor: duckdb.DuckDBPyConnection, seen: View, query: ExportQuery) -> 
         yield from sink.taken()
     writer.close()
     yield from sink.rest()
+
+
+def rows_of(file: IO[bytes], form: str) -> int:
+    """Return how many rows a whole file has: one of Parquet, or a stream of Arrow."""
+    if form == "parquet":
+        return pq.read_metadata(file).num_rows
+    with pa.ipc.open_stream(file) as stream:  # type: ignore[arg-type]  # any file that can be read
+        return sum(batch.num_rows for batch in stream)
 
 
 def groups(cursor: duckdb.DuckDBPyConnection, seen: View, query: ExportQuery) -> Iterator[pa.Table]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import IO, Protocol, cast
 
 from storage.engine import Piece
 
@@ -68,3 +70,16 @@ def _packed(pieces: Iterator[Piece], compressor: _Compressor) -> Iterator[bytes]
             gathered.clear()
     gathered += compressor.flush()
     yield bytes(gathered)
+
+
+@contextmanager
+def unpacked(file: IO[bytes], name: str | None) -> Generator[IO[bytes]]:
+    """Give what a file holds that was compressed so, as a file; closing ``file`` is left to the caller."""
+    if name is None:
+        yield file
+    elif name == "gzip":
+        with gzip.open(file) as plain:
+            yield cast("IO[bytes]", plain)
+    else:
+        with zstd.open(file) as plain:
+            yield cast("IO[bytes]", plain)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -17,7 +19,9 @@ from daemon.command import Command, CommandError, Context, Exit, Option, positiv
 from daemon.filtering import FILTERS, REPEATED, values_of
 from daemon.terminal import Progress, count, size
 
-FORMATS = ("json", "ndjson", "csv")
+FORMATS = ("json", "ndjson", "csv", "parquet", "arrow")
+TEXTS = frozenset({"json", "ndjson", "csv"})
+PACKINGS = ("gzip", "zstd")
 PARTIAL = ".part"  # a file under this name is not whole
 MANIFEST = ".manifest.json"
 READ_BYTES = 1 << 20
@@ -41,23 +45,34 @@ def run(context: Context) -> int:
             "an export is not for a terminal", Exit.USAGE, hint="give --output FILE, or use query"
         )
     position = _position(context) if described else {}
+    if arguments.compress and arguments.format == "parquet":
+        raise CommandError("--compress: parquet is compressed already", Exit.USAGE, hint="leave it out")
     total = answers.count(values)
     total = total if arguments.limit is None else min(total, arguments.limit)
-    pieces = answers.export(values, arguments.format, arguments.limit)
+    how = {**values}
+    if arguments.fields:
+        how["fields"] = list(arguments.fields)
+    if arguments.compress:
+        how["compress"] = [arguments.compress]
+    pieces = answers.export(how, arguments.format, arguments.limit)
     if arguments.output is None:
         stream = sys.stdout.buffer
         for piece in pieces:
             stream.write(piece)
         stream.flush()
         return Exit.OK
-    written, digest = _write(arguments.output, pieces, Progress("export", total, stream=output.err))
+    countable = arguments.format in TEXTS and not arguments.compress
+    bar = Progress("export", total, stream=output.err)
+    written, digest = _write(arguments.output, pieces, bar, lines=countable)
     answer: dict[str, Any] = {"file": arguments.output, "events": total, "bytes": written}
     if described:
-        total = _rows(arguments.output, arguments.format)
+        total = _rows(arguments.output, arguments.format, arguments.compress)
         answer |= {"events": total, "sha256": digest, "manifest": arguments.output + MANIFEST}
         manifest = {
             "file": os.path.basename(arguments.output),
             "format": arguments.format,
+            **({"compress": arguments.compress} if arguments.compress else {}),
+            **({"fields": how["fields"]} if arguments.fields else {}),
             "rows": total,
             "bytes": written,
             "sha256": digest,
@@ -74,19 +89,27 @@ def run(context: Context) -> int:
     return Exit.OK
 
 
-def _write(path: str, pieces: Iterator[bytes], bar: Progress | None) -> tuple[int, str]:
-    """Write a file, durably, under its own name only when it is whole; return its size and SHA-256."""
+def _write(
+    path: str, pieces: Iterator[bytes], bar: Progress | None, *, lines: bool = False
+) -> tuple[int, str]:
+    """Write a file, durably, under its own name only when it is whole; return its size and SHA-256.
+
+    ``lines``: the progress can be told by counting them.
+    """
     partial = path + PARTIAL
     digest = hashlib.sha256()
-    written = lines = 0
+    began = time.monotonic()
+    written = done = 0
     try:
         with open(partial, "xb") as file:
             for piece in pieces:
                 written += file.write(piece)
                 digest.update(piece)
-                lines += piece.count(b"\n")
                 if bar is not None:
-                    bar.update(lines, size(written))
+                    done += piece.count(b"\n") if lines else 0
+                    rate = size(written / max(time.monotonic() - began, 0.001))
+                    told = f"{count(done)} events  " if lines else ""
+                    bar.update(done if lines else None, f"{told}{size(written)}  {rate}/s")
             _sync(file)
         os.replace(partial, path)
     except FileExistsError:
@@ -120,14 +143,19 @@ def _position(context: Context) -> dict[str, Any]:
     return {"node": archive.node, "ledger": ledger, "at": at, "watchkeep": program_version()}
 
 
-def _rows(path: str, form: str) -> int:
+def _rows(path: str, form: str, packing: str | None) -> int:
     """Count the events in a whole export: what was counted before may have grown since."""
-    if form == "csv":
-        with open(path, newline="", encoding="utf-8") as file:
+    from storage.columnar import rows_of
+    from storage.packing import unpacked
+
+    with open(path, "rb") as file, unpacked(file, packing) as plain:
+        if form not in TEXTS:
+            return rows_of(plain, form)
+        if form == "csv":
             csv.field_size_limit(MAX_CELL)
-            return sum(1 for _ in csv.reader(file)) - 1
-    lines = 0
-    with open(path, "rb") as plain:
+            with io.TextIOWrapper(plain, "utf-8", newline="") as text:
+                return sum(1 for _ in csv.reader(text)) - 1
+        lines = 0
         while block := plain.read(READ_BYTES):
             lines += block.count(b"\n")
     if form == "json":  # a line break stands before each event, before the end of the array and after it
@@ -142,17 +170,30 @@ def _sync(file: BinaryIO) -> None:
 
 COMMAND = Command(
     name="export",
-    text=f"Write every event that matches, newest first, without a cap: an array (json), one object a line (ndjson) or a "
-    f"table (csv, with cells that a spreadsheet would run marked as text). With --subject: everything by, for or about one "
+    text=f"Write every event that matches, newest first, without a cap: an array (json), one object a line (ndjson), a "
+    f"table (csv, with cells that a spreadsheet would run marked as text), or the archive's columns (parquet, arrow). A "
+    f"download of parquet that breaks off goes on where it was. With --subject: everything by, for or about one "
     f"person, the daemon's own notes included, with a manifest. {REPEATED}",
     options=(
-        Option(("--format",), "json, ndjson or csv (default: ndjson)", default="ndjson", choices=FORMATS),
+        Option(
+            ("--format",),
+            "json, ndjson, csv, parquet or arrow (default: ndjson)",
+            default="ndjson",
+            choices=FORMATS,
+        ),
         Option(
             ("--output", "-o"),
             "file to write; it appears under this name when it is whole (default: standard output)",
             "FILE",
         ),
         Option(("--limit",), "at most so many", "N", positive),
+        Option(("--compress",), "compress it: gzip or zstd; not for parquet", choices=PACKINGS),
+        Option(
+            ("--fields",),
+            "only these, in this order: names of the API's event such as level,user.id; for parquet and arrow the archive's columns too",
+            "NAMES",
+            many=True,
+        ),
         Option(
             ("--manifest",),
             "write FILE.manifest.json too: rows, bytes, SHA-256, filter, where the ledger stood (always with --subject)",
@@ -162,6 +203,7 @@ COMMAND = Command(
     run=run,
     examples=(
         "watchkeep export --format csv --since=-7d -o week.csv",
+        "watchkeep export --format parquet --since=-30d -o month.parquet",
         "watchkeep export --user-id 42 | gzip > user-42.ndjson.gz",
         "watchkeep export --subject 42 --format csv -o request-2026-17.csv",
     ),

@@ -1,23 +1,29 @@
 """`query`, `export`, `stats`, `tail`, `seal`, `cleanup`, `verify`, `doctor`: the same answers with and without a daemon."""
 
 import csv
+import gzip
 import hashlib
 import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+import urllib.parse
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from daemon import cli
-from daemon.command import Exit
+from daemon import asking, cli
+from daemon.command import CommandError, Exit
 from daemon.control import call
 from storage.layout import Layout
 from tests.support import ROOT
@@ -182,6 +188,84 @@ def test_exports_hold_everything_and_appear_when_they_are_whole(place: Place, tm
     assert place.run("export").stdout == target.read_text()
     table = place.run("export", "--format", "csv", "--limit", "3").stdout
     assert table.startswith("eventId,")
+
+
+@pytest.mark.timeout(120)
+def test_exports_have_columns_fields_and_compression_with_and_without_a_daemon(
+    place: Place, tmp_path: Path
+) -> None:
+    """Parquet and Arrow hold what the list holds; a compressed file is the plain one packed; fields are chosen."""
+    newest = [f"e{n}" for n in range(59, -1, -1)]
+    target = tmp_path / "all"
+    done = place.run("export", "--format", "parquet", "-o", str(target), "--manifest", "--json")
+    assert done.returncode == Exit.OK, done.stderr
+    assert json.loads(done.stdout)["events"] == len(EVENTS)
+    assert pq.read_table(target)["event_id"].to_pylist() == newest
+    stream = tmp_path / "some.arrow"
+    place.run(
+        "export", "--format", "arrow", "--fields", "event_id,seq", "--level", "error", "-o", str(stream)
+    )
+    with pa.ipc.open_stream(stream.read_bytes()) as rows:
+        assert rows.schema.names == ["event_id", "seq"]
+        assert rows.read_all()["event_id"].to_pylist() == [name for name in newest if int(name[1:]) % 5 == 3]
+    packed = tmp_path / "all.csv.gz"
+    done = place.run(
+        "export", "--format", "csv", "--compress", "gzip", "-o", str(packed), "--manifest", "--json"
+    )
+    assert json.loads(done.stdout)["events"] == len(EVENTS)
+    assert gzip.decompress(packed.read_bytes()).decode() == place.run("export", "--format", "csv").stdout
+    for wrong in (("--format", "parquet", "--compress", "zstd"), ("--fields", "levl")):
+        assert place.run("export", *wrong, "-o", str(tmp_path / "no")).returncode == Exit.USAGE
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("no")]
+
+
+class Cutting:
+    """Stands before a daemon and cuts the first answers off after some bytes."""
+
+    def __init__(self, port: int, cuts: list[int]) -> None:
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._server.getsockname()[1]}"
+        self._port = port
+        self.cuts = cuts
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            client, _ = self._server.accept()
+            with client, socket.create_connection(("127.0.0.1", self._port)) as behind:
+                behind.sendall(client.recv(65_536))
+                left = self.cuts.pop(0) if self.cuts else None
+                while data := behind.recv(4_096 if left is None else min(left, 4_096)):
+                    client.sendall(data)
+                    left = None if left is None else left - len(data)
+                    if left == 0:
+                        break
+
+
+@pytest.mark.timeout(120)
+def test_a_download_that_breaks_off_goes_on_where_it_was(
+    daemon: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parquet arrives whole over a connection that breaks twice; the other formats say that they broke off."""
+    monkeypatch.setattr(asking, "RESUME_PAUSES", (0.01, 0.01))
+    port = urllib.parse.urlsplit(call(daemon.socket, "GET", "/status", seconds=START_SECONDS)["url"]).port
+    assert port is not None
+
+    def lend() -> str:
+        token: str = call(daemon.socket, "POST", "/keys/lend", {"author": "test"})["token"]
+        return token
+
+    asked = {"start_date": ["-3650d"], "fields": ["event_id,description"]}
+    straight = asking.Daemon(f"http://127.0.0.1:{port}", 50, lend)
+    whole = b"".join(straight.export(asked, "parquet"))
+    broken = Cutting(port, [1_500, 1_500])
+    far = asking.Daemon(broken.url, 50, lend)
+    assert b"".join(far.export(asked, "parquet")) == whole
+    assert broken.cuts == []
+    assert pq.read_table(io.BytesIO(whole)).num_rows == len(EVENTS)
+    broken.cuts = [1_500]
+    with pytest.raises(CommandError, match="broke off"):
+        list(far.export(asked, "ndjson"))
 
 
 @pytest.mark.timeout(120)
