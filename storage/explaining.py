@@ -1,4 +1,4 @@
-"""What a question would cost, told without asking it: from the ledger's figures alone, no file is opened."""
+"""What a question would cost, told without asking it: from the ledger's figures and what is known of files' contents."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from storage.planner import planned_count
 from storage.query import Filter, Scope
 from storage.render import rfc3339
 from storage.scope import view
+from storage.sieve import Sieve
 from storage.snapshot import Snapshot
 
 
-def cost(snapshot: Snapshot, wanted: Filter, scope: Scope) -> dict[str, Any]:
+def cost(snapshot: Snapshot, wanted: Filter, scope: Scope, sieve: Sieve) -> dict[str, Any]:
     """Return the files and rows that may hold events of a filter, of how many there are, and what would count them.
 
-    A page of the newest events reads less: it stops when it is full.
+    A page of the newest events reads less: it stops when it is full. Blocks: bloom filters and sketches may be read.
     """
-    seen = view(snapshot, wanted, scope)
+    in_range = view(snapshot, wanted, scope)
+    seen = sieve.over(snapshot, wanted, scope).view(in_range)
     hot_rows = sum(batch.table.num_rows for batch in seen.hot)
     span = seen.span() if not seen.empty else None
     files = snapshot.events
@@ -27,6 +29,7 @@ def cost(snapshot: Snapshot, wanted: Filter, scope: Scope) -> dict[str, Any]:
             "bytes": sum(file.bytes for file in seen.files),
             "days": len({file.day for file in seen.files if file.day is not None}),
             "hot_rows": hot_rows,
+            "files_in_range": len(in_range.files),
             "oldest": rfc3339(span[0]) if span else None,
             "newest": rfc3339(span[1]) if span else None,
         },

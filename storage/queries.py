@@ -277,9 +277,10 @@ class Queries:
             lambda cursor: user_stats(cursor, snapshot, wanted, asked), place="statistics"
         )
 
-    def cost(self, wanted: Filter, scope: Scope) -> dict[str, Any]:
+    async def cost(self, wanted: Filter, scope: Scope) -> dict[str, Any]:
         """Return what a question would read, without reading it."""
-        return cost(self.snapshot(), wanted, scope)
+        snapshot = self.snapshot()
+        return await self._engine.run(lambda _cursor: cost(snapshot, wanted, scope, self._sieve))
 
     async def seen_values(
         self, field: Field, path: tuple[str, ...], prefix: str, scope: Scope

@@ -62,7 +62,8 @@ def seen_values(
         relation, value = _from_rollups(snapshot, scope, *_ROLLED[field.key], bind)
         events = "sum(events)"
     elif field.kind in _SCANNED or path:
-        relation, value = _from_rows(snapshot, scope, _expression(field, path, bind), bind), "value"
+        relation = _from_rows(snapshot, scope, _column(field), _expression(field, path, bind), bind)
+        value = "value"
         events = "count(*)"
     else:
         return []
@@ -83,7 +84,8 @@ def seen_keys(
     bind = Bind()
     place = f", {bind(pointer(path))}" if path else ""
     found = f"unnest(TRY(json_keys({quote(field.column)}{place})))"
-    return _most(cursor, _from_rows(snapshot, scope, found, bind), "value", "count(*)", prefix, bind)
+    relation = _from_rows(snapshot, scope, field.column, found, bind)
+    return _most(cursor, relation, "value", "count(*)", prefix, bind)
 
 
 def _most(
@@ -108,8 +110,8 @@ def _from_rollups(
     return relation, quote(column)
 
 
-def _from_rows(snapshot: Snapshot, scope: Scope, value: str, bind: Bind) -> str:
-    """Return a relation of one column, ``value``, of the newest rows."""
+def _from_rows(snapshot: Snapshot, scope: Scope, column: str, value: str, bind: Bind) -> str:
+    """Return a relation of an expression of one column, named ``value``, of the newest rows."""
     rows, files = 0, 0
     for file in snapshot.events:
         if rows >= ROWS:
@@ -118,7 +120,8 @@ def _from_rows(snapshot: Snapshot, scope: Scope, value: str, bind: Bind) -> str:
         files += 1
     seen = view(replace(snapshot, events=snapshot.events[:files]), Filter(), scope)
     condition = sql.where(seen, Filter(), scope, bind)
-    return f"(SELECT {value} AS value FROM {sql.source(seen, bind)} WHERE {condition} LIMIT {ROWS})"
+    rows_of = f"(SELECT {quote(column)} FROM {sql.source(seen, bind)} WHERE {condition} LIMIT {ROWS})"
+    return f"(SELECT {value} AS value FROM {rows_of})"
 
 
 def _expression(field: Field, path: Sequence[str], bind: Bind) -> str:
@@ -126,4 +129,8 @@ def _expression(field: Field, path: Sequence[str], bind: Bind) -> str:
         return f"TRY(json_extract_string({quote(field.column)}, {bind(pointer(tuple(path)))}))"
     if field.kind is fields.LIST:
         return f"unnest({elements(field)})"
-    return quote("source_file" if field.kind is fields.SOURCE else field.column)
+    return quote(_column(field))
+
+
+def _column(field: Field) -> str:
+    return "source_file" if field.kind is fields.SOURCE else field.column

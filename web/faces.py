@@ -38,7 +38,7 @@ async def explain(request: web.Request, params: ExplainParams) -> web.StreamResp
     scope = scope_of(request, params.internal)
     # Pseudonyms stay what they are in every form; only the count of files needs what they stand for.
     queries = request.app[QUERIES]
-    cost = queries.cost(*queries.mask.resolved(wanted, scope))
+    cost = await queries.cost(*queries.mask.resolved(wanted, scope))
     pairs = [*query_of(wanted), *([("internal", params.internal)] if params.internal != "false" else [])]
     answer: dict[str, Any] = {
         "success": True,

@@ -505,9 +505,10 @@ class FormRow(Shape):
 
 
 class Scan(Shape):
-    """What may hold events of a filter: whole files, judged by the ledger. A page of the newest reads less."""
+    """What may hold events of a filter, as far as can be told without asking. A page of the newest reads less."""
 
     files: int
+    files_in_range: int = Field(description="Files of the time asked for; some are known to hold no match")
     rows: int
     bytes: int
     days: int = Field(description="Days of sealed files among them")

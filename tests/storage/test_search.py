@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ from parsers.expression import Comparison, Expression, Not, both, text_of
 from parsers.fields import BY_NAME
 from parsers.grammar import parse
 from storage.engine import Engine, EngineOptions
+from storage.errors import MaskedError
 from storage.planner import Planner
 from storage.queries import Queries
 from storage.query import ExportQuery, Filter, ListQuery, Scope
 from storage.snapshot import Snapshot
+from storage.suggesting import seen_keys, seen_values
 from tests.storage.judge import NOW_US, comparisons, expressions, filters, holds, made, trees, true
 from tests.storage.samples import filled, snapshot, write_events
 
@@ -176,3 +179,44 @@ def test_filters_of_earlier_records_still_read() -> None:
 def test_a_search_for_ids_is_selective(q: str, selective: bool) -> None:
     """Bloom filters find a rare id faster than slices of time."""
     assert Filter.of(q=q).selective is selective
+
+
+def test_what_a_scope_sees_masked_is_not_suggested(stored: Snapshot) -> None:
+    """Words that were seen are for those who may see them; other fields are suggested to everybody."""
+    viewer = Scope(role="viewer")
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        assert seen_values(connection, stored, BY_NAME["user.name"], (), "", Scope())
+        assert seen_values(connection, stored, BY_NAME["category"], (), "", viewer)
+        for name, path in (
+            ("user.name", ()),
+            ("request.ip", ()),
+            ("request.headers", ("n",)),
+            ("metadata", ("n",)),
+        ):
+            with pytest.raises(MaskedError):
+                seen_values(connection, stored, BY_NAME[name], path, "", viewer)
+        with pytest.raises(MaskedError):
+            seen_keys(connection, stored, BY_NAME["metadata"], (), "", viewer)
+
+
+def test_suggested_values_are_those_of_the_newest_rows_with_how_often(stored: Snapshot) -> None:
+    """Beginning as asked, in any case, the most frequent first."""
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        for name, column in (("system.server", "server"), ("user.name", "username"), ("tags", "tags")):
+            seen = Counter(
+                word
+                for row in ROWS
+                for word in (row.get(column) or [] if column == "tags" else [row.get(column)])
+                if word and word.lower().startswith("a")
+            )
+            found = seen_values(connection, stored, BY_NAME[name], (), "A", Scope())
+            assert found == sorted(seen.items(), key=lambda item: (-item[1], item[0]))
+        keys = Counter(
+            key
+            for row in ROWS
+            if isinstance(body := json.loads(row.get("metadata") or "null"), dict)
+            for key in body
+        )
+        assert dict(seen_keys(connection, stored, BY_NAME["metadata"], (), "", Scope())) == keys

@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 from urllib.parse import parse_qsl, quote
 
 import duckdb
@@ -27,7 +28,7 @@ from storage.sql import wanted_conditions
 from tests.parsers.hostile import searches
 from tests.storage.judge import NOW_US, filters, holds, made
 from tests.storage.samples import filled, write_events
-from tests.web.station import Station, event
+from tests.web.station import DAY_US, Station, event
 from web.asking import filter_of
 from web.faces import query_of
 from web.params import Filters, repeatable
@@ -342,3 +343,35 @@ async def test_hostile_requests_are_answered_and_change_nothing(
         before.seq_external,
         before.drops,
     )
+
+
+async def test_explain_tells_which_files_cannot_hold_a_match(station: Station, client: TestClient) -> None:
+    """By time, and by what is known of their contents; roll-ups are said to count what they can."""
+    for day in (1, 2, 3):
+        station.now_us += DAY_US
+        lines = [
+            event(eventId=f"e-{day}-{n}", timestamp=f"2026-06-0{day}T10:00:00Z", path=f"/{day}")
+            for n in range(20)
+        ]
+        station.write(f"app-2026-06-0{day}.log", lines)
+        station.archive.commit()
+        station.archive.seal()
+
+    async def scan(q: str) -> dict[str, Any]:
+        async with client.get("/api/v1/events/explain", params={"q": q}) as response:
+            assert response.status == 200
+            body: dict[str, Any] = await response.json()
+        assert body["archive"]["rows"] >= 60
+        return body["scan"] | {"plan": body["plan"]["answeredBy"]}
+
+    everything = await scan("level:info")
+    assert (everything["files"], everything["rows"], everything["days"], everything["plan"]) == (
+        3,
+        60,
+        3,
+        "roll-up",
+    )
+    one_day = await scan("timestamp:2026-06-02 -user:ann")
+    assert (one_day["files_in_range"], one_day["days"], one_day["plan"]) == (1, 1, "scan")
+    absent = await scan("id:e-9-9")
+    assert (absent["files_in_range"], absent["files"], absent["rows"]) == (3, 0, 0)
