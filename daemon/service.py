@@ -210,6 +210,8 @@ class Service:
             archive = Archive.open(options.archive_options(settings), observer=metrics)
             try:
                 os.makedirs(archive.layout.own_log, exist_ok=True)
+                if settings.web.trusted_header is not None:
+                    keyring.keep_secret()
                 return cls(settings, archive, metrics, keyring)
             except BaseException:
                 archive.abandon()

@@ -102,6 +102,12 @@ class Keyring:
             self.pseudonym_secret = secret
             self._keys = {key.id: key for key in keys}
 
+    def keep_secret(self) -> None:
+        """Write the file if there is none, so that pseudonyms stay the same after a restart though there are no keys."""
+        with self._lock:
+            if self._path is not None and self._fs.size(self._path) is None:
+                self._replace(self._keys)
+
     @property
     def in_use(self) -> bool:
         """Whether any key was ever made. An expired or revoked one counts: access must not open by itself."""

@@ -57,5 +57,8 @@ def unchanged(request: web.Request, tag: str) -> web.Response | None:
 
 
 def validators(tag: str) -> dict[str, str]:
-    """Return the headers that make a browser ask again with the validator instead of keeping the answer."""
-    return {"ETag": tag, "Cache-Control": "no-cache"}
+    """Return the headers that make a browser ask again with the validator instead of keeping the answer.
+
+    ``private``: what one caller may see is not for another behind the same proxy.
+    """
+    return {"ETag": tag, "Cache-Control": "private, no-cache"}

@@ -24,6 +24,7 @@ _log = logging.getLogger(__name__)
 
 COALESCE_US = 600 * 1_000_000  # ten minutes: a dashboard left open for a day leaves 144 events, not 17,280
 REMEMBERED_VIEWS = 1024  # the oldest is forgotten first; forgetting only means one more event
+REFUSED_PREFIXES = {4: 24, 6: 48}  # bits of an address; refusals from one network are one event
 _KEY = re.compile(r"(?i)(wk_[a-z2-7]{8}_)[a-z2-7]+")
 SHOWN_QUERY = 2000  # characters of a query string that an event keeps
 
@@ -156,8 +157,8 @@ def without_keys(text: str) -> str:
 
 
 def network_of(address: str) -> str:
-    """Return the network whose refusals count as one: an attacker has a whole /64, and a flood must stay one event."""
+    """Return the network whose refusals count as one: whoever has an address often has a whole network of them."""
     parsed = parse(address)
     if parsed is None:
         return address
-    return str(ip_network((parsed, 24 if parsed.version == 4 else 64), strict=False))
+    return str(ip_network((parsed, REFUSED_PREFIXES[parsed.version]), strict=False))

@@ -34,8 +34,13 @@ class Caller:
 
     @property
     def id(self) -> str:
-        """What names it in the audit trail for good: a key keeps its id when another gets its name."""
-        return f"key:{self.key_id}" if self.key_id else self.name
+        """What names it in the audit trail for good: a key keeps its id when another gets its name.
+
+        A user that a proxy names may be called like anything else, so the kind stands before it.
+        """
+        if self.key_id:
+            return f"key:{self.key_id}"
+        return f"user:{self.name}" if self.via == "header" else self.name
 
 
 CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)

@@ -120,6 +120,18 @@ def test_a_key_that_cannot_be_meant_is_refused(given_: dict[str, object], said: 
         ring.create(now_us=NOW_US, **given_)  # type: ignore[arg-type]
 
 
+def test_pseudonyms_outlive_a_restart_without_keys(tmp_path: Path) -> None:
+    """Users that a proxy names need no key; a file that is there is not written again."""
+    path = str(tmp_path / "keys.json")
+    ring = Keyring.open(path)
+    ring.keep_secret()
+    again = Keyring.open(path)
+    assert (again.pseudonym_secret, again.in_use) == (ring.pseudonym_secret, False)
+    again.create("ops", "admin", now_us=NOW_US)
+    ring.keep_secret()
+    assert Keyring.open(path).in_use
+
+
 def test_a_lent_key_is_in_memory_only(tmp_path: Path) -> None:
     """It ends by itself, is in no list, and counts as no key that somebody made."""
     ring = Keyring.open(str(tmp_path / "keys.json"))

@@ -205,12 +205,20 @@ async def test_a_viewer_may_follow_a_pseudonym(door: Door) -> None:
 async def test_answers_of_one_role_are_not_given_to_another(door: Door) -> None:
     """Neither from the cache of figures, nor by a validator or a cursor that another role was given."""
     body: dict[str, Any] = {}
-    for path in ("/events/statistics?hours=8760", "/events?limit=1"):
+    facets = "/events/facets?hours=8760&fields=username,ip"
+    for path in (
+        facets,
+        "/events/statistics?hours=8760",
+        "/logs?date=2026-06-01",
+        "/rejects",
+        "/events?limit=1",
+    ):
         async with door.client.get(path, headers=door.key(AUDITOR)) as response:
             tag, body = response.headers["ETag"], await response.json()
         async with door.client.get(path, headers={**door.key(VIEWER), "If-None-Match": tag}) as response:
             assert response.status == 200
             assert PLANTED["username"] not in await response.text()
+            assert "private" in response.headers["Cache-Control"]
     async with door.client.get(
         f"/events?limit=1&cursor={body['next']}", headers=door.key(VIEWER)
     ) as response:

@@ -114,7 +114,7 @@ async def test_a_poll_that_finds_nothing_new_is_answered_without_a_query(
     seed(station, 10)
     async with client.get("/api/v1/events?start_date=-2d") as response:
         tag = response.headers["ETag"]
-        assert response.headers["Cache-Control"] == "no-cache"
+        assert response.headers["Cache-Control"] == "private, no-cache"
 
     async def poll() -> int:
         async with client.get("/api/v1/events?start_date=-2d", headers={"If-None-Match": tag}) as response:

@@ -120,6 +120,6 @@ async def test_every_answer_carries_the_security_headers(
     assert headers["X-Frame-Options"] == "DENY"
     assert headers["Referrer-Policy"] == "no-referrer"
     assert headers["Content-Security-Policy"].startswith("default-src 'none'; base-uri 'none'")
-    assert headers["Cache-Control"] in {"no-store", "no-cache"}
+    assert headers["Cache-Control"] in {"no-store", "no-cache", "private, no-cache"}
     assert headers["Server"] == "watchkeep"
     assert len(headers["X-Request-Id"]) == 32
