@@ -1,0 +1,1 @@
+"""Sigma rules: read with pySigma, understood here as frozen values, run by `storage.detecting`."""
