@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # a command imports only the parts it uses
     from daemon.keeping import KeeperOptions
     from daemon.scoring import ScoringOptions
     from daemon.settings import Settings
+    from parsers.sigma.routing import Route
     from storage.archive import ArchiveOptions
     from storage.engine import EngineOptions
     from storage.hub import HubOptions
@@ -109,6 +110,17 @@ def scoring_options(settings: Settings) -> ScoringOptions:
     rows = tuple(Base(row.points, row.category, row.action, row.outcome, row.level) for row in risk.base)
     points = Points(risk.version, risk.points, risk.levels, rows)
     return ScoringOptions(points, risk.memory_mb << 20, risk.rebuild_events)
+
+
+def rule_routes(settings: Settings) -> tuple[Route, ...]:
+    """Return which events rules of other products are about; `daemon.tables` has checked the searches."""
+    from parsers.grammar import parse
+    from parsers.sigma.routing import Route
+
+    return tuple(
+        Route(s.product, s.category, s.service, parse(s.events).expression if s.events else None)
+        for s in settings.rules.sources
+    )
 
 
 def engine_options(settings: Settings) -> EngineOptions:

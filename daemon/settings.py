@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 from daemon.discovery import EXCLUDE, INCLUDE
 from daemon.marks import FilePath, Live, Names, Original, Section
 from daemon.reach import Host, Reach
-from daemon.tables import BaseRows, Classes, Exports
+from daemon.tables import BaseRows, Classes, Exports, RuleSources
 from parsers.forwarded import DEFAULT_HEADER
 from parsers.points import BEHAVIOUR, LEVELS, MODEL
 from parsers.profiles import AUTO, PROFILES
@@ -518,6 +518,19 @@ class Risk(Section):
     )
 
 
+class Rules(Section):
+    """Sigma rules."""
+
+    directories: Annotated[Names, FilePath()] = Field(
+        default=("rules",), description="Folders, or files, of rules in Sigma's YAML, at any depth."
+    )
+    sources: RuleSources = Field(
+        default=(),
+        examples=[{"product": "github", "service": "audit", "events": "source:github-audit.jsonl"}],
+        description="Which events rules for other products are about. Rules for the product `watchkeep`, for the category `application` and for `webserver` need none.",
+    )
+
+
 class Daemon(Section):
     """The process itself."""
 
@@ -543,6 +556,7 @@ class Settings(Section):
     redaction: Redaction = Redaction()
     places: Places = Places()
     risk: Risk = Risk()
+    rules: Rules = Rules()
     daemon: Daemon = Daemon()
 
 

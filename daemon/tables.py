@@ -1,4 +1,4 @@
-"""The lists of tables in the file: `[[retention.classes]]`, `[[archive.exports]]` and `[[risk.base]]`."""
+"""The lists of tables in the file: `[[retention.classes]]`, `[[archive.exports]]`, `[[risk.base]]` and `[[rules.sources]]`."""
 
 from __future__ import annotations
 
@@ -122,6 +122,27 @@ class BaseRow(Section):
     level: str | None = Field(default=None, description="Level of the event; not set: any.")
 
 
+def _search(value: str) -> str:
+    """Accept a search, without times that move."""
+    from parsers.grammar import parse
+
+    if parse(value).moving:  # GrammarError is a ValueError and says where
+        raise ValueError(f"{value!r} means something else later: leave relative times out")
+    return value
+
+
+class RuleSource(Section):
+    """Which events are of a log source that rules name."""
+
+    product: str | None = Field(default=None, description="`product` of the rules meant; not set: any.")
+    category: str | None = Field(default=None, description="`category` of the rules meant; not set: any.")
+    service: str | None = Field(default=None, description="`service` of the rules meant; not set: any.")
+    events: Annotated[str, AfterValidator(_search)] = Field(
+        default="", description="The events, as a search (`q` of the API). Not set: all."
+    )
+
+
+RuleSources = Annotated[tuple[RuleSource, ...], BeforeValidator(as_tuple)]
 BaseRows = Annotated[tuple[BaseRow, ...], BeforeValidator(as_tuple)]
 Classes = Annotated[tuple[RetentionClass, ...], BeforeValidator(as_tuple), AfterValidator(_apart)]
 Exports = Annotated[tuple[DailyExport, ...], BeforeValidator(as_tuple), AfterValidator(_distinct)]

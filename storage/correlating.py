@@ -13,12 +13,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from parsers.expression import Expression
 from parsers.sigma.rule import Both, Correlation, Either, Never, Occurrence, Occurs, Rule
+from storage.comparing import condition as expression_sql
 from storage.filters import Bind, quote
 from storage.matching import match_sql, number_of, text_of
 
 ANCHOR_COLUMNS = ("at_us", "seq", "groups", "value")
 MOST_DEPTH = 8  # correlations of correlations
+
+
+def reach_us(rule: Rule, rules: Mapping[str, Rule]) -> int:
+    """Return how far before an anchor events may lie that it depends on, in microseconds."""
+    if rule.correlation is None:
+        return 0
+    inner = (reach_us(rules[identity], rules) for identity in rule.correlation.rules)
+    return rule.correlation.span_us + max(inner, default=0)
 
 
 @dataclass(slots=True)
@@ -29,9 +39,11 @@ class Plan:
     """
 
     rules: Mapping[str, Rule]
-    routes: Mapping[str, str] = field(default_factory=dict)
+    routes: Mapping[str, Expression] = field(default_factory=dict)
     bind: Bind = field(default_factory=Bind)
-    parts: list[str] = field(default_factory=list)  # `name AS (…)`, in the order in which they need each other
+    parts: list[str] = field(
+        default_factory=list
+    )  # `name AS (…)`, in the order in which they need each other
     names: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def anchors(self, rule: Rule, events: str) -> str:
@@ -52,8 +64,8 @@ class Plan:
         assert rule.match is not None
         condition = match_sql(rule.match, self.bind)
         route = self.routes.get(rule.id)
-        if route:
-            condition = f"{route} AND {condition}"
+        if route is not None:
+            condition = f"{expression_sql(route, self.bind)} AND {condition}"
         return self._part(
             f"SELECT epoch_us({quote('timestamp')}) AS at_us, seq, [{', '.join(groups)}]::VARCHAR[] AS groups, "
             f"{_valued(values)} AS value, 1 AS weight FROM {events} WHERE {condition}{_grouped(groups)}"
@@ -94,9 +106,7 @@ class Plan:
 
     def _windowed(self, how: Correlation, matched: str) -> str:
         """Return a part with the anchors of a correlation that looks at a window as a whole."""
-        window = (
-            f"(PARTITION BY groups ORDER BY at_us RANGE BETWEEN {self.bind(how.span_us)} PRECEDING AND CURRENT ROW)"
-        )
+        window = f"(PARTITION BY groups ORDER BY at_us RANGE BETWEEN {self.bind(how.span_us)} PRECEDING AND CURRENT ROW)"
         if how.occurrence is not None:
             counts = ", ".join(
                 f"count(*) FILTER (WHERE rule = {at}) OVER w AS n{at}" for at in range(len(how.rules))
@@ -139,9 +149,7 @@ class Plan:
                 f"SELECT at_us, seq, groups, begun AS since FROM {reached} WHERE mine AND begun IS NOT NULL "
                 f"AND at_us - begun <= {self.bind(how.span_us)}"
             )
-        return self._part(
-            f"SELECT DISTINCT at_us, seq, groups, CAST(NULL AS DOUBLE) AS value FROM {before}"
-        )
+        return self._part(f"SELECT DISTINCT at_us, seq, groups, CAST(NULL AS DOUBLE) AS value FROM {before}")
 
     def _part(self, text: str) -> str:
         name = f"s{len(self.parts)}"

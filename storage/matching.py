@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import cast
 
 from parsers.columns import BY_NAME
-from parsers.sigma.matching import ANY, All, Keyword, Match, None_, Pattern, Some, Target, Test
+from parsers.sigma.matching import ANY, All, Keyword, Match, Pattern, Some, Target, Test, Without
 from storage.comparing import ANYWHERE_COLUMNS, NUMBER, pointer
 from storage.filters import Bind, address_range, quote
 
@@ -26,7 +26,7 @@ def match_sql(match: Match, bind: Bind) -> str:
             return _joined(" AND ", (match_sql(part, bind) for part in parts), "TRUE")
         case Some(parts):
             return _joined(" OR ", (match_sql(part, bind) for part in parts), "FALSE")
-        case None_(part):
+        case Without(part):
             return f"NOT {match_sql(part, bind)}"
         case Keyword(pattern):
             found = (_like(quote(name), pattern, bind, cased=False, around=True) for name in KEYWORD_COLUMNS)
@@ -106,7 +106,9 @@ def _like(text: str, pattern: Pattern, bind: Bind, *, cased: bool, around: bool 
     }.get(shape)
     if simple is not None:
         return simple.format(text=fold(text), word=value(words[0]))
-    like = "".join("%" if wild and piece == ANY else "_" if wild else _escaped(piece) for piece, wild in pieces)
+    like = "".join(
+        "%" if wild and piece == ANY else "_" if wild else _escaped(piece) for piece, wild in pieces
+    )
     return f"coalesce({fold(text)} LIKE {value(like)} ESCAPE '\\', FALSE)"
 
 
@@ -159,9 +161,7 @@ def _network_of_text(test: Test, bind: Bind) -> str:
     parts = [f"TRY_CAST(split_part({text}, '.', {n}) AS BIGINT)" for n in (1, 2, 3, 4)]
     number = f"({parts[0]} * 16777216 + {parts[1]} * 65536 + {parts[2]} * 256 + {parts[3]})"
     first, last = int(network.network_address), int(network.broadcast_address)
-    return (
-        f"coalesce(regexp_matches({text}, {bind(valid)}) AND {number} BETWEEN {bind(first)} AND {bind(last)}, FALSE)"
-    )
+    return f"coalesce(regexp_matches({text}, {bind(valid)}) AND {number} BETWEEN {bind(first)} AND {bind(last)}, FALSE)"
 
 
 def _null(test: Test, bind: Bind) -> str:

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
-from parsers.sigma.matching import ANY, ONE, All, Keyword, Match, None_, Pattern, Some, Target, Test
+from parsers.sigma.matching import ANY, ONE, All, Keyword, Match, Pattern, Some, Target, Test, Without
 from parsers.sigma.naming import target_of
 from parsers.sigma.rule import (
     Both,
@@ -30,7 +30,15 @@ from parsers.sigma.rule import (
 MOST_TESTS: Final = 5_000  # of one rule: the longest public ones have some hundred
 _NAMESPACE: Final = uuid.UUID("6d8b0fc5-3f9c-4a83-9a0b-6b4a4b1c8f0e")  # of ids for rules that have none
 _SIGNS: Final[Mapping[str, Sign]] = {"LT": "<", "LTE": "<=", "GT": ">", "GTE": ">=", "EQ": "=", "NEQ": "<>"}
-_PARTS: Final = {"MINUTE": "minute", "HOUR": "hour", "DAY": "day", "WEEK": "week", "MONTH": "month", "YEAR": "year"}
+_RE_FLAGS: Final = {int(re.IGNORECASE): "i", int(re.MULTILINE): "m", int(re.DOTALL): "s"}
+_PARTS: Final = {
+    "MINUTE": "minute",
+    "HOUR": "hour",
+    "DAY": "day",
+    "WEEK": "week",
+    "MONTH": "month",
+    "YEAR": "year",
+}
 
 
 class UnsupportedError(Exception):
@@ -44,12 +52,15 @@ def load(documents: Iterable[tuple[str, str]]) -> list[Rule]:
     """
     from sigma.collection import SigmaCollection
 
+    policy = _policy()
     rules: list[Any] = []
     broken: list[Rule] = []
     paths: dict[int, str] = {}
     for path, text in documents:
         try:
-            found = SigmaCollection.from_yaml(text, collect_errors=True, resolve_references=False)
+            found = SigmaCollection.from_yaml(
+                text, collect_errors=True, resolve_references=False, policy=policy
+            )
         except Exception as error:  # noqa: BLE001 - pySigma and YAML raise many kinds, and a bad file must stop no other
             broken.append(_broken(path, "", error))
             continue
@@ -59,9 +70,32 @@ def load(documents: Iterable[tuple[str, str]]) -> list[Rule]:
     return [*_Loading(rules, paths).rules(), *broken]
 
 
+def _policy() -> Any:
+    """Return how pySigma checks regular expressions: with RE2, as it would by itself, but without its log on stderr."""
+    import re2
+    from sigma.policy import SigmaPolicy
+    from sigma.policy.regex_engine import RE2RegexEngine
+
+    class Quiet(RE2RegexEngine):
+        def compile(self, pattern: str, flags: int = 0) -> Any:
+            options = re2.Options()
+            options.log_errors = False
+            letters = "".join(letter for flag, letter in _RE_FLAGS.items() if flags & flag)
+            return re2.compile(f"(?{letters}){pattern}" if letters else pattern, options)
+
+    return SigmaPolicy(regex_engine=Quiet())
+
+
 def _broken(path: str, title: str, error: object) -> Rule:
     identity = str(uuid.uuid5(_NAMESPACE, f"{path}\n{title}"))
-    return Rule(identity, title or path, "informational", path=path, problem=f"it is no Sigma rule: {error}", emits=False)
+    return Rule(
+        identity,
+        title or path,
+        "informational",
+        path=path,
+        problem=f"it is no Sigma rule: {error}",
+        emits=False,
+    )
 
 
 class _Loading:
@@ -82,7 +116,9 @@ class _Loading:
         """Return every rule; correlated ones emit only if they say so."""
         found = [self._rule(rule) for rule in self._rules]
         return [
-            _replaced(rule, emits=False) if rule.id in self._correlated and not rule.custom.get("generate") else rule
+            _replaced(rule, emits=False)
+            if rule.id in self._correlated and not rule.custom.get("generate")
+            else rule
             for rule in found
         ]
 
@@ -134,7 +170,8 @@ class _Loading:
         condition = rule.condition
         references = [str(reference.reference) for reference in rule.rules or []]
         if isinstance(condition, SigmaExtendedCorrelationCondition) and not references:
-            references = list(dict.fromkeys(str(r.reference) for r in condition.get_referenced_rules()))
+            named: Iterable[Any] = condition.get_referenced_rules()
+            references = list(dict.fromkeys(str(getattr(r, "reference", r)) for r in named))
         members = [self._referred(reference) for reference in references]
         names = tuple(map(str, rule.group_by or ()))
         groups = tuple(tuple(self._grouped(name, rule, member) for name in names) for member in members)
@@ -224,7 +261,7 @@ def _match(item: Any) -> Match:
     if isinstance(item, ConditionOR):
         return Some(tuple(_match(part) for part in item.args))
     if isinstance(item, ConditionNOT):
-        return None_(_match(item.args[0]))
+        return Without(_match(item.args[0]))
     if isinstance(item, ConditionFieldEqualsValueExpression):
         return _test(target_of(item.field), item.value)
     if isinstance(item, ConditionValueExpression):
@@ -274,7 +311,7 @@ def _text(target: Target, value: Any) -> Match:
 
 
 def _compare(target: Target, value: Any) -> Match:
-    sign = _SIGNS[value.op.name] if value.op.name in _SIGNS else None
+    sign = _SIGNS.get(value.op.name)
     if sign is None:
         raise UnsupportedError(f"the comparison {value.op.name} is not known")
     number = getattr(value.number, "number", None)
@@ -313,10 +350,8 @@ _MAKERS: Final[Mapping[str, Callable[[Target, Any], Match]]] = {
     "SigmaString": _text,
     "SigmaCasedString": _text,
     "SigmaNumber": lambda target, value: Test(target, "number", value.number),
-    "SigmaBool": lambda target, value: Test(
-        target, "text", ((str(value.boolean).lower(), False),)
-    ),
-    "SigmaNull": lambda target, _value: Test(target, "null", True),  # noqa: FBT003 - it is the value
+    "SigmaBool": lambda target, value: Test(target, "text", ((str(value.boolean).lower(), False),)),
+    "SigmaNull": lambda target, _value: Test(target, "null", True),
     "SigmaExists": lambda target, value: Test(target, "exists", bool(value.exists)),
     "SigmaCompareExpression": _compare,
     "SigmaRegularExpression": _regex,

@@ -1,7 +1,7 @@
-"""What a Sigma rule looks for in one event, as a tree of frozen values: tests of fields under all, any and none.
+"""What a Sigma rule looks for in one event, as a tree of frozen values: tests of fields under all, any and not.
 
 Sigma's own rules: texts compare in any case unless ``cased``, `*` and `?` are wildcards, a number equals a number, and
-an event without the field fails every test but that for its absence. Nothing is ever unknown: ``none`` is plain negation.
+an event without the field fails every test but that for its absence. Nothing is ever unknown: not is plain negation.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TestKind = Literal["text", "number", "compare", "regex", "network", "null", "exi
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """One test of one field. What ``value`` is follows from ``kind``:
+    """One test of one field. What ``value`` is follows from ``kind``.
 
     text: a `Pattern`; number: the number; compare: (sign, number); regex: (expression, flags); network: CIDR;
     null and exists: whether it must be so; field: (the other target, "" or "starts" or "ends"); part: (part of a time,
@@ -74,13 +74,13 @@ class Some:
 
 
 @dataclass(frozen=True, slots=True)
-class None_:
+class Without:
     """The part does not hold."""
 
     part: Match
 
 
-Match: TypeAlias = Test | Keyword | All | Some | None_
+Match: TypeAlias = Test | Keyword | All | Some | Without
 
 
 def tests(match: Match) -> Iterator[Test | Keyword]:
@@ -90,7 +90,7 @@ def tests(match: Match) -> Iterator[Test | Keyword]:
         found = waiting.pop()
         if isinstance(found, Test | Keyword):
             yield found
-        elif isinstance(found, None_):
+        elif isinstance(found, Without):
             waiting.append(found.part)
         else:
             waiting.extend(found.parts)

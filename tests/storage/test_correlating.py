@@ -40,13 +40,16 @@ class Seen:
 
 def table(events: Sequence[Seen]) -> pa.Table:
     given_columns: dict[str, pa.Array[Any]] = {
-        "timestamp": pa.array([BASE_US + event.at * SECOND_US for event in events]).cast(EVENT_SCHEMA.field("timestamp").type),
+        "timestamp": pa.array([BASE_US + event.at * SECOND_US for event in events]).cast(
+            EVENT_SCHEMA.field("timestamp").type
+        ),
         "seq": pa.array([event.seq for event in events], pa.int64()),
         "action": pa.array([event.action for event in events], pa.string()),
         "user_id": pa.array([event.user for event in events], pa.string()),
         "ip": pa.array([event.ip for event in events], pa.string()),
         "metadata": pa.array(
-            [None if event.amount is None else f'{{"amount":{event.amount}}}' for event in events], pa.string()
+            [None if event.amount is None else f'{{"amount":{event.amount}}}' for event in events],
+            pa.string(),
         ),
     }
     columns = [given_columns.get(field.name, pa.nulls(len(events), field.type)) for field in EVENT_SCHEMA]
@@ -100,7 +103,9 @@ EVENTS = st.builds(
 SPAN = 10
 
 
-def windows(events: Sequence[Seen], actions: Sequence[str], span: int = SPAN) -> list[tuple[Seen, list[Seen]]]:
+def windows(
+    events: Sequence[Seen], actions: Sequence[str], span: int = SPAN
+) -> list[tuple[Seen, list[Seen]]]:
     """Return each matched event of a user with the matched events of the same user in its window."""
     matched = [event for event in events if event.action in actions and event.user is not None]
     return [
@@ -136,7 +141,9 @@ HOLDS = {
 @settings(max_examples=80, deadline=None)
 @given(
     events=EVENTS,
-    kind=st.sampled_from(["event_count", "value_count", "value_sum", "value_avg", "value_median", "value_percentile"]),
+    kind=st.sampled_from(
+        ["event_count", "value_count", "value_sum", "value_avg", "value_median", "value_percentile"]
+    ),
     sign=st.sampled_from(sorted(HOLDS)),
     limit=st.integers(1, 5),
 )
@@ -176,7 +183,9 @@ def test_a_temporal_correlation_fires_where_all_its_rules_matched(events, ordere
         "group-by": ["user.id"],
         "timespan": f"{SPAN}s",
     }
-    found = rules(*(event_rule(name, action=name) for name in names), {"title": "it", "correlation": correlation})
+    found = rules(
+        *(event_rule(name, action=name) for name in names), {"title": "it", "correlation": correlation}
+    )
     expected = set()
     for event, inside in windows(events, names):
         if not ordered:
@@ -209,7 +218,9 @@ def test_a_condition_over_rules_may_be_any_expression(events):
         "timespan": f"{SPAN}s",
         "condition": "a and (b or not c)",
     }
-    found = rules(*(event_rule(name, action=name) for name in "abc"), {"title": "it", "correlation": correlation})
+    found = rules(
+        *(event_rule(name, action=name) for name in "abc"), {"title": "it", "correlation": correlation}
+    )
     expected = set()
     for event, inside in windows(events, "abc"):
         seen = {other.action for other in inside}
@@ -228,11 +239,22 @@ def test_a_correlation_of_a_correlation_sees_its_anchors(events):
         {
             "title": "many",
             "name": "many",
-            "correlation": {"type": "event_count", "rules": ["failed"], "group-by": ["user.id"], "timespan": "10s", "condition": {"gte": 3}},
+            "correlation": {
+                "type": "event_count",
+                "rules": ["failed"],
+                "group-by": ["user.id"],
+                "timespan": "10s",
+                "condition": {"gte": 3},
+            },
         },
         {
             "title": "it",
-            "correlation": {"type": "temporal_ordered", "rules": ["many", "success"], "group-by": ["user.id"], "timespan": "10s"},
+            "correlation": {
+                "type": "temporal_ordered",
+                "rules": ["many", "success"],
+                "group-by": ["user.id"],
+                "timespan": "10s",
+            },
         },
     )
     many = [event for event, inside in windows(events, ["a"]) if len(inside) >= 3]
@@ -240,7 +262,8 @@ def test_a_correlation_of_a_correlation_sees_its_anchors(events):
         (event.seq, (event.user,))
         for event, _ in windows(events, ["b"])
         if any(
-            o.user == event.user and event.at - SPAN <= o.at and (o.at, o.seq) < (event.at, event.seq) for o in many
+            o.user == event.user and event.at - SPAN <= o.at and (o.at, o.seq) < (event.at, event.seq)
+            for o in many
         )
     }
     assert fired(found, "it", events) == expected
@@ -270,13 +293,21 @@ def test_no_group_means_all_events_together():
     """A correlation without group-by."""
     found = rules(
         event_rule("base", action="a"),
-        {"title": "it", "correlation": {"type": "event_count", "rules": ["base"], "timespan": "10s", "condition": {"gte": 2}}},
+        {
+            "title": "it",
+            "correlation": {
+                "type": "event_count",
+                "rules": ["base"],
+                "timespan": "10s",
+                "condition": {"gte": 2},
+            },
+        },
     )
     events = [Seen(1, 1, "a", "u", "x", None), Seen(2, 2, "a", None, "y", None)]
     assert fired(found, "it", events) == {(2, ())}
 
 
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"action": "Login", "username": "Ann_1", "ip": "10.1.2.3", "status_code": 401, "path": "/a/b?x=%41", "metadata": '{"a":{"b":"X"},"n":"7","t":true}', "description": "Disk is FULL", "extra": '{"odd.key":"v"}'},
     {"action": "logout", "username": None, "ip": "192.168.1.9", "status_code": 200, "path": "/A", "metadata": None, "description": "50% of_it", "extra": None},
     {"action": None, "username": "bob", "ip": None, "status_code": None, "path": None, "metadata": '{"a":"plain"}', "description": None, "extra": '{"a":{"b":"x"}}'},
@@ -320,7 +351,9 @@ def connected(rows: Sequence[dict[str, Any]]) -> duckdb.DuckDBPyConnection:
     columns = []
     for field in EVENT_SCHEMA:
         if field.name == "ip_bytes":
-            columns.append(address_column(pa.array([row["ip"] for row in rows], pa.string())).cast(field.type))
+            columns.append(
+                address_column(pa.array([row["ip"] for row in rows], pa.string())).cast(field.type)
+            )
         elif field.name == "seq":
             columns.append(pa.array(range(len(rows)), field.type))
         elif field.name == "timestamp":
@@ -339,7 +372,11 @@ def matched(connection: duckdb.DuckDBPyConnection, detection: dict[str, Any]) ->
     return sorted(row[1] for row in connection.execute(text, plan.bind.values).fetchall())
 
 
-@pytest.mark.parametrize(("selection", "expected"), CASES, ids=[str(next(iter(case[0]))) + str(at) for at, case in enumerate(CASES)])
+@pytest.mark.parametrize(
+    ("selection", "expected"),
+    CASES,
+    ids=[str(next(iter(case[0]))) + str(at) for at, case in enumerate(CASES)],
+)
 def test_a_test_of_a_field_means_what_sigma_says(selection, expected):
     """Case, wildcards, numbers, networks, expressions, absence; and the opposite is exactly the other events."""
     with connected(ROWS) as connection:

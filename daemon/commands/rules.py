@@ -1,0 +1,148 @@
+"""`watchkeep rules`: say of each Sigma rule whether it works here, and how often it would have fired."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Any
+
+from daemon.command import Command, CommandError, Context, Exit, Option, positive
+from daemon.rulebook import Judged, Rulebook
+from daemon.terminal import Output, count
+
+DOINGS = ("check", "test")
+DEFAULT_HOURS = 24
+HOUR_US = 3_600_000_000
+MEMORY_LIMIT_MB = 1024
+THREADS = 2
+SHOWN_EXAMPLES = 3
+
+
+def run(context: Context) -> int:
+    """Check or test."""
+    book = _book(context)
+    return _check(context, book) if context.arguments.doing == "check" else _test(context, book)
+
+
+def _book(context: Context) -> Rulebook:
+    from daemon import options
+    from daemon.rulebook import read
+
+    paths = tuple(context.arguments.paths) or context.settings.rules.directories
+    return read(paths, options.rule_routes(context.settings), _seen_fields(context))
+
+
+def _seen_fields(context: Context) -> frozenset[str] | None:
+    from storage.errors import ArchiveError
+    from storage.fieldnames import seen_names
+    from storage.reader import read_snapshot
+
+    try:
+        return seen_names(read_snapshot(context.settings.archive.path))
+    except (ArchiveError, OSError):  # no archive yet: nobody can say what will be in it
+        return None
+
+
+def _check(context: Context, book: Rulebook) -> int:
+    output = context.output
+    states = Counter(item.state for item in book.judged)
+    if output.as_json:
+        output.object({"rules": [_json(item) for item in book.judged], "states": states})
+    else:
+        rows = (
+            (item.state, item.rule.level, item.rule.title, item.why or item.rule.path) for item in book.judged
+        )
+        output.rows(("state", "level", "rule", "why, or where"), rows)
+        output.line(
+            f"{len(book.judged)} rules: " + ", ".join(f"{count(n)} {state}" for state, n in states.items())
+        )
+    return Exit.FOUND if states["unsupported"] else Exit.OK
+
+
+def _json(item: Judged) -> dict[str, Any]:
+    rule = item.rule
+    return {
+        "id": rule.id,
+        "title": rule.title,
+        "state": item.state,
+        "why": item.why,
+        "level": rule.level,
+        "author": rule.author,
+        "tags": list(rule.tags),
+        "path": rule.path,
+    }
+
+
+def _test(context: Context, book: Rulebook) -> int:
+    from storage.backtest import backtest
+    from storage.duck import connect
+    from storage.reader import read_snapshot
+
+    arguments, output = context.arguments, context.output
+    chosen = [rule for rule in book.emitting if arguments.rule in {None, rule.id, rule.title, rule.name}]
+    if not chosen:
+        hint = "`watchkeep rules check` lists what is there and what keeps it from working"
+        raise CommandError("there is no rule to test", Exit.FOUND, hint=hint)
+    end_us = time.time_ns() // 1000
+    start_us = end_us - arguments.hours * HOUR_US
+    snapshot = read_snapshot(context.settings.archive.path)
+    outcomes = []
+    with connect(threads=THREADS, memory_limit_mb=MEMORY_LIMIT_MB) as connection:
+        for rule in chosen:
+            with connection.cursor() as cursor:
+                outcomes.append(
+                    backtest(
+                        cursor, snapshot, rule, book.rules, book.routes, start_us=start_us, end_us=end_us
+                    )
+                )
+    if output.as_json:
+        output.object({"hours": arguments.hours, "rules": [outcome.to_json() for outcome in outcomes]})
+    else:
+        _show(output, [outcome.to_json() for outcome in outcomes])
+    return Exit.OK
+
+
+def _show(output: Output, outcomes: list[dict[str, Any]]) -> None:
+    heads = ("rule", "level", "fired", "alerts", "groups", "last", "seconds")
+    output.rows(
+        heads,
+        (
+            (
+                item["title"],
+                item["level"],
+                count(item["fired"]),
+                count(item["episodes"]),
+                count(item["groups"]),
+                item["last"] or "",
+                f"{item['seconds']:.2f}",
+            )
+            for item in outcomes
+        ),
+    )
+    for item in outcomes:
+        for example in item["examples"][-SHOWN_EXAMPLES:]:
+            group = ", ".join(example["group"])
+            output.line(f"  {item['title']}: {example['timestamp']} {example['eventId']} {group}")
+
+
+COMMAND = Command(
+    name="rules",
+    text="Says of each Sigma rule whether it works here (check), and how often it would have fired (test). Without paths: the rules of [rules] directories.",
+    options=(
+        Option(("doing",), "`check` or `test`", "DOING", choices=DOINGS),
+        Option(("paths",), "rule files, or folders of them", "PATH", many=True, needed=False),
+        Option(("--rule",), "only the rule with this id, name or title", "RULE"),
+        Option(
+            ("--hours",),
+            f"test: hours back from now ({DEFAULT_HOURS})",
+            "HOURS",
+            kind=positive,
+            default=DEFAULT_HOURS,
+        ),
+    ),
+    examples=(
+        "watchkeep rules check rules/",
+        "watchkeep rules test rules/brute-force.yml --hours 720",
+    ),
+    run=run,
+)

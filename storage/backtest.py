@@ -1,0 +1,170 @@
+"""Rules over what is archived: how often each would have fired, on what, and how long that took to find out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from parsers.expression import Expression
+from parsers.sigma.rule import Rule
+from storage import sql
+from storage.correlating import Plan, reach_us
+from storage.filters import Bind
+from storage.query import Filter, Scope
+from storage.render import rfc3339
+from storage.scope import view
+from storage.snapshot import Snapshot
+
+EXAMPLES = 20  # anchors shown of each rule, the newest
+DEFAULT_QUIET_US = (
+    3_600_000_000  # an hour without an anchor ends an episode, unless the rule's window is longer
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """Where a rule fired: the event, its group, and the counted value if there is one."""
+
+    event_id: str
+    at_us: int
+    seq: int
+    groups: tuple[str, ...]
+    value: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as the API and the command line show it."""
+        return {
+            "eventId": self.event_id,
+            "timestamp": rfc3339(self.at_us),
+            "seq": self.seq,
+            "group": list(self.groups),
+            "value": self.value,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a rule would have done: anchors, and the episodes that these make; ``seconds`` to find out."""
+
+    rule: Rule
+    anchors: int
+    episodes: int
+    groups: int
+    first_us: int | None
+    last_us: int | None
+    examples: tuple[Anchor, ...]
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as the API and the command line show it."""
+        return {
+            "id": self.rule.id,
+            "title": self.rule.title,
+            "level": self.rule.level,
+            "author": self.rule.author,
+            "fired": self.anchors,
+            "episodes": self.episodes,
+            "groups": self.groups,
+            "first": None if self.first_us is None else rfc3339(self.first_us),
+            "last": None if self.last_us is None else rfc3339(self.last_us),
+            "examples": [anchor.to_json() for anchor in self.examples],
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def backtest(
+    cursor: duckdb.DuckDBPyConnection,
+    snapshot: Snapshot,
+    rule: Rule,
+    rules: Mapping[str, Rule],
+    routes: Mapping[str, Expression],
+    *,
+    start_us: int,
+    end_us: int,
+    scope: Scope | None = None,
+) -> Outcome:
+    """Return what a rule would have done between two times, both inclusive.
+
+    Events before the range count for windows that reach into it, as they would have in the stream.
+    """
+    began = time.monotonic()
+    asked = scope or Scope()
+    wanted = Filter(start_us=start_us - reach_us(rule, rules), end_us=end_us)
+    seen = view(snapshot, wanted, asked)
+    plan = Plan(rules, routes)
+    found = (
+        _anchors(cursor, snapshot, plan, rule, seen, wanted, asked, (start_us, end_us))
+        if not seen.empty
+        else []
+    )
+    quiet = max(DEFAULT_QUIET_US, rule.correlation.span_us if rule.correlation else 0)
+    return Outcome(
+        rule=rule,
+        anchors=len(found),
+        episodes=_episodes(found, quiet),
+        groups=len({anchor[2] for anchor in found}),
+        first_us=min((anchor[0] for anchor in found), default=None),
+        last_us=max((anchor[0] for anchor in found), default=None),
+        examples=_examples(cursor, seen, found[-EXAMPLES:], asked) if found else (),
+        seconds=time.monotonic() - began,
+    )
+
+
+_Row = tuple[int, int, tuple[str, ...], float | None]
+
+
+def _anchors(
+    cursor: duckdb.DuckDBPyConnection,
+    snapshot: Snapshot,
+    plan: Plan,
+    rule: Rule,
+    seen: Any,
+    wanted: Filter,
+    scope: Scope,
+    extent: tuple[int, int],
+) -> list[_Row]:
+    sql.register(cursor, snapshot.hot)
+    from_item = sql.source(seen, plan.bind)
+    condition = sql.where(seen, wanted, scope, plan.bind)
+    events = f"(SELECT * FROM {from_item} WHERE {condition})"
+    text = plan.anchors(rule, events)
+    low, high = plan.bind(extent[0]), plan.bind(extent[1])
+    rows = cursor.execute(
+        f"SELECT * FROM ({text}) WHERE at_us BETWEEN {low} AND {high} ORDER BY at_us, seq", plan.bind.values
+    ).fetchall()
+    return [
+        (at_us, seq, tuple(groups), None if value is None else float(value))
+        for at_us, seq, groups, value in rows
+    ]
+
+
+def _episodes(anchors: Sequence[_Row], quiet_us: int) -> int:
+    """Return how many alerts the anchors would have made: a group's anchors belong together until it is quiet."""
+    last: dict[tuple[str, ...], int] = {}
+    found = 0
+    for at_us, _, groups, _ in anchors:
+        before = last.get(groups)
+        found += before is None or at_us - before > quiet_us
+        last[groups] = at_us
+    return found
+
+
+def _examples(
+    cursor: duckdb.DuckDBPyConnection, seen: Any, anchors: Sequence[_Row], scope: Scope
+) -> tuple[Anchor, ...]:
+    bind = Bind()
+    from_item = sql.source(seen, bind)
+    places = ", ".join(bind(anchor[1]) for anchor in anchors)
+    times = [anchor[0] for anchor in anchors]
+    condition = sql.where(seen.between(min(times), max(times)), Filter(), scope, bind)
+    rows = cursor.execute(
+        f"SELECT seq, event_id FROM {from_item} WHERE {condition} AND seq IN ({places})", bind.values
+    ).fetchall()
+    ids = dict(rows)
+    return tuple(
+        Anchor(ids[seq], at_us, seq, groups, value) for at_us, seq, groups, value in anchors if seq in ids
+    )
