@@ -129,7 +129,7 @@ COMMAND = Command(
     name="rules",
     text="Says of each Sigma rule whether it works here (check), and how often it would have fired (test). Without paths: the rules of [rules] directories.",
     options=(
-        Option(("doing",), "`check` or `test`", "DOING", choices=DOINGS),
+        Option(("doing",), "`check` or `test`", "doing", choices=DOINGS),
         Option(("paths",), "rule files, or folders of them", "PATH", many=True, needed=False),
         Option(("--rule",), "only the rule with this id, name or title", "RULE"),
         Option(
