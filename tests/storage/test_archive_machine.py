@@ -10,7 +10,7 @@ from tests.storage.archive_machine import ArchiveMachine
 from tests.storage.test_sealing_machine import SealingMachine
 from tests.support import soak_examples
 
-SOAK_EXAMPLES = soak_examples(2000)  # of each machine: about ten minutes
+SOAK_EXAMPLES = soak_examples(1000)  # of each machine
 
 TestArchiveMachine = ArchiveMachine.TestCase
 TestArchiveMachine.settings = settings(max_examples=60, stateful_step_count=30)
