@@ -40,6 +40,10 @@ PAGE_CSP = (
 # The page that asks for a key has no script at all.
 LOGIN_CSP = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
+# A page that may send no referrer sends `Origin: null` with its forms. Over http to another machine's name browsers
+# send no Sec-Fetch-Site either, so that nothing would say that a form is the page's own.
+WITH_FORMS = {"Referrer-Policy": "same-origin"}
+
 _IMPORT_MAP = re.compile(rb"<script[^>]*\btype=[\"']importmap[\"'][^>]*>(.*?)</script>", re.DOTALL)
 _TYPES = {
     ".js": "text/javascript",
@@ -112,7 +116,7 @@ def page_answer(request: web.Request, site: Site) -> web.Response:
     """Return the page."""
     if site.index is None:
         raise Problem(NOT_FOUND, "this installation has no dashboard")
-    headers = {"Cache-Control": "no-cache", "Content-Security-Policy": site.csp}
+    headers = {"Cache-Control": "no-cache", "Content-Security-Policy": site.csp, **WITH_FORMS}
     return _answer(request, site.index, headers)
 
 
@@ -121,7 +125,7 @@ def login_answer(site: Site, parts: Mapping[str, str]) -> web.Response:
     text = site.login
     for mark, part in parts.items():
         text = text.replace(mark, part)
-    headers = {"Cache-Control": "no-store", "Content-Security-Policy": LOGIN_CSP}
+    headers = {"Cache-Control": "no-store", "Content-Security-Policy": LOGIN_CSP, **WITH_FORMS}
     return web.Response(text=text, content_type="text/html", charset="utf-8", headers=headers)
 
 

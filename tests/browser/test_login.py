@@ -8,10 +8,10 @@ from typing import Literal
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from storage.keyring import Keyring
-from tests.browser.desk import PHONE, WIDE, Visitor, Watched, axe, sample_events
+from tests.browser.desk import CHROMIUM, PHONE, WIDE, Visitor, Watched, axe, sample_events
 from tests.browser.test_accessible import overflow
 from tests.web.station import served
 from web.access import AccessOptions
@@ -127,6 +127,33 @@ async def test_a_session_that_ends_asks_for_the_key_and_goes_on(house: House, vi
     await give(page, house.keys["admin"])
     await expect(page.locator(".caller-name")).to_contain_text("admin key")
     assert page.url == f"{house.url}?level=error"
+
+
+async def test_over_plain_http_to_a_name_the_forms_work_as_well(house: House) -> None:
+    """There a browser sends no Sec-Fetch-Site: the form's Origin is what says that it is the page's own."""
+    name = "logs.test"
+    options = WebOptions(version="1.2.3", allowed_hosts=(name,))
+    async with (
+        served(house.station, options, keyring=house.keyring) as client,
+        async_playwright() as playwright,
+    ):
+        rules = f"--host-resolver-rules=MAP {name} 127.0.0.1"
+        browser = await playwright.chromium.launch(executable_path=str(CHROMIUM), args=[rules])
+        visitor = await Visitor.enter(browser)
+        visitor.expected = ["Cross-Origin-Opener-Policy"]  # which has no meaning there
+        sent: list[dict[str, str]] = []
+        visitor.page.on(
+            "request", lambda asked: sent.append(asked.headers) if asked.method == "POST" else None
+        )
+        await visitor.page.goto(f"http://{name}:{client.port}/?level=error")
+        await give(visitor.page, house.keys["admin"])
+        await expect(visitor.page.locator(".caller-name")).to_contain_text("admin key")
+        await visitor.page.get_by_role("button", name="Log out").click()
+        await expect(visitor.page.get_by_label("API key")).to_be_visible()
+        assert len(sent) == 2
+        assert all("sec-fetch-site" not in headers for headers in sent)
+        await visitor.leave()
+        await browser.close()
 
 
 async def test_a_link_from_another_site_finds_the_session(house: House, visitor: Visitor) -> None:
