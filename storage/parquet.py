@@ -58,8 +58,7 @@ class Encoding:
         repeating = self._repeating(schema)
         size = {"ndv": max(bloom_rows, 1), "fpp": self.bloom_false_positives}
         return {
-            "compression": "zstd",
-            "compression_level": self.zstd_level,
+            **self._compression(schema),
             "use_dictionary": sorted(repeating | {f"{name}.list.element" for name in nested}),
             "column_encoding": {
                 **dict.fromkeys(sorted(rising), "DELTA_BINARY_PACKED"),
@@ -75,6 +74,16 @@ class Encoding:
     def coded(self, schema: pa.Schema) -> list[str]:
         """Return the text columns that are stored as numbers of words."""
         return [name for name in schema.names if name in self._repeating(schema) and _is_text(schema, name)]
+
+    def _compression(self, schema: pa.Schema) -> dict[str, Any]:
+        """Return the options for it. Sketches are random bits; uncompressed, single blocks of them can be read."""
+        if COLUMN not in schema.names:
+            return {"compression": "zstd", "compression_level": self.zstd_level}
+        others = [name for name in schema.names if name != COLUMN]
+        return {
+            "compression": {**dict.fromkeys(others, "zstd"), COLUMN: "none"},
+            "compression_level": dict.fromkeys(others, self.zstd_level),
+        }
 
     def _repeating(self, schema: pa.Schema) -> set[str]:
         nested = {field.name for field in schema if pa.types.is_nested(field.type)}

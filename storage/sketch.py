@@ -8,6 +8,7 @@ exclude is read. Files without one (live ones, those of earlier releases) are re
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
@@ -23,11 +24,16 @@ from parsers.columns import TIMESTAMP
 from storage.bloom import BLOCK_BITS, BLOCK_BYTES, Probe, filled, mixed
 from storage.filters import SEARCHED
 
-VERSION = 1
+VERSION = 2  # 1 had one probe for a value, and was never released
 FAMILY = "sketches"  # of the rows of a roll-up that hold sketches; their `key` is the number of the row group
 COLUMN = "sketch"
-BITS_A_KEY = 8  # one absent key in forty is not told; a search for a word has several
+BITS_A_KEY = 8  # one absent key in forty is not told
+# Keys of one value: two make that one in sixteen hundred. A word has a key for each run anyhow.
+KEYS_A_VALUE = 2
 MOST_VALUES = 8_192  # a column with more values in a row group is left out: nearly a value a row
+# Columns that are left out where a value has fewer rows than that: in small files they have few values, and many a row.
+OFTEN_DISTINCT = ("entity_id", "entity_name", "path")
+LEAST_ROWS_A_VALUE = 16
 
 # The columns whose values are in sketches. Their numbers are stored: only ever add at the end.
 VALUES = (
@@ -62,31 +68,45 @@ Clause = tuple[Key, ...]
 
 @dataclass(frozen=True, slots=True)
 class Sketch:
-    """The sketch of one row group, and the rows and times of the group."""
+    """The sketch of one row group, and the rows and times of the group.
+
+    ``data`` is what `sketch` wrote, or None; ``at`` is where it lies in its file (None: only there is no telling).
+    One of the two is needed to ask, so that a year of sketches need not be held in memory.
+    """
 
     rows: int
     min_time_us: int
     max_time_us: int
     told: int
-    data: bytes
+    blocks: int
+    data: bytes | None
+    at: int | None = None
 
     @classmethod
     def read(cls, data: bytes) -> Sketch | None:
         """Read what `sketch` wrote; None for a version that this release does not know."""
         version, rows, told, low, high = _HEAD.unpack_from(data)
-        return cls(rows, low, high, told, data) if version == VERSION else None
+        blocks = (len(data) - _HEAD.size) // BLOCK_BYTES
+        return cls(rows, low, high, told, blocks, data) if version == VERSION else None
 
-    def may_hold(self, clauses: Iterable[Clause]) -> bool:
-        """Say whether rows of the group may fulfil every clause; False is proof that none does."""
-        return all(any(self._may_hold(key) for key in clause) for clause in clauses)
+    def may_hold(self, clauses: Iterable[Clause], handle: int = -1) -> bool:
+        """Say whether rows of the group may fulfil every clause; False is proof that none does.
 
-    def _may_hold(self, key: Key) -> bool:
+        ``handle`` is its file, for a sketch without ``data``.
+        """
+        return all(any(self._may_hold(key, handle) for key in clause) for clause in clauses)
+
+    def _may_hold(self, key: Key, handle: int) -> bool:
         if not self.told >> key.bit & 1:
             return True
-        blocks = (len(self.data) - _HEAD.size) // BLOCK_BYTES
         for probe in key.probes:
-            start = _HEAD.size + BLOCK_BYTES * probe.block(blocks)
-            if not probe.in_block(self.data[start : start + BLOCK_BYTES]):
+            start = _HEAD.size + BLOCK_BYTES * probe.block(self.blocks)
+            if self.data is not None:
+                block = self.data[start : start + BLOCK_BYTES]
+            else:
+                assert self.at is not None
+                block = os.pread(handle, BLOCK_BYTES, self.at + start)
+            if len(block) == BLOCK_BYTES and not probe.in_block(block):
                 return False
         return True
 
@@ -111,7 +131,8 @@ def sketch(table: pa.Table) -> bytes:
     told = 0
     keys: list[npt.NDArray[np.uint64]] = []
     for bit, name in enumerate(VALUES):
-        values = _values(table[name])
+        most = table.num_rows // LEAST_ROWS_A_VALUE if name in OFTEN_DISTINCT else MOST_VALUES
+        values = _values(table[name], min(most, MOST_VALUES))
         if values is not None:
             told |= 1 << bit
             keys.append(_value_keys(bit, values))
@@ -150,16 +171,16 @@ def _probe(key: Any) -> Probe:
 
 
 def _value_keys(bit: int, values: Sequence[bytes]) -> npt.NDArray[np.uint64]:
-    sums = np.fromiter(map(zlib.crc32, values), np.uint64, len(values))
-    return mixed(sums | np.uint64(bit) << np.uint64(32))
+    sums = np.fromiter(map(zlib.crc32, values), np.uint64, len(values)) | np.uint64(bit) << np.uint64(32)
+    return np.concatenate([mixed(sums | np.uint64(key) << np.uint64(40)) for key in range(KEYS_A_VALUE)])
 
 
 def _gram_keys(grams: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return mixed(grams | np.uint64(TEXTS) << np.uint64(32))
 
 
-def _values(column: Any) -> list[bytes] | None:
-    """Return the distinct values of a column as bytes; None if there are too many."""
+def _values(column: Any, most: int) -> list[bytes] | None:
+    """Return the distinct values of a column as bytes; None if there are more than ``most``."""
     if pa.types.is_list(column.type):
         column = pc.list_flatten(column)
     if column.null_count == len(column):
@@ -168,12 +189,12 @@ def _values(column: Any) -> list[bytes] | None:
         column = column.cast(column.type.value_type)
     if pa.types.is_integer(column.type):
         column = column.cast(pa.string())
-    if len(column) > 2 * MOST_VALUES and len(pc.unique(column.slice(0, 2 * MOST_VALUES))) > MOST_VALUES + 1:
+    if len(column) > 2 * most and len(pc.unique(column.slice(0, 2 * most))) > most + 1:
         return None  # told early, from a part
-    distinct: Any = pc.unique(column)
-    if len(distinct) > MOST_VALUES + 1:
+    distinct: Any = pc.unique(column).drop_null()
+    if len(distinct) > most:
         return None
-    return [value.encode() if isinstance(value, str) else value for value in distinct.drop_null().to_pylist()]
+    return [value.encode() if isinstance(value, str) else value for value in distinct.to_pylist()]
 
 
 def _bytes(column: Any) -> npt.NDArray[np.uint8]:

@@ -6,6 +6,7 @@ import itertools
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import duckdb
@@ -25,6 +26,7 @@ from storage.sieve import Sieve
 from storage.sketch import DECEITFUL, GRAM, Sketch, sketch, text_key
 from storage.snapshot import Snapshot
 from tests.storage.samples import HOUR_US, START_US, Row, filled, snapshot, table_of, write_events
+from tests.storage.stock import opened, stock
 from tests.storage.test_query_pages import filters, rows_strategy, scopes
 
 FILES = 6
@@ -139,6 +141,25 @@ def test_what_has_no_sketch_is_read(tmp_path: Path) -> None:
     found = spread(tmp_path, sketched=False)
     assert left(found, Filter.of(search="mississippi")) == FILES
     assert left(found, Filter.of({"username": ["nobody"]})) == FILES
+
+
+def test_sketches_that_are_not_kept_are_asked_where_they_lie(tmp_path: Path) -> None:
+    """Without memory for any sketch the same files are left, as the files that the archive writes let single blocks be read."""
+    days = ("2026-05-01", "2026-05-02", "2026-05-03")
+    with closing(opened(tmp_path)) as archive:
+        rows = [{"day": day, "username": f"user of {day}"} for day in days for _ in range(30)]
+        stock(archive, rows)
+        found = archive.snapshot
+    for name, files in (("user of 2026-05-02", 1), ("nobody", 0)):
+        wanted = Filter.of({"username": [name]})
+        for kept_bytes in (0, 1 << 20):
+            sieve = Sieve(kept_bytes)
+            left_files = sieve.over(found, wanted, Scope()).view(view(found, wanted, Scope())).files
+            assert len(left_files) == files
+            sketches = [
+                each for path in found.rollups for each in sieve.sketches(f"{found.root}/{path.path}")
+            ]
+            assert [each.data is None for each in sketches] == [not kept_bytes] * len(days)
 
 
 def test_a_file_is_narrowed_to_the_row_groups_that_may_match(tmp_path: Path) -> None:
