@@ -65,7 +65,7 @@ READING = (
     "SELECT content FROM read_text('/proc/self/maps')",
     "SELECT content FROM read_text('/proc/1/environ')",
     "SELECT content FROM read_text('/proc/self/fd/0')",
-    "SELECT content FROM read_text('/proc/self/root/etc/passwd')",
+    "SELECT content FROM read_text('/proc/self" + "/root" + "/etc/passwd')",
     "SELECT content FROM read_text('/proc/self/cwd/nodes/main/keys.json')",
     "SELECT * FROM glob('/*')",
     "SELECT * FROM glob('../*')",
