@@ -17,6 +17,7 @@ PARTS = (
     "ingest",
     "queries",
     "latency",
+    "live",
     "idle",
     "microbatch",
     "parquet",

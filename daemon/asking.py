@@ -35,7 +35,7 @@ STATUS_SECONDS = 5.0  # a daemon that runs says so at once
 ANSWER_SECONDS = 600.0  # between two bytes of an answer; the daemon's own deadlines are shorter
 READ_BYTES = 1 << 20
 COMPRESS = "compress"  # names no filter, but how the file is compressed
-GOOD = frozenset({http.client.OK, http.client.PARTIAL_CONTENT, http.client.NOT_MODIFIED})
+GOOD = frozenset({http.client.OK, http.client.PARTIAL_CONTENT})
 RESUME_PAUSES = (
     0.5,
     2.0,
@@ -44,6 +44,16 @@ RESUME_PAUSES = (
     20.0,
 )  # seconds before each attempt to go on with a download that broke off
 HOUR_US = 3_600_000_000
+MESSAGE = "message"  # the kind of a live event that names none
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What a live stream sends at once: the kind of event, the id behind which to go on, and the data (both may lack)."""
+
+    event: str
+    last: str | None
+    data: str
 
 
 class Answers(Protocol):
@@ -55,8 +65,8 @@ class Answers(Protocol):
         """Yield at most ``limit`` events."""
         ...
 
-    def changed(self, values: Values) -> bool:
-        """Return whether there may be other events than at the last call; True at the first."""
+    def follow(self, values: Values, after: str | None) -> Iterator[Block]:
+        """Yield what a live stream sends, behind an id or from now on, until the daemon ends it."""
         ...
 
     def event(self, event_id: str) -> dict[str, Any] | None:
@@ -122,13 +132,25 @@ class Daemon:
         self._page_rows = page_rows
         self._lend = lend
         self._token: str | None = None
-        self._tag: str | None = None
 
-    def changed(self, values: Values) -> bool:
-        """Ask with the tag of the last answer: the daemon knows without a query whether it still holds."""
-        with self._request("/events", {**values, "limit": ["1"]}, tag=self._tag) as response:
-            self._tag = response.headers.get("ETag")
-            return response.status == http.client.OK
+    def follow(self, values: Values, after: str | None) -> Iterator[Block]:
+        """Read `/events/live` block by block; the daemon gives a sign of life when nothing comes."""
+        asked = {**values, "last_event_id": [after]} if after else values
+        with self._request("/events/live", asked) as response:
+            event, data = MESSAGE, list[str]()
+            last: str | None = None
+            while raw := response.readline():
+                field, _, value = raw.decode().rstrip("\r\n").partition(":")
+                text = value.removeprefix(" ")
+                if not field and not text:
+                    yield Block(event, last, "\n".join(data))
+                    event, last, data = MESSAGE, None, []
+                elif field == "event":
+                    event = text
+                elif field == "id":
+                    last = text
+                elif field == "data":
+                    data.append(text)
 
     def events(self, values: Values, limit: int) -> Iterator[str]:
         """Follow the pages by their cursor."""
@@ -208,13 +230,13 @@ class Daemon:
 
     @contextmanager
     def _request(
-        self, path: str, values: Values, tag: str | None = None, part: Part | None = None
+        self, path: str, values: Values, part: Part | None = None
     ) -> Generator[http.client.HTTPResponse, None, None]:
         query = urllib.parse.urlencode([(name, text) for name, texts in values.items() for text in texts])
         target = f"{PREFIX}{path}" + (f"?{query}" if query else "")
         connection = http.client.HTTPConnection(self._host, self._port, timeout=ANSWER_SECONDS)
         try:
-            headers = {**({"If-None-Match": tag} if tag else {}), **(part.headers() if part else {})}
+            headers = part.headers() if part else {}
             response = self._sent(connection, target, headers)
             if response.status == http.client.UNAUTHORIZED:  # what was lent has expired
                 response.read()
@@ -302,9 +324,9 @@ class Files:
         self._settings = settings
         self._snapshot = read_snapshot(settings.archive.path)
 
-    def changed(self, values: Values) -> bool:  # noqa: ARG002 - the protocol's
-        """Nobody writes: these are the events that there are."""
-        return False
+    def follow(self, values: Values, after: str | None) -> Iterator[Block]:  # noqa: ARG002 - the protocol's
+        """Nobody writes: nothing can come."""
+        return iter(())
 
     def events(self, values: Values, limit: int) -> Iterator[str]:
         """Follow the pages by their cursor."""

@@ -32,6 +32,9 @@ from storage.subscription import Batch, Idle, Item, Subscription, batches
 BATCH_EVENTS = 500  # one write to a client
 BATCH_BYTES = 256 * 1024
 RETRY_SECONDS = 0.5  # after a look that failed
+# A write to one follower, about. Small batches to many wait so long for each, and then take no more than half a core.
+MEMBER_SECONDS = 0.0001
+PACE_SECONDS = 0.05  # but no longer
 FULL_RETRY_SECONDS = 10.0  # what a follower without a place is told to wait
 
 # Reported to the observer: name, kind, labels.
@@ -271,6 +274,7 @@ class Hub:
                     await asyncio.sleep(RETRY_SECONDS)
                     continue
                 self._offer(group, rows)
+            await asyncio.sleep(min(PACE_SECONDS, len(group.members) * MEMBER_SECONDS))
 
     async def _read(self, reader: Reader, scope: Scope, upto: int, *, place: str) -> list[Row]:
         """Let a reader look, and return what it found as the scope may see it."""

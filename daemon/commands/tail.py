@@ -5,21 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import NoReturn
 
 import orjson
 
-from daemon.asking import Answers, connect
-from daemon.command import Command, Context, Exit, Option, positive
+from daemon.asking import MESSAGE, Answers, Block, connect
+from daemon.command import Command, CommandError, Context, Exit, Option, positive
 from daemon.commands.query import cells_of
 from daemon.filtering import FILTERS, REPEATED, values_of
 from daemon.terminal import Output, clipped, safe
+from daemon.wanted import Values
 
-POLL_SECONDS = 0.5  # the daemon says without a query that nothing is new
+AGAIN_SECONDS = 1.0  # between two attempts to reach a daemon that went away
+GONE_SECONDS = 60.0  # a daemon that does not come back for so long has ended
 DEFAULT_LINES = 10
-# Events are listed by their time and appear in any order: so many known ones in a row end the search for new ones.
-KNOWN_IN_A_ROW = 500
-BURST_ROWS = 10_000  # more new events at once are printed in the next round
 _COLOURS = {"debug": "2", "warning": "33", "error": "31", "critical": "1;31"}
 
 
@@ -28,46 +26,69 @@ def run(context: Context) -> int:
     arguments, output = context.arguments, context.output
     values = values_of(arguments)
     answers = connect(context)
-    answers.changed(values)  # before the first look, so that nothing falls between
-    rows = list(answers.events(values, arguments.lines))
-    for row in reversed(rows):
-        _show(output, row)
-    output.flush()
-    if arguments.no_follow:
-        return Exit.OK
-    if not answers.live:
-        output.note("no daemon runs, so nothing new can come")
+    if arguments.no_follow or not answers.live:
+        _show_newest(output, answers, values, arguments.lines)
+        if not arguments.no_follow:
+            output.note("no daemon runs, so nothing new can come")
         return Exit.OK
     with suppress(KeyboardInterrupt):
-        _follow(output, answers, values, max((_seq(row) for row in rows), default=0))
+        blocks = _blocks(context, answers, values)
+        next(block for block in blocks if block.last)  # from here on nothing is missed
+        shown = _show_newest(output, answers, values, arguments.lines)
+        for block in blocks:
+            _show_block(output, block, shown)
     return Exit.OK
 
 
-def _follow(output: Output, answers: Answers, values: dict[str, list[str]], last: int) -> NoReturn:
-    """Print what appears, in the order of the archive."""
+def _show_newest(output: Output, answers: Answers, values: Values, lines: int) -> set[int]:
+    """Print the newest events, oldest first, and return their seqs."""
+    rows = list(answers.events(values, lines))
+    for row in reversed(rows):
+        _show(output, row)
+    output.flush()
+    return {_seq(row) for row in rows}
+
+
+def _blocks(context: Context, answers: Answers, values: Values) -> Iterator[Block]:
+    """Yield what the daemon sends, for ever: where a stream ends, the next one goes on."""
+    last: str | None = None
     while True:
-        time.sleep(POLL_SECONDS)
-        if not answers.changed(values):
-            continue
-        fresh = sorted(_fresh(answers.events(values, BURST_ROWS), last))
-        for seq, row in fresh:
-            _show(output, row)
-            last = seq
-        output.flush()
+        try:
+            for block in answers.follow(values, last):
+                last = block.last or last
+                yield block
+        except CommandError as error:
+            if error.code != Exit.UNREACHABLE:
+                raise
+        answers = _again(context)
 
 
-def _fresh(rows: Iterator[str], last: int) -> Iterator[tuple[int, str]]:
-    """Yield the events above a seq, until too many old ones follow each other."""
-    known = 0
-    for row in rows:
-        seq = _seq(row)
-        if seq > last:
-            known = 0
-            yield seq, row
-        else:
-            known += 1
-            if known >= KNOWN_IN_A_ROW:
-                return
+def _again(context: Context) -> Answers:
+    """Return the daemon once it answers again."""
+    ends = time.monotonic() + GONE_SECONDS
+    while time.monotonic() < ends:
+        time.sleep(AGAIN_SECONDS)
+        with suppress(CommandError):
+            answers = connect(context)
+            if answers.live:
+                return answers
+    raise CommandError("the daemon has ended", Exit.UNREACHABLE, hint="start it, and tail again")
+
+
+def _show_block(output: Output, block: Block, shown: set[int]) -> None:
+    """Print an event that was not printed yet, or what the daemon says about those that it does not send."""
+    if not block.data:
+        return
+    if block.event == MESSAGE:
+        if _seq(block.data) not in shown:
+            _show(output, block.data)
+            output.flush()
+        return
+    said = orjson.loads(block.data)
+    if block.event == "dropped":
+        output.note(f"{said['count']} events were left out: this terminal is too slow for them")
+    elif block.event == "reset":
+        output.note(f"some events may come again: {said['detail']}")
 
 
 def _seq(row: str) -> int:
@@ -89,8 +110,8 @@ def _show(output: Output, row: str) -> None:
 
 COMMAND = Command(
     name="tail",
-    text=f"Print the newest events, oldest first, then every new one as it appears, until Ctrl-C. Events that come late, "
-    f"with a time far back, may be left out: query finds them. {REPEATED}",
+    text=f"Print the newest events, oldest first, then every new one as it appears, until Ctrl-C. New ones come in the "
+    f"order in which they were read, also those with a time far back. A daemon that starts again is waited for. {REPEATED}",
     options=(
         Option(
             ("--lines", "-n"), f"begin with so many (default: {DEFAULT_LINES})", "N", positive, DEFAULT_LINES

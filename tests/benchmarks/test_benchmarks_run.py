@@ -40,6 +40,14 @@ def test_freshness_is_measured_on_a_live_stream(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(120)
+def test_following_is_measured(tmp_path: Path) -> None:
+    """Every client has every event."""
+    said = measure("live", tmp_path, "--clients", "5", "--rate", "200", "--seconds", "1")
+    assert "every client had every event" in said
+    assert len([line for line in said.splitlines() if "client" in line and "x" in line]) >= 3
+
+
+@pytest.mark.timeout(120)
 def test_idle_files_are_measured(tmp_path: Path) -> None:
     """Every amount has its row, and every line that was appended was answered for."""
     said = measure("idle", tmp_path, "--files", "30", "--seconds", "0.5", "--settle", "0", "--marks", "2")

@@ -1,13 +1,18 @@
 """Following a real daemon through a kill: nothing is lost, and what comes twice is said to."""
 
+import asyncio
+import json
 import os
 import signal
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import Callable
 from pathlib import Path
 
 from aiohttp import ClientSession
 
 from tests.daemon.test_service import Process, serving
+from tests.support import ROOT
 from tests.web.followers import Follower, until
 
 SELDOM = {"WATCHKEEP__ARCHIVE__COMMIT_SECONDS": "60"}  # what is shown in a test stays uncommitted
@@ -60,3 +65,30 @@ async def test_after_an_orderly_stop_nothing_comes_twice(tmp_path: Path) -> None
         await follow(third, follower, "d")
     assert not follower.resets
     assert follower.ids == ["a", "b", "missed", "c", "d"]
+
+
+async def test_tail_goes_on_when_the_daemon_starts_again(tmp_path: Path) -> None:
+    """Whatever ended the daemon; what comes twice is printed twice, and a note says so."""
+    command = [sys.executable, str(ROOT / "watchkeep.py"), "tail", "--json", "-n", "1"]
+    command += ["--archive", str(tmp_path / "archive")]
+    with serving(tmp_path, **SELDOM) as first:
+        first.append("old", "a")
+        await asyncio.to_thread(first.until_events, 2)
+        tail = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, cwd=tmp_path)
+        assert tail.stdout is not None
+        assert tail.stderr is not None
+        try:
+            assert json.loads(await tail.stdout.readline())["eventId"] == "a"
+            first.append("b")
+            assert json.loads(await tail.stdout.readline())["eventId"] == "b"
+            first.process.kill()
+            first.process.wait()
+            (tmp_path / LOG).unlink()
+            with serving(tmp_path, **SELDOM) as second:
+                second.append("c")
+                found = [json.loads(await tail.stdout.readline())["eventId"] for _ in range(4)]
+                assert found == ["old", "a", "b", "c"]
+                assert b"may come again" in await tail.stderr.readline()
+        finally:
+            tail.send_signal(signal.SIGINT)
+            assert await tail.wait() == 0
