@@ -53,15 +53,19 @@ def parse_time(text: str, *, now_us: int, end: bool = False) -> int:
         raise ValueError(f"{text!r} is not a time") from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    try:
-        return to_us(moment)
-    except OverflowError:
-        raise ValueError(f"{text!r} is outside the years that can be stored") from None
+    found = to_us(moment)
+    if not FIRST_US <= found <= LAST_US:  # by its zone
+        raise ValueError(f"{text!r} is outside the years that can be stored")
+    return found
 
 
 def to_us(moment: datetime) -> int:
     """Return an aware time as microseconds since 1970."""
     return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+FIRST_US = to_us(datetime.min.replace(tzinfo=UTC))  # the first and the last moment that have a name
+LAST_US = to_us(datetime.max.replace(tzinfo=UTC))
 
 
 def rfc3339(us: int) -> str:

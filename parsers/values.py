@@ -36,8 +36,8 @@ from parsers.fields import (
     WHOLE,
     Field,
 )
+from parsers.moments import FIRST_US, LAST_US, is_date, parse_time
 from parsers.moments import HINT as TIME_HINT
-from parsers.moments import is_date, parse_time
 from parsers.regexes import check_regex
 from parsers.vocabulary import LEVELS
 
@@ -223,9 +223,11 @@ def _ordered(
         )
         return Comparison(field.name, BETWEEN, ends, path)
     if field.kind is TIME:
-        low = str(_time(values[0], now_us, end=True) + 1) if operator == ABOVE else ""
-        high = str(_time(values[0], now_us, end=False) - 1) if operator == BELOW else ""
-        return Comparison(field.name, BETWEEN, (low, high), path)
+        above = operator == ABOVE
+        edge = _time(values[0], now_us, end=above) + (1 if above else -1)
+        if not FIRST_US <= edge <= LAST_US:
+            raise ValueProblem("no time is beyond that", "years are 1 to 9999")
+        return Comparison(field.name, BETWEEN, (str(edge), "") if above else ("", str(edge)), path)
     text = number(values[0])
     if field.kind in {WHOLE, RISK}:
         value = Decimal(text)

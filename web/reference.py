@@ -41,6 +41,8 @@ $ curl -sOJ 'http://127.0.0.1:8710/api/v1/events/export?format=csv&category=secu
   out as RFC 3339 in UTC with `Z`. `start_date` and `end_date` are inclusive, and a bare date means its whole UTC day.
 - **Filters** are the same for lists, figures and exports. Those marked ✱ may be given several times: values of one
   parameter are alternatives, different parameters must all hold, and a leading `!` excludes.
+- **Searches** (`q`) say more than filters can: comparisons, patterns, members of JSON, AND, OR, NOT and brackets.
+  [search.md](search.md) has the grammar. An error has the `position` of the character beside `loc`, `msg` and `hint`.
 - **Pages** are newest first. `next` (and `Link: rel="next"`) is the cursor of the next page; following it gives every
   event once, whatever comes in meanwhile. `page` and `limit` work as well; give `snapshot` of the first answer back and
   they never shift. `total` is exact unless `total_is_estimate` says that counting took too long; `pages` is then null.

@@ -18,6 +18,9 @@ from web.params import Params, RangeParams, StatisticsParams, StatsParams, words
 from web.times import DAY_US, SECOND_US
 
 HOUR_US = 3600 * SECOND_US
+LAST_END_US = (
+    7_258_118_400_000_000  # 2200: a grid of figures to the end of all years would be one of centuries
+)
 
 
 async def statistics(request: web.Request, params: StatisticsParams) -> web.StreamResponse:
@@ -45,6 +48,8 @@ def ranged(request: web.Request, params: RangeParams) -> tuple[Filter, Scope]:
         wanted = filter_of(params, now_us, start_us=wanted.end_us - params.hours * HOUR_US, end_us=now_us)
     if wanted.start_us is not None and wanted.start_us < 0:
         raise invalid("start_date", "before 1970", "no event is older")
+    if wanted.end_us is not None and wanted.end_us > LAST_END_US:
+        raise invalid("end_date", "after 2199", "no event is younger")
     return request.app[QUERIES].mask.resolved(wanted, scope_of(request, params.internal))
 
 

@@ -22,6 +22,8 @@ SHAPES = [
     "time:" + "2026-" * 1500, "description:~" + "(" * 3000, "description:~" + "a{99}" * 40, "description:~(a|b)" + "*" * 90,
     "path:~" + "\\pL" * 80, "a:" * 4000, "a:b:" * 2000, "user:(" * 1300, "user:" * 1600, " OR ".join(f"user:{n}" for n in range(500)),
     " ".join(f"metadata.k{n}:>{n}" for n in range(200)), " OR ".join(f"anywhere:w{n}" for n in range(200)), "", " ", "\x00",
+    "timestamp:>9999-12-31", "timestamp:<0001-01-01", "timestamp:>=0001-01-01 timestamp:<=9999-12-31", "time:9999-12-31T23:59:59.999999Z",
+    "timestamp:>2026-02-01 timestamp:<2026-01-01", "time:0001-01-01T00:00:00+14:00", "time:>-999999w", "ingestedAt:<1900-01-01",
     "(a " * 32 + ")" * 32, "(a OR -(b " * 16 + "))" * 16, "metadata.a:" + "9" * 17, "latitude:" + "9" * 16 + "." + "9" * 9,
 ]  # fmt: skip
 

@@ -25,7 +25,7 @@ from storage.filters import Bind
 from storage.printing import literal, statement
 from storage.query import Filter, Scope
 from storage.sql import wanted_conditions
-from tests.parsers.hostile import searches
+from tests.parsers.hostile import SHAPES, searches
 from tests.storage.judge import NOW_US, filters, holds, made
 from tests.storage.samples import filled, write_events
 from tests.web.station import DAY_US, Station, event
@@ -362,7 +362,7 @@ async def test_explain_tells_which_files_cannot_hold_a_match(station: Station, c
             assert response.status == 200
             body: dict[str, Any] = await response.json()
         assert body["archive"]["rows"] >= 60
-        return body["scan"] | {"plan": body["plan"]["answeredBy"]}
+        return {**body["scan"], "plan": body["plan"]["answeredBy"]}
 
     everything = await scan("level:info")
     assert (everything["files"], everything["rows"], everything["days"], everything["plan"]) == (
@@ -375,3 +375,13 @@ async def test_explain_tells_which_files_cannot_hold_a_match(station: Station, c
     assert (one_day["files_in_range"], one_day["days"], one_day["plan"]) == (1, 1, "scan")
     absent = await scan("id:e-9-9")
     assert (absent["files_in_range"], absent["files"], absent["rows"]) == (3, 0, 0)
+
+
+async def test_times_at_the_edges_are_answered_everywhere(client: TestClient) -> None:
+    """The first and the last moment that can be written, ranges without a moment, and whatever lies beyond."""
+    asked = [text for text in SHAPES if text.startswith(("time", "ingestedAt"))]
+    assert len(asked) > 6
+    for q in asked:
+        for path in HOSTILE_ROUTES:
+            async with client.get(f"/api/v1{path}", params={"q": q[:200]}) as response:
+                assert response.status in {200, 422}, (path, q, await response.text())
