@@ -106,7 +106,9 @@ async def test_an_address_that_is_none_is_404(shared: TestClient, path: str) -> 
         ("internal=maybe", "internal"),
         ("category=", "category"),
         ("search_query=", "search_query"),
-        ("q=level:error", "q"),
+        ("q=levl:error", "q"),
+        ("q=", "q"),
+        ("nonsense=1", "nonsense"),
     ],
 )
 async def test_a_bad_value_is_422_that_names_its_parameter(
