@@ -25,6 +25,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
+from urllib.parse import unquote
 
 import orjson
 
@@ -97,6 +98,38 @@ _ADDRESS = re.compile(
     r"|(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\d)"
 )
 _DIGIT = re.compile("[0-9]|::")  # no address is without
+_OF_FOLDER = re.compile(rf"(?i)(/(?:people|{'|'.join(f'{kind}s?' for kind in PERSON_TYPES)})/)([^/?#]+)")
+# What stands behind such a folder and is no person.
+_NOBODY_PATHS = frozenset(
+    (
+        *(
+            "me",
+            "self",
+            "current",
+            "new",
+            "all",
+            "list",
+            "search",
+            "find",
+            "count",
+            "stats",
+            "export",
+            "import",
+        ),
+        *(
+            "login",
+            "logout",
+            "register",
+            "signup",
+            "verify",
+            "invite",
+            "password",
+            "settings",
+            "roles",
+            "bulk",
+        ),
+    )
+)
 _TOKEN = re.compile(r"[^\W_](?:[\w.@+-]*[^\W_])?")  # a word with what names are joined by
 _PART = re.compile(r"[^\W_]+")
 _WORD = re.compile(r"[\s_.-]+|(?<=[a-z0-9])(?=[A-Z])")
@@ -202,6 +235,9 @@ class Mask:
         self._lock = threading.Lock()
         self._values: OrderedDict[str, str] = OrderedDict()  # pseudonym → value
         self._persons: OrderedDict[str, str] = OrderedDict()  # name in lower case → pseudonym
+        self._numbers: OrderedDict[str, str] = (
+            OrderedDict()
+        )  # the same for ids that are numbers: for paths alone
         self._paths: dict[str, Treatment | None] = {}
 
     # What queries ask
@@ -251,6 +287,15 @@ class Mask:
             place = BY_NAME[column].api
             if found.get(column) is not None:
                 _put(kept, place, self._treat(column, treatment, found[column], found, own))
+        if (
+            event.get("internal")
+            and "metadata" in self._treated
+            and isinstance(kept.get("metadata"), Mapping)
+        ):
+            # What others asked for names people as often as not.
+            kept["metadata"] = {
+                key: HIDDEN if key == "query" else value for key, value in kept["metadata"].items()
+            }
         return kept
 
     def value(self, column: str, value: str | None, *, entity_type: str | None = None) -> str | None:
@@ -343,6 +388,19 @@ class Mask:
             result = _MAIL.sub(lambda match: self.pseudonym("person", match[0]), result)
         return _ADDRESS.sub(lambda match: _network(match[0]), result) if _DIGIT.search(result) else result
 
+    def path(self, path: str, own: _Own) -> str:
+        """Return an HTTP path with persons replaced: known ones, and whoever stands behind a folder of persons."""
+        found = own.replaced(path, shortest=1)
+        found = _OF_FOLDER.sub(self._behind, found)
+        segments = [self._numbers.get(segment, segment) for segment in found.split("/")]
+        return self.text("/".join(segments), own)
+
+    def _behind(self, match: re.Match[str]) -> str:
+        value = match[2]
+        if PSEUDONYM.fullmatch(value) or value.lower() in _NOBODY_PATHS:
+            return match[0]
+        return match[1] + self.pseudonym("person", unquote(value))
+
     def pseudonym(self, kind: str, value: str) -> str:
         """Return the pseudonym of a value; it is remembered, so that it can be asked for."""
         digest = hmac.digest(
@@ -351,7 +409,9 @@ class Mask:
         name = f"{kind}-{b32encode(digest).decode().lower()[:PSEUDONYM_CHARS]}"
         with self._lock:
             _remember(self._values, name, value)
-            if kind == "person" and len(value) >= SHORTEST_TOKEN and not value.isdigit():
+            if kind == "person" and value.isdigit():
+                _remember(self._numbers, value, name)
+            elif kind == "person" and len(value) >= SHORTEST_TOKEN:
                 _remember(self._persons, value.lower(), name)
         return name
 
@@ -409,9 +469,9 @@ class Mask:
                     return self.pseudonym("person", str(value))
                 if isinstance(value, list):
                     return [self.text(str(item), own) for item in value]
-                if column == "path":
-                    value = own.replaced(str(value), shortest=1)
-                return self.text(str(value), own)
+                return (
+                    self.path(str(value), own) if str(value).startswith("/") else self.text(str(value), own)
+                )
 
     def _walk(self, value: Any, own: _Own, path: str, depth: int) -> Any:
         """Return JSON with its personal members replaced. What lies too deep is hidden whole."""
@@ -435,8 +495,8 @@ class Mask:
 
     def _member(self, path: str, value: Any, own: _Own, depth: int) -> Any:
         treatment = self._treatment_of(path)
-        if isinstance(value, str) and NAMES.get(path, ("", 0))[0] == "path":
-            value = own.replaced(value, shortest=1)
+        if isinstance(value, str) and value.startswith("/"):
+            return self.path(value, own)
         if treatment in {"person", "session", "network", "hidden"}:
             return self._scalars(value, treatment, own, path, depth)
         return self._walk(value, own, path, depth + 1)

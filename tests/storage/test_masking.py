@@ -1,6 +1,7 @@
 """What viewers see in place of personal values, and what they may not ask."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -86,6 +87,40 @@ def test_the_same_person_has_the_same_pseudonym_everywhere(who: dict[str, str]) 
     assert shown["user"]["username"] in shown["description"]
     assert shown["extra"]["login"] == shown["user"]["username"] == mask.value("username", who["name"])
     assert Mask(secret=lambda: b"two").value("username", who["name"]) != shown["user"]["username"]
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/api/users/42/orders/7", "/api/users/{}/orders/7"),
+        ("/accounts/ann.lee@example.org", "/accounts/{}"),
+        ("/People/8f14e45f-ceea/photo?size=2", "/People/{}/photo?size=2"),
+        ("/user/alice", "/user/{}"),
+        ("/users/search", "/users/search"),
+        ("/api/orders/7", "/api/orders/7"),
+    ],
+)
+def test_whoever_stands_behind_a_folder_of_persons_is_masked(path: str, shown: str) -> None:
+    """Applications put ids into paths, and nothing else in the event may say whose they are."""
+    found = Mask().event({"request": {"path": path}, "user": None})["request"]["path"]
+    assert re.fullmatch(re.escape(shown).replace(r"\{\}", "person-[a-z2-7]{10}"), found), found
+
+
+def test_a_number_is_a_person_in_paths_once_it_was_one() -> None:
+    """And in no other text: 42 orders are no user 42."""
+    mask = Mask()
+    later = json.dumps({"request": {"path": "/staff/42/x"}, "user": None, "description": "42 orders"})
+    first = json.dumps({"request": {"path": "/x"}, "user": {"id": 42, "username": None}})
+    shown = json.loads(mask.rows([later, first])[0])
+    assert re.fullmatch(r"/staff/person-\w+/x", shown["request"]["path"])
+    assert shown["description"] == "42 orders"
+
+
+def test_what_others_asked_is_not_shown_to_viewers() -> None:
+    """The trail of readers holds their filters, and those name people."""
+    event = {"internal": True, "metadata": {"view": "events", "query": "username=somebody"}}
+    assert Mask().event(event)["metadata"] == {"view": "events", "query": "[masked]"}
+    assert Mask().event(event | {"internal": False})["metadata"]["query"] == "username=somebody"
 
 
 def test_what_is_no_person_stays() -> None:
