@@ -240,7 +240,13 @@ def _member(item: Comparison, column: str, bind: Bind) -> str:
     value = f"TRY(json_extract_string({column}, {bind(pointer(item.path))}))"
     if item.operator in {fields.BETWEEN, fields.ABOVE, fields.BELOW}:
         return _numbers(item, _number(value), bind)
-    return _tested(item, value, bind)
+    if item.operator != EQUALS:
+        return _tested(item, value, bind)
+    places = ", ".join(bind(text) for text in item.values)
+    # Most members are no lists: those are not parsed a second time.
+    texts = f"TRY(CASE WHEN starts_with({value}, '[') THEN json_transform({value}, '[\"VARCHAR\"]') END)"
+    listed = f"list_has_any({texts}, list_value({places}))"
+    return f"(coalesce({value} IN ({places}), FALSE) OR coalesce({listed}, FALSE))"
 
 
 def _number(text: str) -> str:

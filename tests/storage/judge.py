@@ -127,7 +127,16 @@ def _same(item: Comparison, value: Any, wanted: str) -> bool:
         return bool(_BANDS[wanted][0] <= value <= _BANDS[wanted][1])
     if kind in {"number", "decimal", "band"}:
         return bool(value == float(wanted))
-    return bool(value == wanted)
+    return bool(value == wanted) or bool(item.path and wanted in _listed(value))
+
+
+def _listed(text: str) -> list[str | None]:
+    """Return the members of a list of JSON, each as a member of an object would be."""
+    try:
+        found = json.loads(text) if text.startswith("[") else None
+    except ValueError:
+        return []
+    return [_member(text, (str(place),)) for place in range(len(found))] if isinstance(found, list) else []
 
 
 def _between(item: Comparison, value: Any) -> bool:
@@ -164,6 +173,7 @@ JSON_TEXTS = [
     None, "{}", '{"n":null}', '{"n":10,"browser":"Ann"}', '{"n":"10","0":true}', '{"n":10.0,"deep":{"n":1}}',
     '{"n":[1,"a",null],"a.b":1}', '{"odd key":"a","q\\"x":2}', '{"/s~t":"a*b","ä":"ä Ö"}', '{"n":"NaN","Case":"x"}',
     '{"n":1e999}', '{"n":-5,"deep":{"browser":"a"}}', '[{"n":3},"a"]', '"a"', "5", '{"n":false,"*":"a","$":"50%"}',
+    '{"n":["a","Ann",[1]],"deep":{"n":["50%",true,10.0,{"a":1}]}}', '{"n":"[\\"a\\"]","browser":"[a"}',
     '{"n":"1_000"}', '{"n":" 10 "}', '{"n":1e1}', '{"n":"Infinity"}',
 ]  # fmt: skip
 REGEXES = ["a", "^a", "A.*n$", "[0-9]+", r"\.", "a|b", "(?i)ANN", "^$", "x\\ny", "%", "\\\\"]

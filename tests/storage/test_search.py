@@ -112,7 +112,7 @@ async def test_a_condition_and_its_opposite_share_out_all_rows(
 
 
 @given(expression=rolled)
-@hypothesis_settings(max_examples=30)
+@hypothesis_settings(max_examples=20)
 def test_roll_ups_and_rows_count_the_same(stored: Snapshot, expression: Expression) -> None:
     """A search is answered from roll-ups where all its fields are dimensions of them."""
     wanted = Filter().narrowed(expression)

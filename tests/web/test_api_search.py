@@ -80,7 +80,7 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBP
 
 
 @given(filters())
-@hypothesis_settings(max_examples=150)
+@hypothesis_settings(max_examples=80)
 def test_printed_sql_finds_the_same_rows_in_any_duckdb(
     outside: duckdb.DuckDBPyConnection, wanted: Filter
 ) -> None:
