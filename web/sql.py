@@ -28,6 +28,7 @@ from web.answers import JSON
 from web.asking import route_of
 from web.bodies import SqlBody, read_body
 from web.errors import (
+    BUSY,
     DEADLINE,
     SQL_FAILED,
     SQL_MEMORY,
@@ -36,6 +37,7 @@ from web.errors import (
     SQL_SYNTAX,
     SQL_UNCONFINED,
     TOO_LARGE,
+    UNAVAILABLE,
     Fault,
     Kind,
     Problem,
@@ -84,9 +86,12 @@ async def sql(request: web.Request, params: SqlParams) -> web.StreamResponse:
         async with spares.answer(ask) as reply:
             await trace.answered(reply)
             return await _send(request, form, reply)
+    except BusyError:
+        trace.refused()
+        raise
     except ArchiveError as error:
         problem = _problem(error)
-        await trace.failed("busy" if problem is None else problem.kind.code)
+        await trace.failed(UNAVAILABLE.code if problem is None else problem.kind.code)
         if problem is None:
             raise
         raise problem from error
@@ -160,6 +165,10 @@ class _Trace:
         if not self._ended:
             await self._record(outcome, None)
 
+    def refused(self) -> None:
+        """Count one that was never run: those who ask too often fill no trail."""
+        self._request.app[OBSERVER].count(SQL_STATEMENTS, result=BUSY.code)
+
     async def _record(self, outcome: str, rows: int | None) -> None:
         self._ended = True
         seconds = time.perf_counter() - self._began
@@ -178,7 +187,7 @@ def _problem(error: ArchiveError) -> Problem | None:
     if isinstance(error, UnconfinedError):
         detail = "this system offers nothing that a statement could be confined with"
         return Problem(SQL_UNCONFINED, detail, (Fault(at, error.what, "Linux with Landlock has it"),))
-    if isinstance(error, DeadlineError) and not isinstance(error, BusyError):
+    if isinstance(error, DeadlineError):
         kind = SQL_MEMORY if isinstance(error, MemoryCapError) else DEADLINE
         return Problem(kind, error.what, (Fault(at, error.what, error.hint),))
     return None
