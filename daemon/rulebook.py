@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from parsers import sigma as pack
 from parsers.expression import Expression
 from parsers.sigma.loading import load
 from parsers.sigma.matching import Target, Test, tests
@@ -14,6 +15,7 @@ from parsers.sigma.naming import known
 from parsers.sigma.routing import Route, routed
 from parsers.sigma.rule import Rule
 
+PACK: Final = os.path.join(os.path.dirname(pack.__file__), "pack")  # the rules that come with Watchkeep
 ENDINGS: Final = (".yml", ".yaml")
 MOST_RULE_BYTES: Final = 1 << 20  # of one file: what is larger is no rule
 State = Literal["active", "correlated", "no source", "unknown fields", "unsupported"]

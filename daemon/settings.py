@@ -521,6 +521,7 @@ class Risk(Section):
 class Rules(Section):
     """Sigma rules."""
 
+    pack: bool = Field(default=True, description="Whether the rules that come with Watchkeep are among them.")
     directories: Annotated[Names, FilePath()] = Field(
         default=("rules",), description="Folders, or files, of rules in Sigma's YAML, at any depth."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import duckdb
@@ -92,7 +92,9 @@ def backtest(
     Events before the range count for windows that reach into it, as they would have in the stream.
     """
     began = time.monotonic()
-    asked = scope or Scope()
+    asked = replace(
+        scope or Scope(), internal="include"
+    )  # each rule says itself which of the two it is about
     wanted = Filter(start_us=start_us - reach_us(rule, rules), end_us=end_us)
     seen = view(snapshot, wanted, asked)
     plan = Plan(rules, routes)

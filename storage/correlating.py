@@ -48,7 +48,9 @@ class Plan:
 
     def anchors(self, rule: Rule, events: str) -> str:
         """Return a statement of the anchors of a rule among the rows of a FROM item."""
-        name = self._anchors(rule, events, (), (), 0)
+        # A plain rule fires also where a field of its group has no value.
+        groups = [f"coalesce({text_of(target, self.bind)}, '')" for target in rule.group]
+        name = self._anchors(rule, events, groups if rule.correlation is None else (), (), 0)
         columns = ", ".join(ANCHOR_COLUMNS)
         return f"WITH {', '.join(self.parts)} SELECT {columns} FROM {name}"
 
@@ -63,6 +65,7 @@ class Plan:
     def _matched(self, rule: Rule, events: str, groups: Sequence[str], values: Sequence[str]) -> str:
         assert rule.match is not None
         condition = match_sql(rule.match, self.bind)
+        condition = f"{'' if rule.internal else 'NOT '}{quote('internal')} AND {condition}"
         route = self.routes.get(rule.id)
         if route is not None:
             condition = f"{expression_sql(route, self.bind)} AND {condition}"

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from typing import cast
 
 from parsers.columns import BY_NAME
+from parsers.fields import BY_NAME as FIELD_BY_NAME
 from parsers.sigma.matching import ANY, All, Keyword, Match, Pattern, Some, Target, Test, Without
-from storage.comparing import ANYWHERE_COLUMNS, NUMBER, pointer
+from storage.comparing import ANYWHERE_COLUMNS, NUMBER, elements, pointer
 from storage.filters import Bind, address_range, quote
 
 # Where a word without a field is looked for: every text of an event.
@@ -15,7 +16,11 @@ KEYWORD_COLUMNS = tuple(
     dict.fromkeys((*ANYWHERE_COLUMNS, "category", "action", "entity_type", "server", "ip", "method"))
 )
 _TEXTS = frozenset(name for name, column in BY_NAME.items() if column.sql == "VARCHAR")
-_LISTS = frozenset(name for name, column in BY_NAME.items() if column.sql == "VARCHAR[]")
+# Columns that hold several texts, and the expression for these.
+_LISTS = {
+    **{name: quote(name) for name, column in BY_NAME.items() if column.sql == "VARCHAR[]"},
+    "risk_reasons": elements(FIELD_BY_NAME["riskReasons.reason"]),
+}
 _FLAGS = frozenset("ims")
 
 
@@ -63,7 +68,7 @@ def _place(column: str, path: tuple[str, ...], bind: Bind) -> str:
     if column in _TEXTS:
         return name
     if column in _LISTS:
-        return f"array_to_string({name}, chr(10))"
+        return f"array_to_string({_LISTS[column]}, chr(10))"
     if BY_NAME[column].sql == "TIMESTAMPTZ":
         return f"strftime({name}, '%Y-%m-%dT%H:%M:%S.%fZ')"
     return f"CAST({name} AS VARCHAR)"
@@ -78,7 +83,7 @@ def _text(test: Test, bind: Bind) -> str:
     column = test.target.column
     if column in _LISTS:
         inner = _like("word", pattern, bind, cased=test.cased)
-        return f"coalesce(len(list_filter({quote(column or '')}, lambda word: {inner})) > 0, FALSE)"
+        return f"coalesce(len(list_filter({_LISTS[column]}, lambda word: {inner})) > 0, FALSE)"
     return _like(text_of(test.target, bind), pattern, bind, cased=test.cased)
 
 

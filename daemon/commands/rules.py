@@ -1,7 +1,8 @@
-"""`watchkeep rules`: say of each Sigma rule whether it works here, and how often it would have fired."""
+"""`watchkeep rules`: say of each Sigma rule whether it works here, how often it would have fired, and on what samples."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from typing import Any
@@ -10,7 +11,7 @@ from daemon.command import Command, CommandError, Context, Exit, Option, positiv
 from daemon.rulebook import Judged, Rulebook
 from daemon.terminal import Output, count
 
-DOINGS = ("check", "test")
+DOINGS = ("check", "test", "rehearse")
 DEFAULT_HOURS = 24
 HOUR_US = 3_600_000_000
 MEMORY_LIMIT_MB = 1024
@@ -19,16 +20,21 @@ SHOWN_EXAMPLES = 3
 
 
 def run(context: Context) -> int:
-    """Check or test."""
-    book = _book(context)
-    return _check(context, book) if context.arguments.doing == "check" else _test(context, book)
+    """Check, test or rehearse."""
+    return {"check": _check, "test": _test, "rehearse": _rehearse}[context.arguments.doing](
+        context, _book(context)
+    )
 
 
 def _book(context: Context) -> Rulebook:
     from daemon import options
-    from daemon.rulebook import read
+    from daemon.rulebook import PACK, read
 
-    paths = tuple(context.arguments.paths) or context.settings.rules.directories
+    paths = tuple(context.arguments.paths)
+    if not paths:
+        rules = context.settings.rules
+        given = tuple(path for path in rules.directories if os.path.exists(path))
+        paths = (*((PACK,) if rules.pack else ()), *given)
     return read(paths, options.rule_routes(context.settings), _seen_fields(context))
 
 
@@ -102,6 +108,30 @@ def _test(context: Context, book: Rulebook) -> int:
     return Exit.OK
 
 
+def _rehearse(context: Context, book: Rulebook) -> int:
+    """Run the samples that stand beside the rules: each must hit or miss as it says."""
+    from parsers.sigma.samples import samples_of
+    from storage.rehearsal import rehearse
+
+    rows: list[tuple[str, str, str, str]] = []
+    for rule in book.emitting:
+        if context.arguments.rule in {None, rule.id, rule.title, rule.name}:
+            for sample in samples_of(rule):
+                fired = bool(rehearse(rule, book.rules, book.routes, sample))
+                right = "as it must" if fired == sample.hit else "NOT AS IT MUST"
+                rows.append((right, "hits" if fired else "misses", rule.title, sample.name))
+    wrong = sum(row[0].isupper() for row in rows)
+    if context.output.as_json:
+        names = ("result", "rule does", "rule", "sample")
+        context.output.object(
+            {"samples": [dict(zip(names, row, strict=True)) for row in rows], "wrong": wrong}
+        )
+    else:
+        context.output.rows(("result", "the rule", "rule", "sample"), rows)
+        context.output.line(f"{count(len(rows))} samples, {count(wrong)} of them not as they must be")
+    return Exit.FOUND if wrong else Exit.OK
+
+
 def _show(output: Output, outcomes: list[dict[str, Any]]) -> None:
     heads = ("rule", "level", "fired", "alerts", "groups", "last", "seconds")
     output.rows(
@@ -127,9 +157,9 @@ def _show(output: Output, outcomes: list[dict[str, Any]]) -> None:
 
 COMMAND = Command(
     name="rules",
-    text="Says of each Sigma rule whether it works here (check), and how often it would have fired (test). Without paths: the rules of [rules] directories.",
+    text="Says of each Sigma rule whether it works here (check), how often it would have fired over the archive (test), and whether it hits and misses what its own samples say (rehearse). Without paths: our own rules and those of [rules] directories.",
     options=(
-        Option(("doing",), "`check` or `test`", "doing", choices=DOINGS),
+        Option(("doing",), "`check`, `test` or `rehearse`", "doing", choices=DOINGS),
         Option(("paths",), "rule files, or folders of them", "PATH", many=True, needed=False),
         Option(("--rule",), "only the rule with this id, name or title", "RULE"),
         Option(
@@ -143,6 +173,7 @@ COMMAND = Command(
     examples=(
         "watchkeep rules check rules/",
         "watchkeep rules test rules/brute-force.yml --hours 720",
+        "watchkeep rules rehearse",
     ),
     run=run,
 )

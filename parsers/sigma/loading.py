@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, cast
 
 from parsers.sigma.matching import ANY, ONE, All, Keyword, Match, Pattern, Some, Target, Test, Without
@@ -27,6 +28,8 @@ from parsers.sigma.rule import (
     Threshold,
 )
 
+# Attributes of our own: a rule that fires by itself although others correlate it, and the fields of an alert's group.
+ALONE, GROUP = "alone", "group"
 MOST_TESTS: Final = 5_000  # of one rule: the longest public ones have some hundred
 _NAMESPACE: Final = uuid.UUID("6d8b0fc5-3f9c-4a83-9a0b-6b4a4b1c8f0e")  # of ids for rules that have none
 _SIGNS: Final[Mapping[str, Sign]] = {"LT": "<", "LTE": "<=", "GT": ">", "GTE": ">=", "EQ": "=", "NEQ": "<>"}
@@ -111,14 +114,14 @@ class _Loading:
                 if reference:
                     self._by_reference.setdefault(str(reference), rule)
         self._correlated: set[str] = set()
+        self._generated: set[str] = set()  # rules of correlations that let them fire by themselves too
 
     def rules(self) -> list[Rule]:
-        """Return every rule; correlated ones emit only if they say so."""
+        """Return every rule; a correlated one emits only if it, or a correlation of it, says so."""
         found = [self._rule(rule) for rule in self._rules]
+        silent = self._correlated - self._generated
         return [
-            _replaced(rule, emits=False)
-            if rule.id in self._correlated and not rule.custom.get("generate")
-            else rule
+            replace(rule, emits=False) if rule.id in silent and not rule.custom.get(ALONE) else rule
             for rule in found
         ]
 
@@ -145,8 +148,7 @@ class _Loading:
     def _common(self, rule: Any) -> dict[str, Any]:
         level = rule.level.name.lower() if rule.level is not None else "medium"
         custom = dict(rule.custom_attributes)
-        if getattr(rule, "generate", False):
-            custom["generate"] = True
+        group = custom.get(GROUP, ())
         return {
             "id": self._ids[id(rule)],
             "title": rule.title or str(rule.id),
@@ -160,6 +162,7 @@ class _Loading:
             "falsepositives": tuple(map(str, rule.falsepositives)),
             "license": rule.license or "",
             "custom": custom,
+            "group": tuple(target_of(str(name)) for name in group) if isinstance(group, list) else (),
             "path": self._paths.get(id(rule), ""),
         }
 
@@ -192,6 +195,8 @@ class _Loading:
         span = rule.timespan.seconds * 1_000_000
         ids = tuple(self._ids[id(member)] for member in members)
         self._correlated |= set(ids)
+        if rule.generate:
+            self._generated |= set(ids)
         return Correlation(kind, ids, span, names, groups, values, threshold, occurrence)
 
     def _referred(self, reference: str) -> Any:
@@ -208,12 +213,6 @@ class _Loading:
                     if self._by_reference.get(str(reference.reference)) is member:
                         return target_of(field_name)
         return target_of(name)
-
-
-def _replaced(rule: Rule, **changes: Any) -> Rule:
-    from dataclasses import replace
-
-    return replace(rule, **changes)
 
 
 def _source(rule: Any) -> LogSource:

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 from parsers.expression import Comparison, Expression
 from parsers.fields import EXISTS
-from parsers.sigma.rule import LogSource, Rule
+from parsers.sigma.rule import OWN_PRODUCT, LogSource, Rule
 
-OWN = "watchkeep"
 GENERAL = frozenset(
     {None, "application", "authentication", "audit"}
 )  # categories that any application's events are of
@@ -49,7 +48,7 @@ def route(source: LogSource, routes: Sequence[Route]) -> Routed | None:
         )
         if all(wanted is None or wanted == given for wanted, given in fits):
             return Routed(each.events)
-    if source.product == OWN or (source.product is None and source.category in GENERAL):
+    if source.product == OWN_PRODUCT or (source.product is None and source.category in GENERAL):
         return Routed(None)
     if source.product is None and source.category in WEB:
         return Routed(_REQUESTS)

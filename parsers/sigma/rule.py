@@ -16,6 +16,8 @@ SCORES: Mapping[str, int] = MappingProxyType(
     {"informational": 0, "low": 21, "medium": 47, "high": 73, "critical": 99}
 )
 
+OWN_PRODUCT, OWN_SERVICE = "watchkeep", "daemon"
+
 CorrelationType = Literal[
     "event_count", "value_count", "value_sum", "value_avg", "value_percentile", "value_median", "temporal",
     "temporal_ordered",
@@ -95,7 +97,8 @@ class Rule:
     """One rule. Either ``match`` (events) or ``correlation`` (matches of other rules) is set.
 
     ``emits``: it makes findings of its own; a rule that is only correlated by others does not, unless it says so.
-    ``custom`` holds attributes that Sigma does not know, as written. ``problem`` says why the rule cannot be used.
+    ``group`` says which matches of a plain rule make one alert: those with the same values of these fields (the
+    attribute `group`). ``custom`` holds attributes that Sigma does not know, as written. ``problem`` says why the rule cannot be used.
     """
 
     id: str
@@ -113,9 +116,15 @@ class Rule:
     match: Match | None = None
     correlation: Correlation | None = None
     emits: bool = True
+    group: tuple[Target, ...] = ()
     custom: Mapping[str, Any] = field(default_factory=dict)
     path: str = ""
     problem: str = ""
+
+    @property
+    def internal(self) -> bool:
+        """Whether it is about the daemon's own events; all others never see those."""
+        return self.source.product == OWN_PRODUCT and self.source.service == OWN_SERVICE
 
     @property
     def techniques(self) -> tuple[str, ...]:

@@ -55,7 +55,7 @@ def watchkeep(folder: Path, *arguments: str) -> tuple[int, str]:
 def here(tmp_path: Path) -> Path:
     """An archive with seven failed logins of one user and four of another."""
     (tmp_path / "config.toml").write_text(
-        '[rules]\n[[rules.sources]]\nproduct = "gitlab"\nevents = "action:push"\n'
+        '[rules]\npack = false\n[[rules.sources]]\nproduct = "gitlab"\nevents = "action:push"\n'
     )
     events = []
     for user, amount in (("eve", 7), ("ann", 4)):
@@ -123,3 +123,24 @@ def test_a_mistake_is_named(here: Path) -> None:
     code, said = watchkeep(here, "rules", "check")
     assert code == 3
     assert "relative times" in said
+
+
+def test_rehearse_runs_the_samples_beside_the_rules(here: Path) -> None:
+    """Those of our own rules all pass; one that promises too much is told, and ends with a code of its own."""
+    sample = {"hit": "a login", "events": [{"event": {"action": "login"}}]}
+    wrong = {
+        "title": "wrong",
+        "logsource": {"product": "watchkeep"},
+        "detection": {"sel": {"action": "export"}, "condition": "sel"},
+        "samples": [sample, {**sample, "hit": "an export", "events": [{"event": {"action": "export"}}]}],
+    }
+    (here / "rules" / "wrong.yml").write_text(yaml.safe_dump(wrong))
+    code, said = watchkeep(here, "rules", "rehearse")
+    assert code == 1
+    assert "NOT AS IT MUST" in said
+    assert "2 samples, 1 of them not as they must be" in said
+    (here / "config.toml").write_text("")
+    code, said = watchkeep(here, "rules", "rehearse", "--rule", "mass_delete", "--json")
+    assert code == 0, said
+    assert json.loads(said)["wrong"] == 0
+    assert len(json.loads(said)["samples"]) == 2

@@ -52,6 +52,7 @@ def table(events: Sequence[Seen]) -> pa.Table:
             pa.string(),
         ),
     }
+    given_columns["internal"] = pa.array([False] * len(events))
     columns = [given_columns.get(field.name, pa.nulls(len(events), field.type)) for field in EVENT_SCHEMA]
     return pa.Table.from_arrays(columns, schema=EVENT_SCHEMA)
 
@@ -356,6 +357,8 @@ def connected(rows: Sequence[dict[str, Any]]) -> duckdb.DuckDBPyConnection:
             )
         elif field.name == "seq":
             columns.append(pa.array(range(len(rows)), field.type))
+        elif field.name == "internal":
+            columns.append(pa.array([False] * len(rows)))
         elif field.name == "timestamp":
             columns.append(pa.array([BASE_US] * len(rows)).cast(field.type))
         else:
