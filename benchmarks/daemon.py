@@ -69,6 +69,15 @@ class Daemon:
         status = Path(f"/proc/{self._process.pid}/status").read_text()
         return int(status.split("VmHWM:")[1].split()[0]) * KIBIBYTE
 
+    def resident_bytes(self) -> int:
+        """The memory the daemon holds now."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) * KIBIBYTE
+
+    def forget_peak(self) -> None:
+        """Let `peak_bytes` count from now on."""
+        Path(f"/proc/{self._process.pid}/clear_refs").write_text("5")
+
     def _wait(self) -> None:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,9 @@ from urllib.parse import urlencode
 
 import duckdb
 
-from benchmarks import ingest
+from benchmarks import exports, ingest
 from benchmarks.daemon import Connection, Daemon
-from benchmarks.measure import DEFAULT_DATA, MEGABYTE, median, milliseconds, ratio, table
+from benchmarks.measure import DEFAULT_DATA, median, milliseconds, ratio, table
 
 WEEK = {"start_date": "2026-11-16", "end_date": "2026-11-22"}
 DAYS = tuple(f"2026-11-{day}" for day in range(16, 23))
@@ -52,12 +51,8 @@ def measure(data: Path, events: int, times: int = TIMES) -> None:
             rows = [_row(question, connection, plain, daemon, times) for question in questions(plain)]
             heads = ("question", "HTTP ms", "CPU ms", "plain SQL ms", "SQL / HTTP")
             table(f"Queries over {events:,} events (median of {times}; above 1 we are faster)", heads, rows)
-            table(
-                f"Export of all {events:,} events",
-                ("j", "MB", "HTTP MB/s", "COPY MB/s", "HTTP / COPY"),
-                [_export(connection, plain, data, form) for form in ("csv", "ndjson")],
-            )
         print(f"  peak memory of the daemon {daemon.peak_bytes() / 2**20:,.0f} MiB")
+        exports.measure(daemon, plain, data, events)
 
 
 def _row(
@@ -114,22 +109,6 @@ def questions(plain: duckdb.DuckDBPyConnection) -> tuple[Question, ...]:
 def _get(path: str, **query: object) -> Callable[[Connection], object]:
     address = f"/api/v1{path}" + (f"?{urlencode(query)}" if query else "")
     return lambda connection: connection.bytes(address)
-
-
-def _export(connection: Connection, plain: duckdb.DuckDBPyConnection, data: Path, form: str) -> list[str]:
-    # Once each: a gigabyte a run needs no warming up.
-    began = time.perf_counter()
-    size = connection.drain(f"/api/v1/events/export?format={form}")
-    ours = time.perf_counter() - began
-    target = data / f"export.{form}"
-    options = "FORMAT csv, HEADER" if form == "csv" else "FORMAT json"
-    began = time.perf_counter()
-    plain.execute(f"COPY (SELECT * FROM events) TO '{target}' ({options})")
-    theirs = time.perf_counter() - began
-    copied = target.stat().st_size
-    target.unlink()
-    rate, copy_rate = size / MEGABYTE / ours, copied / MEGABYTE / theirs
-    return [form, f"{size / MEGABYTE:,.0f}", f"{rate:,.0f}", f"{copy_rate:,.0f}", ratio(rate, copy_rate)]
 
 
 def main() -> int:

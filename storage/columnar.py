@@ -1,6 +1,6 @@
 """Exports with the archive's own columns and types: Parquet, and Arrow's stream format, newest first.
 
-The bytes depend on the rows alone: the same question about the same snapshot gives the same file, byte for byte,
+The bytes of a Parquet file depend on the rows alone: the same question about the same snapshot gives the same file,
 however the archive is laid out at that moment. Rows are therefore regrouped at fixed numbers before they are written.
 """
 
@@ -23,7 +23,7 @@ from storage.query import ExportQuery
 from storage.scope import View
 from storage.shapes import used_by
 
-GROUP_ROWS = 15 * BATCH_ROWS  # of a row group of Parquet
+GROUP_ROWS = 10 * BATCH_ROWS  # of a row group of Parquet
 GROUP_BYTES = 32 << 20  # of a row group before it is encoded; wider rows make smaller groups
 PIECE_BYTES = 256 << 10  # handed over at a time, at least
 

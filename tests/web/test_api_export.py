@@ -105,7 +105,7 @@ async def test_a_failed_export_never_looks_whole(
     for form in ("json", "ndjson", "csv"):
         async with client.get(f"/events/export?format={form}") as response:
             assert response.status == 200
-            # Rows are read in blocks of 30,720, and the newer day fills the first: the older one comes later.
+            # Rows are read in blocks of 20,480, and the newer day fills the first: the older one comes later.
             await response.content.readany()
             await asyncio.to_thread(damage, older, len(whole))
             with pytest.raises(aiohttp.ClientPayloadError):
