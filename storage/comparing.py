@@ -13,12 +13,12 @@ from parsers.expression import And, Comparison, Expression, Not, Or, looks_insid
 from parsers.fields import ANYWHERE, EQUALS, MATCHES, REGEX, Field
 from parsers.values import BANDS
 from storage.filters import (
+    NETWORK,
     RISK_BANDS,
     SEARCHED,
     SOURCE,
     TEXT,
     Bind,
-    address_range,
     between,
     quote,
 )
@@ -104,7 +104,7 @@ def _comparison(item: Comparison, bind: Bind, columns: Mapping[str, str]) -> str
     if item.operator == fields.EXISTS and not item.path:
         return f"({quote(column)} IS NOT NULL)"
     if kind is fields.ADDRESS:
-        return _addresses(column, item.values, bind)
+        return NETWORK.condition(column, item.values, bind)
     if kind in {fields.TEXT, fields.LEVEL, fields.PROSE} and item.operator == EQUALS:
         return TEXT.condition(column, item.values, bind)
     if kind is fields.TIME:
@@ -190,17 +190,6 @@ def _times(column: str, values: tuple[str, ...], bind: Bind) -> str:
     tests += [f"{name} >= {bind.time(int(low))}"] if low else []
     tests += [f"{name} <= {bind.time(int(high))}"] if high else []
     return f"({' AND '.join(tests)})"
-
-
-def _addresses(column: str, values: tuple[str, ...], bind: Bind) -> str:
-    name = quote(column)
-    ranges: list[str] = []
-    for value in values:
-        low, high = address_range(value)
-        ranges.append(
-            f"{name} = {bind(low)}" if low == high else f"{name} BETWEEN {bind(low)} AND {bind(high)}"
-        )
-    return f"({name} IS NOT NULL AND ({' OR '.join(ranges)}))"
 
 
 def _risk(item: Comparison, bind: Bind, columns: Mapping[str, str]) -> str:
