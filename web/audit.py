@@ -15,6 +15,8 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
+from storage.rollups import NAME_PREFIX
+from storage.subjects import PERSON_TYPES
 from web.callers import caller_of
 from web.peers import parse
 from web.status import Daemon
@@ -43,7 +45,7 @@ class Audit:
         ``without`` names parameters that say where to go on, so that going on is a repetition.
         """
         query = _query(request, without)
-        repeats = self._due((*_who(request), "read", view, query))
+        repeats = self._due((*_who(request), "read", view, query, _person(request)))
         if repeats is None:
             return
         event = self._event(request, "data_management", "read", f"Events were read: {view}")
@@ -112,7 +114,7 @@ class Audit:
 
     def _event(self, request: web.Request, category: str, action: str, description: str) -> dict[str, Any]:
         caller = caller_of(request)
-        path = without_keys(request.path)
+        path, person = without_keys(request.path), _person(request)
         return {
             "timestamp": rfc3339(self._clock()),
             "level": "info",
@@ -120,7 +122,10 @@ class Audit:
             "action": action,
             "outcome": "success",
             "user": {"id": caller.id, "username": caller.name},
-            "entity": {"type": "http", "id": path, "name": path},
+            # Where the path names a person, that is who was looked at; and the mask knows then what to replace in the path.
+            "entity": {"type": "user", "id": person, "name": person}
+            if person
+            else {"type": "http", "id": path, "name": path},
             "request": {
                 "method": request.method,
                 "path": path,
@@ -142,6 +147,14 @@ class Audit:
 def _who(request: web.Request) -> tuple[str, str]:
     caller = caller_of(request)
     return caller.id, caller.address
+
+
+def _person(request: web.Request) -> str:
+    """Return the person that the path of a request names; empty if it names none."""
+    named = request.match_info
+    if named.get("entity_type", "").lower() in PERSON_TYPES:
+        return named.get("entity_id", "")
+    return named.get("user_id", "").removeprefix(NAME_PREFIX)
 
 
 def _query(request: web.Request, without: tuple[str, ...] = ()) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -60,10 +60,12 @@ class Follower:
         """How many events the server said were dropped."""
         return sum(said["count"] for said in self.dropped)
 
-    async def connect(self, client: Client, *, wait: bool = True) -> None:
+    async def connect(
+        self, client: Client, *, wait: bool = True, headers: Mapping[str, str] | None = None
+    ) -> None:
         """Open a stream, going on where the last one ended; with ``wait`` return when it has caught up."""
-        headers = {"Last-Event-ID": self.last_id} if self.last_id else {}
-        self.response = await client.get(f"/api/v1/events/live?{self.query}", headers=headers)
+        sent = {**(headers or {}), **({"Last-Event-ID": self.last_id} if self.last_id else {})}
+        self.response = await client.get(f"/api/v1/events/live?{self.query}", headers=sent)
         assert self.response.status == 200, await self.response.text()
         ready = asyncio.Event()
         self._task = asyncio.create_task(self._read(self.response, ready))

@@ -10,9 +10,11 @@ from aiohttp import ClientSession, TCPConnector
 from aiohttp.test_utils import TestClient
 
 from storage.hub import HubOptions
+from storage.keyring import Keyring
 from tests.web.followers import Follower, frames, until, within_patience
-from tests.web.station import Station, event, served
+from tests.web.station import NOW_US, Station, event, served
 from web.keys import WebOptions
+from web.live import CHECK_SECONDS
 
 
 def some(first: int, count: int, **given: Any) -> list[dict[str, Any]]:
@@ -310,3 +312,28 @@ async def test_following_is_recorded_once(station: Station, client: TestClient) 
     read = [entry["metadata"] for entry in station.audited if entry["action"] == "read"]
     assert [entry["view"] for entry in read] == ["live"]
     assert read[0]["query"] == "level=error"
+
+
+async def test_a_viewer_follows_masked_events_until_its_key_is_revoked(station: Station) -> None:
+    """What came before, what comes, and nothing once the key is gone; who is masked cannot be asked for."""
+    keyring = Keyring()
+    key, token = keyring.create("board", "viewer", now_us=NOW_US)
+    headers = {"X-API-Key": token}
+    person = {"id": "4711334", "username": "Quentin"}
+    await write(station, some(0, 3, user=person))
+    async with served(station, keyring=keyring) as client:
+        async with client.get("/events/live?username=Quentin", headers=headers) as response:
+            assert response.status == 403
+        follower = Follower("replay=10")
+        await follower.connect(client, headers=headers)
+        await write(station, some(3, 1, user=person))
+        await has(follower, 4)
+        assert "Quentin" not in json.dumps(follower.events)
+        assert {row["user"]["username"].partition("-")[0] for row in follower.events} == {"person"}
+        keyring.revoke(key.id, now_us=NOW_US)
+        await asyncio.sleep(CHECK_SECONDS)
+        await write(station, some(4, 1))
+        await follower.ended()
+        assert len(ours(follower.ids)) == 4
+        await follower.leave()
+        await until(lambda: hub_is_idle(station))

@@ -123,3 +123,16 @@ async def test_who_was_never_seen_is_404(station: Station, client: TestClient) -
     for address in ("/users/9", "/users/name:nobody", "/entities/invoice/99", "/entities/order/3"):
         async with client.get(address) as response:
             assert response.status == 404, address
+
+
+async def test_looking_at_somebody_is_recorded_with_whom(station: Station, client: TestClient) -> None:
+    """Two people are two records, and the same one again is none; so that each can ask who looked."""
+    lines(station)
+    for address in ("/users/1", "/users/name:bob", "/api/v1/users/1", "/entities/invoice/3"):
+        await json_of(client, address)
+    looked = [entry["entity"] for entry in station.audited if entry["metadata"]["view"] in {"user", "entity"}]
+    assert [(entity["type"], entity["id"]) for entity in looked] == [
+        ("user", "1"),
+        ("user", "bob"),
+        ("http", "/entities/invoice/3"),
+    ]
