@@ -134,7 +134,7 @@ class Child:
         self._done = threading.Event()
         self._watcher: threading.Thread | None = None
         self._errors = os.memfd_create("stderr")
-        command = [sys.executable, "-I", "-c", _CHILD.format(root=ROOT)]
+        command = [sys.executable, "-P", "-c", _CHILD.format(root=ROOT)]
         try:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter; the statement goes through its input, and no variable with a secret comes along
                 command,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import site
 import sys
 import sysconfig
 import threading
@@ -122,5 +123,6 @@ def programs() -> tuple[str, ...]:
     """Return what the process loads itself from: the interpreter's library, installed packages, the system."""
     paths = sysconfig.get_paths()
     interpreter = (paths["stdlib"], paths["platstdlib"], paths["purelib"], paths["platlib"])
+    own = (site.getusersitepackages(),) if site.ENABLE_USER_SITE else ()
     base = (os.path.join(sys.base_prefix, "lib"), os.path.join(sys.prefix, "pyvenv.cfg"))
-    return tuple(dict.fromkeys((_OURS, *interpreter, *base, *_SYSTEM)))
+    return tuple(dict.fromkeys((_OURS, *interpreter, *own, *base, *_SYSTEM)))

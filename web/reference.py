@@ -65,7 +65,7 @@ $ curl -sOJ 'http://127.0.0.1:8710/api/v1/events/export?format=csv&category=secu
 - **Following**: `/events/live` is described in [live.md](live.md).
 - **One user**: `/users/{user_id}` takes an id, or `name:` and a username where events have no id.
 - **SQL** ([docs/sql.md](sql.md)) is off unless `[sql] enabled`. A statement runs in a confined process of its own; its answer
-  is complete, within the caps that `X-Truncated` tells of, before its first byte. Every statement leaves a trace.
+  is complete, within the caps that `X-Truncated` tells of, before its first byte. Every statement that runs leaves a trace.
 - **Exports** are streamed at the reader's pace. `X-Total-Count` says how many events there are. One that fails in the
   middle is cut off, so that HTTP clients report it: half an export never looks whole. So is one whose reader takes
   nothing for `[web] export_stall_seconds`. Cells of CSV that a spreadsheet would run as a formula begin with an

@@ -1,7 +1,7 @@
 """`POST /sql`: a statement written by a person, answered by a confined process that is thrown away afterwards.
 
 The answer is complete, within its caps, before its first byte leaves: a mistake is then a problem of its own, never
-half an answer, and the audit trail has the rows and the time. Every statement leaves a trace, also one that failed.
+half an answer, and the audit trail has the rows and the time. Every statement that runs leaves a trace, also one that fails.
 """
 
 from __future__ import annotations

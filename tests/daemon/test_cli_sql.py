@@ -200,9 +200,9 @@ def test_a_process_that_cannot_start_is_no_lack_of_memory(
     archive: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With an interpreter that has no DuckDB: what is missing is said, and the exit code is another one."""
-    # The interpreter below this environment; with -I it sees nothing that is installed for users either.
+    # The interpreter below this environment.
     bare = Path(sys.base_prefix) / "bin" / "python3"
-    missing = subprocess.run([bare, "-I", "-c", "import duckdb"], capture_output=True, check=False)
+    missing = subprocess.run([bare, "-P", "-c", "import duckdb"], capture_output=True, check=False)
     require(bare.exists() and missing.returncode == 1, "an interpreter without DuckDB")
     monkeypatch.setattr(sys, "executable", str(bare))
     assert cli.main(["sql", "SELECT 1", "--archive", str(archive)]) == Exit.UNREACHABLE
