@@ -48,6 +48,12 @@ $ curl -sOJ 'http://127.0.0.1:8710/api/v1/events/export?format=csv&category=secu
   they never shift. `total` is exact unless `total_is_estimate` says that counting took too long; `pages` is then null.
 - **Polls** are cheap: an answer with an `ETag` is 304 for `If-None-Match` as long as nothing new came in, without any
   query. Sealing and the daemon's own events do not change it. A relative time is taken as the minute it is asked in.
+- **Narrow figures**: `parts` of `/events/statistics` computes only what is named, which takes a few milliseconds from
+  roll-ups, whatever the size of the archive; `plan` says whether roll-ups or a scan answered. `/events/trends` counts
+  events, or with `of=users` distinct users, in buckets of a calendar in `tz`: a day with a change of clocks has 23 or 25
+  hours, and of less than a day the buckets follow the clock on the wall. What has no line of its own is `other`, what has
+  no value is `missing`. `/events/facets` has a time limit of its own (`[query] facet_seconds`): a field that is not done
+  then says `timed_out`.
 - **Figures** of an unchanged archive are given again for up to `[web] statistics_cache_seconds`.
 - **The daemon's own events** (who read, exported, removed or was refused something) lie in the same archive. They are
   left out unless `internal=true` (with them) or `internal=only`. Reads are coalesced: one event per caller, view and

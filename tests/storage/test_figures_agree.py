@@ -19,10 +19,10 @@ def cursor() -> Iterator[duckdb.DuckDBPyConnection]:
     engine.close()
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(8))
 def test_roll_ups_answer_as_a_scan_does(cursor: duckdb.DuckDBPyConnection, seed: int) -> None:
-    """A hundred questions a life: filters and searches, zones, drops, late rows, folds, seals, earlier snapshots."""
-    for asked, rolled, scanned in differences(cursor, seed):
+    """Forty questions a life: filters and searches, zones, drops, late rows, folds, seals, earlier snapshots."""
+    for asked, rolled, scanned in differences(cursor, seed, states=2):
         assert rolled == scanned, asked
 
 
