@@ -134,7 +134,7 @@ _ALWAYS = ("internal", "tenant")  # every family is counted by these too: a scop
 def delta(table: pa.Table, *, complete: bool = False) -> pa.Table:
     """Return the roll-up rows (ROLLUP_SCHEMA) that cover exactly the given event rows, in any order.
 
-    With ``complete``, heavy families keep every key.
+    With ``complete``, every family keeps every key.
 
     Columns become integer codes, and counting is sorting of integers: three times cheaper than grouping text in
     SQL, so ``cursor`` (which callers hold anyway) is not used at present.
@@ -163,7 +163,10 @@ def delta(table: pa.Table, *, complete: bool = False) -> pa.Table:
         (ADDRESSES, events.by((*ADDRESSES.keys, "day", *_ALWAYS))),
         (ENTITIES, events.by((*ENTITIES.keys, "day", *_ALWAYS))),
         (HAS_ADDRESS, by_kind[1]),
-        *((few, _few(few, cube)) for few, cube in zip(FEW.values(), by_kind[2:], strict=True)),
+        *(
+            (few, cube if complete else _few(few, cube))
+            for few, cube in zip(FEW.values(), by_kind[2:], strict=True)
+        ),
         (COUNTS, fine),  # the large families last: readers of the others skip their row groups
         (USAGE, usage),
         (HOURS, events.by((*_USER, "hour", *_ALWAYS))),

@@ -213,6 +213,22 @@ def test_light_keys_are_left_out_and_the_proof_still_answers(
     }
 
 
+def test_a_column_with_many_values_is_counted_from_rows_where_a_file_left_it_out(
+    cursor: duckdb.DuckDBPyConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a file that has too many values of a column its roll-up has none; hot rows keep them all."""
+    monkeypatch.setattr(rollups, "FEW_KEYS", 1)
+    few = filled([{"server": "a"}] * 3)
+    many = filled([{"server": name} for name in "aabc"], first_seq=11)
+    hot = filled([{"server": name} for name in "bbbc"], first_seq=21)
+    files = [write_events(tmp_path, few, "few"), write_events(tmp_path, many, "many")]
+    planner = Planner(cursor, snapshot(tmp_path, files, [hot]))
+    found = planner.ranked("server", Filter(), Scope(), 2)
+    assert [(item.key, item.events) for item in found.top] == [("a", 5), ("b", 4)]
+    assert (found.distinct, found.present) == (3, 11)
+    assert planner.used.summary()["filesScanned"] == 1
+
+
 def test_a_whole_day_is_answered_without_reading_an_event(
     cursor: duckdb.DuckDBPyConnection, tmp_path: Path
 ) -> None:
