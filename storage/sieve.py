@@ -11,13 +11,16 @@ stay in.
 
 from __future__ import annotations
 
+import logging
 import os
+import struct
 import threading
 from collections import OrderedDict
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.bloom import BLOCK_BYTES, bitset_bytes
@@ -27,6 +30,8 @@ from storage.scope import View, path_of
 from storage.shapes import REMEMBERED, RowGroup, Stored, shape
 from storage.sketch import COLUMN, Sketch
 from storage.snapshot import File, Snapshot
+
+_log = logging.getLogger(__name__)
 
 KEPT_BYTES = 32 << 20  # of sketches in memory, a byte an event: of some thirty million events
 _HEADER_BYTES = 8  # of a Parquet filter that are read to learn how long its header is
@@ -186,6 +191,15 @@ def _opened(path: str, *, needed: bool) -> Generator[int]:
 
 
 def _read(path: str) -> Sketches:
+    """Return the sketches of a roll-up; none of one that is damaged or gone, for the events are what counts."""
+    try:
+        return _sketches_in(path)
+    except (OSError, pa.ArrowException, struct.error, ValueError) as error:
+        _log.warning("no sketches can be read", extra={"file": path, "reason": str(error)})
+        return ()
+
+
+def _sketches_in(path: str) -> Sketches:
     with pq.ParquetFile(path) as file:
         if COLUMN not in file.schema_arrow.names:
             return ()

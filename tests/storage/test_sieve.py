@@ -143,6 +143,17 @@ def test_what_has_no_sketch_is_read(tmp_path: Path) -> None:
     assert left(found, Filter.of({"username": ["nobody"]})) == FILES
 
 
+@pytest.mark.parametrize("damage", [b"", b"PAR1", b"x" * 500])
+def test_a_damaged_roll_up_hides_no_event(tmp_path: Path, damage: bytes) -> None:
+    """Of files whose roll-ups cannot be read, nothing is known."""
+    found = spread(tmp_path)
+    for rollup in found.rollups:
+        (tmp_path / rollup.path).write_bytes(damage)
+    assert left(found, Filter.of(search="mississippi")) == FILES
+    (tmp_path / found.rollups[0].path).unlink()
+    assert left(found, Filter.of(search="mississippi")) == FILES
+
+
 def test_sketches_that_are_not_kept_are_asked_where_they_lie(tmp_path: Path) -> None:
     """Without memory for any sketch the same files are left, as the files that the archive writes let single blocks be read."""
     days = ("2026-05-01", "2026-05-02", "2026-05-03")
