@@ -145,6 +145,7 @@ def configure(folder: Path, archive: Path, logs: Path, port: int, more: str = ""
         f"[web]\nport = {port}\nstatistics_cache_seconds = 0\n"
         "[retention]\nevent_days = 0\n"
         "[query]\ndeadline_seconds = 120\n"
+        "[risk]\nrebuild_events = 0\n"  # grown archives have no checkpoint: learning habits again takes minutes
         f"{more}"
     )
     return str(path)
