@@ -435,7 +435,7 @@ def _reach_contradictions(settings: Settings, origins: Mapping[str, str]) -> Ite
             hint = "name the proxy in trusted_proxies: from anybody else the header must not count"
             yield ConfigProblem(at, "web.trusted_header", "no proxy is trusted", hint)
         if not web.trusted_roles:
-            hint = 'give trusted_roles, for example { "*" = "viewer", "ops" = "admin" }'
+            hint = 'give trusted_roles, for example { "*" = "viewer", "@ops" = "admin" }'
             yield ConfigProblem(at, "web.trusted_header", "nobody that it names has a role", hint)
     for name in ("trusted_groups_header", "trusted_roles"):
         if getattr(web, name) and web.trusted_header is None:

@@ -107,7 +107,7 @@ class Reach(Section):
     )
     trusted_roles: Annotated[dict[str, RoleWord], AfterValidator(_roles)] = Field(
         default={},
-        description='Roles of the users and groups that a trusted proxy names; of several the strongest counts, `"*"` is everybody it lets through. Who has none may not ask.',
+        description='Roles of the users that a trusted proxy names, and of their groups, written `"@group"`; of several the strongest counts, `"*"` is everybody it lets through. Who has none may not ask.',
     )
     session_idle_minutes: float = Field(
         default=60.0,

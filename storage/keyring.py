@@ -268,7 +268,8 @@ def _decoded(body: bytes, path: str) -> tuple[bytes, list[Key]]:
             raise KeyringError(
                 "the keys were written by a newer release", where=path, hint="use that release"
             )
-        keys = [Key(**{**entry, "scopes": tuple(entry["scopes"])}) for entry in read["keys"]]
+        entries: list[dict[str, Any]] = read["keys"]
+        keys = [replace(Key(**entry), scopes=tuple(entry["scopes"])) for entry in entries]
         secret = bytes.fromhex(read["pseudonym_secret"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise KeyringError("the file of keys is damaged", where=path, hint=hint) from error

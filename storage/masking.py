@@ -228,7 +228,9 @@ class Mask:
             raise ValueError(f"nothing is known about masking {unknown[0]!r}")
         own = secrets.token_bytes(32)
         self._secret = secret or (lambda: own)
-        self._treated = {name: TREATMENTS[name] for name in TREATMENTS if name in chosen.columns}
+        self._treated: dict[str, Treatment] = {
+            name: TREATMENTS[name] for name in TREATMENTS if name in chosen.columns
+        }
         spelled = ("[_-]?".join(map(re.escape, _WORD.split(key.lower()))) for key in chosen.keys)
         self._hidden = re.compile(f"(?i:(?:.*[^a-z0-9])?(?:{'|'.join(spelled) or '(?!)'}))")
         self._hide_text = chosen.hide_text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 Role = Literal["none", "viewer", "auditor", "admin"]
@@ -31,6 +32,15 @@ _ORDER: tuple[Role, ...] = (NONE, *ROLES)
 def allows(role: str, needed: Role) -> bool:
     """Say whether a role is at least the one needed; a word that is no role allows nothing."""
     return role in _ORDER and _ORDER.index(role) >= _ORDER.index(needed)
+
+
+def strongest(roles: Iterable[Role]) -> Role:
+    """Return the strongest of some roles; ``none`` for none."""
+    found: Role = NONE
+    for role in roles:
+        if allows(role, found):
+            found = role
+    return found
 
 
 def masked(role: str) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from storage.keyring import Key, Keyring
-from storage.roles import AUDITOR, DEFAULT_SCOPES, Role, allows
+from storage.roles import AUDITOR, DEFAULT_SCOPES, Role, allows, strongest
 from web.callers import CHALLENGE, Caller, Via, anonymous, at_the_keyboard
 from web.errors import CROSS_SITE, TOO_MANY, UNAUTHORIZED, Fault, Problem
 from web.guard import SAFE_METHODS
@@ -30,6 +30,7 @@ DEFAULT_FAILURES_PER_MINUTE = 10.0
 DEFAULT_IDLE_MINUTES = 60.0
 DEFAULT_SESSION_HOURS = 12.0
 EVERYBODY = "*"  # in the table of a trusted header: everybody that the proxy lets through
+GROUP = "@"  # there, before the name of a group
 MAX_NAME_CHARS = 128  # of a user that a proxy names
 
 MINUTE_US = 60_000_000
@@ -44,7 +45,7 @@ class AccessOptions:
     proxies: tuple[Network, ...] = ()
     user_header: str | None = None
     groups_header: str | None = None
-    roles: Mapping[str, Role] = field(default_factory=dict)  # user or group → role
+    roles: Mapping[str, Role] = field(default_factory=dict[str, Role])  # user or @group → role
     requests_per_second: float = DEFAULT_REQUESTS_PER_SECOND
     requests_burst: int = DEFAULT_BURST
     failures_per_minute: float = DEFAULT_FAILURES_PER_MINUTE
@@ -138,10 +139,10 @@ class Access:
             return None
         name = names[0].strip()[:MAX_NAME_CHARS]
         groups = ",".join(request.headers.getall(options.groups_header, [])) if options.groups_header else ""
-        wanted = (EVERYBODY, name, *(group.strip() for group in groups.split(",")))
-        role: Role = "none"
-        for found in (options.roles[word] for word in wanted if word in options.roles):
-            role = found if allows(found, role) else role
+        wanted = [EVERYBODY, *(f"{GROUP}{group.strip()}" for group in groups.split(","))]
+        if not name.startswith(GROUP):  # nobody gets a group's role by being called like it
+            wanted.append(name)
+        role = strongest(options.roles[word] for word in wanted if word in options.roles)
         scopes = frozenset(DEFAULT_SCOPES if allows(role, AUDITOR) else ())
         return Caller(name, role, peer.address, "header", user=name, scopes=scopes)
 

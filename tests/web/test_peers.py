@@ -97,7 +97,7 @@ SIGNED_ON = AccessOptions(
     proxies=networks(("127.0.0.1",)),
     user_header="X-Remote-User",
     groups_header="X-Remote-Groups",
-    roles={"ann": "admin", "auditors": "auditor", "*": "viewer"},
+    roles={"ann": "admin", "@auditors": "auditor", "*": "viewer"},
 )
 
 
@@ -113,6 +113,9 @@ async def status(client: TestClient, path: str, headers: Mapping[str, str], meth
         ({"X-Remote-User": "ann"}, 200, 200, 200),
         ({"X-Remote-User": "bob"}, 200, 403, 403),
         ({"X-Remote-User": "bob", "X-Remote-Groups": "staff, auditors"}, 200, 200, 403),
+        ({"X-Remote-User": "auditors"}, 200, 403, 403),
+        ({"X-Remote-User": "@auditors"}, 200, 403, 403),
+        ({"X-Remote-User": "bob", "X-Remote-Groups": "ann"}, 200, 403, 403),
         ({"X-Remote-Groups": "auditors"}, 401, 401, 401),
         ({"X-Remote-User": " "}, 401, 401, 401),
         ({}, 401, 401, 401),
