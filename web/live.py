@@ -7,6 +7,7 @@ nothing matched. A client that comes back with it gets what it missed first.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
@@ -18,12 +19,14 @@ from aiohttp import web
 from storage.epochs import REASONS, Place, Reset
 from storage.errors import QueryError
 from storage.subscription import Batch, Dropped, Idle, Item
-from web.asking import filter_of, scope_of
+from web.asking import filter_of, route_of, scope_of
 from web.callers import caller_of
 from web.errors import INVALID, Fault, Problem
-from web.keys import ACCESS, AUDIT, CLOCK, HUB, OBSERVER, OPTIONS, PEER, QUERIES
+from web.keys import ACCESS, AUDIT, CLOCK, HUB, OBSERVER, OPTIONS, PEER, QUERIES, REQUEST_ID
 from web.params import HINTS, LiveParams
-from web.status import LIVE_DELIVERED, LIVE_STUCK
+from web.status import HTTP_ABORTED, LIVE_DELIVERED, LIVE_STUCK
+
+_log = logging.getLogger(__name__)
 
 EVENT_STREAM = "text/event-stream"
 LAST_EVENT_ID = "Last-Event-ID"
@@ -61,13 +64,22 @@ async def live(request: web.Request, params: LiveParams) -> web.StreamResponse:
             await response.write_eof()
         except TimeoutError:  # the client takes nothing: what was written will never arrive
             request.app[OBSERVER].count(LIVE_STUCK)
-            if request.transport is not None:
-                request.transport.abort()
-            with suppress(ConnectionError):
-                await response.write_eof()
+            await _cut(request, response)
         except ConnectionError:
             pass  # the client is gone
+        except Exception:  # noqa: BLE001 - whatever it is, the client must come back and go on where it was
+            _log.exception("the live stream of request %s was cut off", request[REQUEST_ID])
+            request.app[OBSERVER].count(HTTP_ABORTED, route=route_of(request))
+            await _cut(request, response)
     return response
+
+
+async def _cut(request: web.Request, response: web.StreamResponse) -> None:
+    """Cut the connection: its head has left, so there is no other answer."""
+    if request.transport is not None:
+        request.transport.abort()
+    with suppress(ConnectionError):
+        await response.write_eof()
 
 
 def _place(request: web.Request, params: LiveParams) -> Place | None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
 from typing import Any
 
 from aiohttp import ClientSession, TCPConnector
@@ -336,4 +337,30 @@ async def test_a_viewer_follows_masked_events_until_its_key_is_revoked(station: 
         await follower.ended()
         assert len(ours(follower.ids)) == 4
         await follower.leave()
+        await until(lambda: hub_is_idle(station))
+
+
+async def test_what_cannot_be_read_cuts_the_stream_of_who_missed_it(station: Station) -> None:
+    """It can come back where it was; those who only follow notice nothing."""
+    await write(station, some(0, 5))
+    station.archive.commit()
+    station.archive.seal()
+    (file,) = [file for file in station.archive.snapshot.events if file.day]
+    path = Path(station.archive.options.path) / file.path
+    async with served(station) as client:
+        near = Follower("level=info")
+        await near.connect(client)
+        path.rename(path.with_suffix(".away"))
+        behind = Follower()
+        behind.last_id = f"{station.archive.run.epoch}.1"
+        await behind.connect(client)
+        await behind.ended()
+        assert (behind.events, behind.last_id) == ([], f"{station.archive.run.epoch}.1")
+        path.with_suffix(".away").rename(path)
+        await behind.connect(client)
+        assert behind.ids == [f"e-{n}" for n in range(1, 5)]
+        await write(station, some(5, 1))
+        for follower, count in ((near, 1), (behind, 5)):
+            await has(follower, count)
+            await follower.leave()
         await until(lambda: hub_is_idle(station))
