@@ -28,6 +28,7 @@ PARTS = (
     "history",
     "places",
     "risk",
+    "attacks",
 )
 
 # Asked for by name: these need more than the checkout (other engines), or make a large archive; they take options of their own.

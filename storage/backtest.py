@@ -16,7 +16,7 @@ from storage.correlating import Plan, reach_us
 from storage.filters import Bind
 from storage.query import Filter, Scope
 from storage.render import rfc3339
-from storage.scope import view
+from storage.scope import View, view
 from storage.snapshot import Snapshot
 
 EXAMPLES = 20  # anchors shown of each rule, the newest
@@ -92,17 +92,9 @@ def backtest(
     Events before the range count for windows that reach into it, as they would have in the stream.
     """
     began = time.monotonic()
-    asked = replace(
-        scope or Scope(), internal="include"
-    )  # each rule says itself which of the two it is about
-    wanted = Filter(start_us=start_us - reach_us(rule, rules), end_us=end_us)
-    seen = view(snapshot, wanted, asked)
-    plan = Plan(rules, routes)
-    found = (
-        _anchors(cursor, snapshot, plan, rule, seen, wanted, asked, (start_us, end_us))
-        if not seen.empty
-        else []
-    )
+    # Each rule says itself whether it is about the daemon's own events.
+    asked = replace(scope or Scope(), internal="include")
+    found = anchors_of(cursor, snapshot, rule, rules, routes, start_us=start_us, end_us=end_us, scope=asked)
     quiet = max(DEFAULT_QUIET_US, rule.correlation.span_us if rule.correlation else 0)
     return Outcome(
         rule=rule,
@@ -111,30 +103,40 @@ def backtest(
         groups=len({anchor[2] for anchor in found}),
         first_us=min((anchor[0] for anchor in found), default=None),
         last_us=max((anchor[0] for anchor in found), default=None),
-        examples=_examples(cursor, seen, found[-EXAMPLES:], asked) if found else (),
+        examples=_examples(cursor, view(snapshot, Filter(), asked), found[-EXAMPLES:], asked)
+        if found
+        else (),
         seconds=time.monotonic() - began,
     )
 
 
-_Row = tuple[int, int, tuple[str, ...], float | None]
+Row = tuple[int, int, tuple[str, ...], float | None]
+"""An anchor: time in microseconds, seq, group, value."""
 
 
-def _anchors(
+def anchors_of(
     cursor: duckdb.DuckDBPyConnection,
     snapshot: Snapshot,
-    plan: Plan,
     rule: Rule,
-    seen: Any,
-    wanted: Filter,
-    scope: Scope,
-    extent: tuple[int, int],
-) -> list[_Row]:
+    rules: Mapping[str, Rule],
+    routes: Mapping[str, Expression],
+    *,
+    start_us: int,
+    end_us: int,
+    scope: Scope | None = None,
+) -> list[Row]:
+    """Return the anchors of a rule between two times, both inclusive, in their order."""
+    asked = replace(scope or Scope(), internal="include")
+    wanted = Filter(start_us=start_us - reach_us(rule, rules), end_us=end_us)
+    seen = view(snapshot, wanted, asked)
+    if seen.empty:
+        return []
+    plan = Plan(rules, routes)
     sql.register(cursor, snapshot.hot)
     from_item = sql.source(seen, plan.bind)
-    condition = sql.where(seen, wanted, scope, plan.bind)
-    events = f"(SELECT * FROM {from_item} WHERE {condition})"
-    text = plan.anchors(rule, events)
-    low, high = plan.bind(extent[0]), plan.bind(extent[1])
+    condition = sql.where(seen, wanted, asked, plan.bind)
+    text = plan.anchors(rule, f"(SELECT * FROM {from_item} WHERE {condition})")
+    low, high = plan.bind(start_us), plan.bind(end_us)
     rows = cursor.execute(
         f"SELECT * FROM ({text}) WHERE at_us BETWEEN {low} AND {high} ORDER BY at_us, seq", plan.bind.values
     ).fetchall()
@@ -144,7 +146,7 @@ def _anchors(
     ]
 
 
-def _episodes(anchors: Sequence[_Row], quiet_us: int) -> int:
+def _episodes(anchors: Sequence[Row], quiet_us: int) -> int:
     """Return how many alerts the anchors would have made: a group's anchors belong together until it is quiet."""
     last: dict[tuple[str, ...], int] = {}
     found = 0
@@ -156,7 +158,7 @@ def _episodes(anchors: Sequence[_Row], quiet_us: int) -> int:
 
 
 def _examples(
-    cursor: duckdb.DuckDBPyConnection, seen: Any, anchors: Sequence[_Row], scope: Scope
+    cursor: duckdb.DuckDBPyConnection, seen: View, anchors: Sequence[Row], scope: Scope
 ) -> tuple[Anchor, ...]:
     bind = Bind()
     from_item = sql.source(seen, bind)
