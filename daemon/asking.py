@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import orjson
 
+from daemon import resuming
 from daemon.alone import author
 from daemon.command import CommandError, Context, Exit
 from daemon.control import ControlError, call
+from daemon.resuming import Part, fixed
 from daemon.wanted import Values, wanted
 
 if TYPE_CHECKING:
@@ -180,9 +182,9 @@ class Daemon:
 
     def export(self, values: Values, form: str, limit: int | None = None) -> Iterator[bytes]:
         """Read the export as it comes. One that breaks off is an error here, unless its format can go on where it was."""
-        asked = {**_fixed(values), "format": [form], **({"limit": [str(limit)]} if limit is not None else {})}
+        asked = {**fixed(values), "format": [form], **({"limit": [str(limit)]} if limit is not None else {})}
         part = Part()
-        pauses = iter(RESUME_PAUSES)
+        pauses = iter(resuming.RESUME_PAUSES)
         while True:
             try:
                 yield from self._rest(asked, part)
@@ -257,31 +259,6 @@ class Daemon:
         self._token = self._token or self._lend()
         connection.request("GET", target, headers={"Authorization": f"Bearer {self._token}", **headers})
         return connection.getresponse()
-
-
-@dataclass(slots=True)
-class Part:
-    """What of a body has come: its first ``at`` bytes, of the body with this tag."""
-
-    at: int = 0
-    tag: str | None = None
-
-    def headers(self) -> dict[str, str]:
-        """Return the headers that ask for the rest."""
-        return {"Range": f"bytes={self.at}-", "If-Range": self.tag} if self.at and self.tag else {}
-
-
-def _fixed(values: Values) -> Values:
-    """Return the values with times that stand still: a question that is put again must be the same."""
-    from parsers.moments import is_relative, parse_time, rfc3339
-
-    now_us = time.time_ns() // 1000
-    fixed = {
-        name: [rfc3339(parse_time(texts[0], now_us=now_us, end=name == "end_date"))]
-        for name, texts in values.items()
-        if name in {"start_date", "end_date"} and is_relative(texts[0])
-    }
-    return {**values, **fixed}
 
 
 def _near(host: str) -> str:

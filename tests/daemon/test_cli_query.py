@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from daemon import asking, cli
+from daemon import asking, cli, resuming
 from daemon.command import CommandError, Exit
 from daemon.control import call
 from storage.layout import Layout
@@ -247,7 +247,7 @@ def test_a_download_that_breaks_off_goes_on_where_it_was(
     daemon: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Parquet arrives whole over a connection that breaks twice; the other formats say that they broke off."""
-    monkeypatch.setattr(asking, "RESUME_PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(resuming, "RESUME_PAUSES", (0.01, 0.01))
     port = urllib.parse.urlsplit(call(daemon.socket, "GET", "/status", seconds=START_SECONDS)["url"]).port
     assert port is not None
 
