@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from parsers import arrow
 from storage import pages, sql
+from storage.freeing import give_back
 from storage.query import ExportQuery
 from storage.scope import View
 
@@ -53,6 +54,7 @@ def newest_first(
     """
     rows = BLOCK_ROWS
     for part, times, seqs in _keys(cursor, seen, query):
+        give_back()  # once in a hundred thousand rows: what the last blocks left in many heaps would add up
         at = 0
         while at < len(times):
             last = min(at + rows, len(times)) - 1

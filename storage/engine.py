@@ -21,6 +21,7 @@ import duckdb
 
 from storage.duck import connect
 from storage.errors import BusyError, DeadlineError, QueryError, UnreadableError
+from storage.freeing import give_back
 from storage.layout import below_archive
 from storage.observer import Observer, Silent
 from storage.pruning import Pruning
@@ -213,6 +214,7 @@ class _Steps:
             self._context.run(self._pieces.close)
         finally:
             self._cursor.close()
+            give_back()
 
     def _take(self) -> list[Piece]:
         taken: list[Piece] = []
