@@ -360,10 +360,15 @@ def _load(path: str, family: Family) -> pa.Table:
             groups = [
                 n for n in range(file.num_row_groups) if _may_hold(file.metadata.row_group(n), family.name)
             ]
-            table = file.read_row_groups(groups, columns=ROLLUP_SCHEMA.names, use_threads=False)
+            table = file.read_row_groups(groups, columns=_columns_of(family), use_threads=False)
     except pa.ArrowInvalid as error:
         raise OSError(f"a roll-up cannot be read: {error}") from error
     return table.filter(pc.equal(table["family"], pa.scalar(family.name)))
+
+
+def _columns_of(family: Family) -> list[str]:
+    keys = ("key", "name", "at_most") if family.keys else ()
+    return ["family", "bucket", "events", *family.dimensions, *_ALWAYS, *keys]
 
 
 def _may_hold(group: Any, name: str) -> bool:
