@@ -93,7 +93,7 @@ async def test_a_facet_that_takes_too_long_is_left_out_and_says_so(
         raise AssertionError("it was not stopped")
 
     monkeypatch.setattr(facets, "_scan", endless)
-    async with served(station, engine=replace(EngineOptions(), facet_seconds=0.3)) as client:
+    async with served(station, engine=replace(EngineOptions(), facet_seconds=3.0)) as client:
         found = await get(client, "/events/facets?fields=level,path")
     assert found["path"] == facets.Facet(timed_out=True).to_json()
     assert len(found["level"]["values"]) == 3
