@@ -33,6 +33,14 @@ SLICE_GROWTH = (
 SLICE_MARGIN = 1.5  # when some were found, the next slice should hold the missing ones and a half more
 
 
+# Rows with one event id that are read whole: retries of an event are few, and a program that numbers nothing has one id.
+FETCHED_AT_ONCE = 50
+
+
+class TooManyError(Exception):
+    """More rows match than are read whole."""
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
     """Where a row lies: ``file`` is an absolute path and ``row`` its number there, or both are None for a hot row."""
@@ -157,19 +165,22 @@ def same_id(
 ) -> tuple[str, int] | None:
     """Return the JSON text of the first event (by seq) with an id and how many there are; None if there is none.
 
-    For a view of few files: each takes a statement, which reads whole rows.
+    Whole rows are read by one statement. Raises TooManyError when there are more than FETCHED_AT_ONCE of them.
     """
-    note_read(view.root, view.files, view.start_us, view.end_us)
-    tables = [
-        sql.by_event_id(path, event_id, partial(sql.where, view, Filter(), scope)).table(cursor)
-        for path in view.paths()
-    ]
-    condition = (pc.field("event_id") == event_id) & (pc.field("seq") <= view.seq)
+    tables: list[pa.Table] = []
+    if view.files:
+        note_read(view.root, view.files, view.start_us, view.end_us)
+        condition = partial(sql.where, view, Filter(), scope)
+        statement = sql.by_event_id(view.paths(), event_id, condition, limit=FETCHED_AT_ONCE + 1)
+        tables.append(statement.table(cursor))
+        if tables[0].num_rows > FETCHED_AT_ONCE:
+            raise TooManyError
+    own = (pc.field("event_id") == event_id) & (pc.field("seq") <= view.seq)
     if scope.tenant is not None:
-        condition &= pc.field("tenant") == scope.tenant
+        own &= pc.field("tenant") == scope.tenant
     if scope.internal != "include":
-        condition &= pc.field("internal") == (scope.internal == "only")
-    tables += [batch.table.filter(condition) for batch in view.hot]
+        own &= pc.field("internal") == (scope.internal == "only")
+    tables += [batch.table.filter(own) for batch in view.hot]
     found = [(int(table["seq"].to_numpy().min()), table) for table in tables if table.num_rows]
     if not found:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
@@ -37,9 +38,6 @@ from storage.trends import TrendQuery, trends
 from storage.usage import user_stats
 
 OBSERVED_FIELDS = ("level", "category", "action", "outcome")
-FETCHED_AT_ONCE = (
-    2  # files that may have an id: each is then asked for whole rows, which saves the search for positions
-)
 LEAST_SECONDS = 0.05  # what a facet gets although others used the time up: roll-ups need less
 MAX_DUPLICATES = 10_000  # more lines with one id than that are counted as so many
 
@@ -179,7 +177,7 @@ class Queries:
             note_snapshot(snapshot)
             sql.show(cursor, snapshot.hot)
             left = self._sieve.over(snapshot, wanted, asked).view(seen)
-            if len(left.files) <= FETCHED_AT_ONCE:
+            with contextlib.suppress(pages.TooManyError):
                 same = pages.same_id(cursor, left, event_id, asked)
                 return EventAnswer(self._shown([same[0]], asked)[0], same[1] - 1) if same else None
             found = pages.find(cursor, left, wanted, asked, limit=MAX_DUPLICATES)

@@ -271,15 +271,20 @@ def by_row(path: str, rows: Sequence[int]) -> Statement:
     )
 
 
-def by_event_id(path: str, event_id: str, condition: Callable[[Bind], str]) -> Statement:
-    """Return `ROW` and what is shown of the rows of one file with this event id, in no order.
+def by_event_id(
+    paths: Sequence[str], event_id: str, condition: Callable[[Bind], str], *, limit: int
+) -> Statement:
+    """Return what is shown of at most ``limit`` rows with this event id in some files, in no order.
 
     Where few rows match, finding and fetching them at once saves a statement; ``condition`` says which more must hold.
     """
     bind = Bind()
+    used = frozenset[str]().union(*(shape(path).used for path in paths))
+    united = "" if all(shape(path).complete for path in paths) else ", union_by_name = true"
+    columns = ", ".join(quote(name) for name in RENDERED if name in used)
     return Statement(
-        f"SELECT {ROW}{_shown(path)} FROM read_parquet({bind([path])}) "
-        f"WHERE {quote('event_id')} = {bind(event_id)} AND {condition(bind)}",
+        f"SELECT {columns} FROM read_parquet({bind(list(paths))}{united}) "
+        f"WHERE {quote('event_id')} = {bind(event_id)} AND {condition(bind)} LIMIT {bind(limit)}",
         bind.values,
     )
 

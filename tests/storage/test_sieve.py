@@ -286,6 +286,15 @@ async def test_one_id_in_many_places_is_counted(engine: Engine, tmp_path: Path, 
     assert page.total == shared + 1
 
 
+async def test_an_id_that_everything_has_is_counted(engine: Engine, tmp_path: Path) -> None:
+    """Rows are not read whole when a program gives all its events one id."""
+    found = spread(tmp_path, lambda _: {"event_id": "1"})
+    answer = await Queries(engine, lambda: found).event("1")
+    assert answer is not None
+    assert answer.duplicates == FILES * PER_FILE - 1
+    assert '"seq":1,' in answer.json
+
+
 def snapshot_with(found: Snapshot, hot: list[Row]) -> Snapshot:
     """Return a snapshot of the same files with hot rows."""
     pairs = [
