@@ -173,6 +173,7 @@ def test_a_value_that_cannot_be_used_is_a_mistake_of_the_command_line(place: Pla
         done = place.run("query", option, value)
         assert done.returncode == Exit.USAGE, done.stderr
         assert option in done.stderr
+    done = place.run("query", "--q", "levl:error")
     assert "at character 0: there is no field levl" in done.stderr
     assert "did you mean level?" in done.stderr
 

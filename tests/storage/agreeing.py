@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 import duckdb
 import pyarrow as pa
@@ -278,7 +278,7 @@ def _ranking(
 def _trend(archive: Living, cursor: Any, snap: Snapshot, wanted: Filter, scope: Scope, random: Random) -> Any:
     length = (wanted.end_us or 0) - (wanted.start_us or 0)
     step = random.choice([None, *(us for us in STEPS.values() if length // us < MAX_BUCKETS - 2)])
-    of = random.choice(["events", "users"])
+    of: Literal["events", "users"] = random.choice(("events", "users"))
     query = TrendQuery(
         wanted,
         scope,
