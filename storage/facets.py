@@ -158,7 +158,7 @@ def column_of(field: str) -> str:
 
 def jobs(query: FacetQuery) -> list[Job]:
     """Return how to answer, the cheap first: what roll-ups know exactly, what they may have to look up, scans."""
-    known: list[Job] = []
+    known: dict[Filter, list[str]] = {}
     looked_up: list[Job] = []
     scans: dict[tuple[Filter, bool], list[str]] = {}
     for field in query.fields:
@@ -168,9 +168,9 @@ def jobs(query: FacetQuery) -> list[Job]:
         elif field == "ip":
             looked_up.append(Job((field,), wanted, rolled=True))
         else:
-            known.append(Job((field,), wanted, rolled=True))
+            known.setdefault(wanted, []).append(field)
     return [
-        *known,
+        *(Job(tuple(fields), wanted, rolled=True) for wanted, fields in known.items()),
         *looked_up,
         *(Job(tuple(fields), wanted, rolled=False) for (wanted, _), fields in scans.items()),
     ]
