@@ -40,7 +40,7 @@ class ScoringOptions:
 
     points: Points
     memory_bytes: int = 128 << 20
-    rebuild_events: int = 20_000_000
+    rebuild_events: int = 1_000_000
 
 
 class Scorer:

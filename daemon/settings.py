@@ -512,9 +512,9 @@ class Risk(Section):
         description="Memory for users' habits, MiB: about 400 bytes a user. Above it those not seen for the longest time are forgotten.",
     )
     rebuild_events: int = Field(
-        default=20_000_000,
+        default=1_000_000,
         ge=0,
-        description="Newest events from which habits are learned again at a start that finds no checkpoint: about 3 s a million.",
+        description="Newest events from which habits are learned again at a start that finds no checkpoint: about 5 s a million, before anything is read.",
     )
 
 
