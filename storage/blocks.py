@@ -149,7 +149,7 @@ def _rows(batch: pa.RecordBatch) -> pa.RecordBatch:
 def _gathered(batches: list[pa.RecordBatch], ends: npt.NDArray[Any], rows: Numbers) -> pa.RecordBatch:
     """Return some rows, numbered over all batches together, in the order given."""
     places = np.searchsorted(ends, rows, side="right")
-    begins = ends - [batch.num_rows for batch in batches]
+    begins: Numbers = ends - np.array([batch.num_rows for batch in batches], np.int64)
     mine = np.unique(places)
     if len(mine) == 1:
         only: pa.RecordBatch = batches[mine[0]].take(arrow.rows(rows - begins[mine[0]]))
