@@ -28,7 +28,7 @@ from parsers.points import APPLICATION, BASE, BEHAVIOUR, LEVEL, SCALE, SCALES, P
 MICROSECONDS: Final = 1_000_000
 TEXTS_KNOWN: Final = 131_072  # distinct texts whose hash is remembered: 15 MB
 HASH_BYTES: Final = 8
-LEAST_KM: Final = 50.0  # between two places, below which no speed is told: positions of addresses are that inexact
+LEAST_KM: Final = 50.0  # nearer than that, two positions are one: addresses are placed that inexactly
 DECIMALS: Final = 9  # that are kept before rounding half up: 41.5 must not come out as 41.49999999999999
 NAME_PREFIX: Final = "name:"  # of the key of a user who has a name and no id, as in roll-ups
 IPV4_NETWORK_BYTES, IPV6_NETWORK_BYTES = 15, 6  # of the sixteen of an address: a /24, a /48
@@ -80,7 +80,7 @@ class Scoring:
         exact = np.round(100.0 * (1.0 - survived), DECIMALS)
         scores = np.floor(exact + 0.5).astype(np.int32)
         travel = np.full(size, np.nan)
-        # Nearer than that, two positions are one, and whole numbers pack well.
+        # Whole numbers pack well.
         travel[people] = np.where(unusual.travel_km >= LEAST_KM, np.round(unusual.travel_kmh), np.nan)
         made = {
             "risk_score": from_numpy(scores, pa.int32(), outside),
