@@ -10,16 +10,18 @@ value for one of the group's fields belongs to no group.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from parsers.expression import Expression
+from parsers.sigma.matching import Target
 from parsers.sigma.rule import Both, Correlation, Either, Never, Occurrence, Occurs, Rule
 from storage.comparing import condition as expression_sql
 from storage.filters import Bind, quote
 from storage.matching import match_sql, number_of, text_of
 
 ANCHOR_COLUMNS = ("at_us", "seq", "groups", "value")
+ALERT_ENTITY = "alert"  # entity type of the events that tell of alerts
 MOST_DEPTH = 8  # correlations of correlations
 
 
@@ -31,81 +33,142 @@ def reach_us(rule: Rule, rules: Mapping[str, Rule]) -> int:
     return rule.correlation.span_us + max(inner, default=0)
 
 
+def depth_of(rule: Rule, rules: Mapping[str, Rule]) -> int:
+    """Return how many correlations lie within one another: 0 for a plain rule."""
+    if rule.correlation is None:
+        return 0
+    return 1 + max((depth_of(rules[identity], rules) for identity in rule.correlation.rules), default=0)
+
+
+def only_adds(rule: Rule, rules: Mapping[str, Rule]) -> bool:
+    """Say whether one more event never takes an anchor away. Of a condition like "fewer than five" it can."""
+    how = rule.correlation
+    if how is None:
+        return True
+    rising = how.type in {"temporal", "temporal_ordered"} or (
+        how.type in {"event_count", "value_count"}
+        and how.threshold is not None
+        and how.threshold.sign in {">", ">="}
+    )
+    plain = how.occurrence is None or not _denies(how.occurrence)
+    return rising and plain and all(only_adds(rules[identity], rules) for identity in how.rules)
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Matches of a plain rule as somebody needs them: which fields make the group, which are the value.
+
+    A rule that fires by itself is ``loose``: it matches also where a field of the group has no value.
+    """
+
+    rule: str
+    groups: tuple[Target, ...] = ()
+    values: tuple[Target, ...] = ()
+    numbers: bool = False  # the values are meant as numbers
+    loose: bool = False
+
+
 @dataclass(slots=True)
 class Plan:
     """A rule on its way to SQL: the other rules by id, and the condition under which a rule may look at an event.
 
-    ``routes`` gives, by rule id, a condition that only events of the rule's log source fulfil.
+    ``routes`` gives, by rule id, a condition that only events of the rule's log source fulfil. ``kept`` gives FROM
+    items of matches that are there already, with the columns at_us, seq, groups and value; all others are looked for.
     """
 
     rules: Mapping[str, Rule]
     routes: Mapping[str, Expression] = field(default_factory=dict)
     bind: Bind = field(default_factory=Bind)
+    kept: Mapping[Use, str] = field(default_factory=dict)
     parts: list[str] = field(
         default_factory=list
     )  # `name AS (…)`, in the order in which they need each other
-    names: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def anchors(self, rule: Rule, events: str) -> str:
         """Return a statement of the anchors of a rule among the rows of a FROM item."""
         # A plain rule fires also where a field of its group has no value.
-        groups = [f"coalesce({text_of(target, self.bind)}, '')" for target in rule.group]
-        name = self._anchors(rule, events, groups if rule.correlation is None else (), (), 0)
+        name = self._anchors(rule, events, Use(rule.id, rule.group, loose=True), 0)
         columns = ", ".join(ANCHOR_COLUMNS)
         return f"WITH {', '.join(self.parts)} SELECT {columns} FROM {name}"
 
-    def _anchors(
-        self, rule: Rule, events: str, groups: Sequence[str], values: Sequence[str], depth: int
-    ) -> str:
-        """Return the name of a part with a rule's anchors, grouped and valued as an outer correlation wants them."""
-        if rule.correlation is None:
-            return self._matched(rule, events, groups, values)
-        return self._correlated(rule, rule.correlation, events, groups, values, depth)
+    def uses(self, rule: Rule) -> list[Use]:
+        """Return the matches of plain rules on which the anchors of a rule depend, each once."""
+        return list(dict.fromkeys(self._uses(rule, Use(rule.id, rule.group, loose=True), 0)))
 
-    def _matched(self, rule: Rule, events: str, groups: Sequence[str], values: Sequence[str]) -> str:
+    def matches(self, use: Use, events: str) -> str:
+        """Return a statement of the matches of a plain rule among the rows of a FROM item."""
+        rule = self.rules[use.rule]
         assert rule.match is not None
-        condition = match_sql(rule.match, self.bind)
-        condition = f"{'' if rule.internal else 'NOT '}{quote('internal')} AND {condition}"
-        route = self.routes.get(rule.id)
-        if route is not None:
-            condition = f"{expression_sql(route, self.bind)} AND {condition}"
-        return self._part(
+        texts = [text_of(target, self.bind) for target in use.groups]
+        groups = [f"coalesce({text}, '')" for text in texts] if use.loose else texts
+        read = number_of if use.numbers else text_of
+        values = [read(target, self.bind) for target in use.values]
+        return (
             f"SELECT epoch_us({quote('timestamp')}) AS at_us, seq, [{', '.join(groups)}]::VARCHAR[] AS groups, "
-            f"{_valued(values)} AS value, 1 AS weight FROM {events} WHERE {condition}{_grouped(groups)}"
+            f"{_valued(values)} AS value FROM {events} WHERE {self.condition(rule)}{_grouped(() if use.loose else groups)}"
         )
 
-    def _correlated(
-        self,
-        rule: Rule,
-        how: Correlation,
-        events: str,
-        outer: Sequence[str],
-        outer_values: Sequence[str],
-        depth: int,
-    ) -> str:
+    def condition(self, rule: Rule) -> str:
+        """Return the condition that a plain rule matches an event.
+
+        What tells of alerts is no event that a rule may look at: an alert about alerts would never end.
+        """
+        assert rule.match is not None
+        kind = (
+            f"{quote('internal')} AND {quote('entity_type')} IS DISTINCT FROM {self.bind(ALERT_ENTITY)}"
+            if rule.internal
+            else f"NOT {quote('internal')}"
+        )
+        condition = f"{kind} AND {match_sql(rule.match, self.bind)}"
+        route = self.routes.get(rule.id)
+        return condition if route is None else f"{expression_sql(route, self.bind)} AND {condition}"
+
+    def _uses(self, rule: Rule, wanted: Use, depth: int) -> Iterator[Use]:
+        """Yield what `_anchors` asks `_matched` for."""
+        how = rule.correlation
+        if how is None:
+            yield wanted
+            return
+        for at, identity in enumerate(how.rules):
+            yield from self._uses(self.rules[identity], _member(how, at), depth + 1)
+        if depth:
+            yield from (replace(wanted, rule=leaf) for leaf in self._leaves(rule))
+
+    def _leaves(self, rule: Rule) -> list[str]:
+        """Return the plain rules that a correlation is made of in the end."""
+        if rule.correlation is None:
+            return [rule.id]
+        inner = (self._leaves(self.rules[identity]) for identity in rule.correlation.rules)
+        return list(dict.fromkeys(leaf for leaves in inner for leaf in leaves))
+
+    def _anchors(self, rule: Rule, events: str, wanted: Use, depth: int) -> str:
+        """Return the name of a part with a rule's anchors, grouped and valued as an outer correlation wants them."""
+        if rule.correlation is None:
+            return self._matched(wanted, events)
+        return self._correlated(rule, rule.correlation, events, wanted, depth)
+
+    def _matched(self, use: Use, events: str) -> str:
+        kept = self.kept.get(use)
+        return self._part(self.matches(use, events) if kept is None else f"SELECT * FROM {kept}")
+
+    def _correlated(self, rule: Rule, how: Correlation, events: str, wanted: Use, depth: int) -> str:
         if depth >= MOST_DEPTH:
             raise ValueError(f"the rule {rule.id} correlates too deeply")
         sources = []
         for at, identity in enumerate(how.rules):
-            groups = [text_of(target, self.bind) for target in how.groups[at]] if how.groups else []
-            values = (
-                [self._value(how, at, place) for place in range(len(how.values[at]))] if how.values else []
-            )
-            inner = self._anchors(self.rules[identity], events, groups, values, depth + 1)
-            # An anchor of a correlation is an event: what the outer rule groups by is read from that.
+            inner = self._anchors(self.rules[identity], events, _member(how, at), depth + 1)
             sources.append(f"SELECT at_us, seq, groups, value, {at} AS rule FROM {inner}")
         matched = self._part(" UNION ALL ".join(sources))
         held = self._ordered(how, matched) if how.type == "temporal_ordered" else self._windowed(how, matched)
-        if not outer and not outer_values:
+        if not depth:
             return held
+        # An anchor of a correlation is an event, a match of one of its plain rules: what the outer rule groups by is
+        # read from that.
+        parts = [self._matched(replace(wanted, rule=leaf), events) for leaf in self._leaves(rule)]
+        events_of = " UNION ALL ".join(f"SELECT seq, groups, value FROM {part}" for part in parts)
         return self._part(
-            f"SELECT h.at_us, h.seq, [{', '.join(outer)}]::VARCHAR[] AS groups, {_valued(outer_values)} AS value "
-            f"FROM {held} h JOIN (SELECT * FROM {events}) e ON e.seq = h.seq WHERE TRUE{_grouped(outer)}"
+            f"SELECT DISTINCT h.at_us, h.seq, e.groups, e.value FROM {held} h JOIN ({events_of}) e ON e.seq = h.seq"
         )
-
-    def _value(self, how: Correlation, rule: int, place: int) -> str:
-        target = how.values[rule][place]
-        return text_of(target, self.bind) if how.type == "value_count" else number_of(target, self.bind)
 
     def _windowed(self, how: Correlation, matched: str) -> str:
         """Return a part with the anchors of a correlation that looks at a window as a whole."""
@@ -168,6 +231,23 @@ _MEASURES: Mapping[str, str] = {
     "value_median": "quantile_cont(VALUE, 0.5)",
     "value_percentile": "quantile_cont(VALUE, {share})",
 }
+
+
+def _member(how: Correlation, at: int) -> Use:
+    """Return how a correlation wants the matches of one of its rules; the rule's id is for plain rules."""
+    groups = how.groups[at] if how.groups else ()
+    values = how.values[at] if how.values else ()
+    return Use(how.rules[at], groups, values, numbers=how.type != "value_count" and bool(values))
+
+
+def _denies(occurrence: Occurrence) -> bool:
+    match occurrence:
+        case Never():
+            return True
+        case Both(parts) | Either(parts):
+            return any(_denies(part) for part in parts)
+        case Occurs():
+            return False
 
 
 def _valued(values: Sequence[str]) -> str:
