@@ -9,6 +9,7 @@ from daemon.discovery import Root
 
 if TYPE_CHECKING:  # a command imports only the parts it uses
     from daemon.atlas import AtlasOptions
+    from daemon.detection import DetectionOptions
     from daemon.exporting import Planned
     from daemon.keeping import KeeperOptions
     from daemon.scoring import ScoringOptions
@@ -121,6 +122,29 @@ def rule_routes(settings: Settings) -> tuple[Route, ...]:
         Route(s.product, s.category, s.service, parse(s.events).expression if s.events else None)
         for s in settings.rules.sources
     )
+
+
+def detection_options(settings: Settings) -> DetectionOptions:
+    """Return how rules look at new events."""
+    from daemon.detection import DetectionOptions
+    from storage.detecting import DetectorOptions
+
+    rules = settings.rules
+    return DetectionOptions(
+        rules.interval_seconds,
+        rules.update_seconds,
+        rules.most_alerts,
+        DetectorOptions(rules.batch_rows, rules.match_memory_mb << 20),
+    )
+
+
+def rule_paths(settings: Settings) -> tuple[str, ...]:
+    """Return the files and folders of rules that are there."""
+    from daemon.rulebook import PACK
+
+    rules = settings.rules
+    given = tuple(path for path in rules.directories if os.path.exists(path))
+    return (*((PACK,) if rules.pack else ()), *given)
 
 
 def engine_options(settings: Settings) -> EngineOptions:

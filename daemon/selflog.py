@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -145,6 +145,13 @@ class SelfLog:
                         if line.endswith(b"\n"):  # half an event is none
                             found.update(event_id for text, event_id in missing.items() if text in line)
         return found
+
+    def lines_with(self, text: bytes) -> Iterator[bytes]:
+        """Yield the whole lines of the newest days that hold a text, the oldest first. Blocks."""
+        with suppress(FileNotFoundError):
+            for name in sorted(os.listdir(self.folder))[-SEARCHED_FILES:]:
+                with open(os.path.join(self.folder, name), "rb") as lines:
+                    yield from (line for line in lines if text in line and line.endswith(b"\n"))
 
     def close(self) -> None:
         """Wait for what is being written."""

@@ -14,10 +14,11 @@ from typing import Any
 
 from aiohttp import web
 
-from daemon import options
+from daemon import options, rulebook
 from daemon.atlas import Atlas
 from daemon.control import ControlSocket
 from daemon.descriptors import kept_descriptors, raise_limit
+from daemon.detection import Detection
 from daemon.exporting import Exporter
 from daemon.gaps import GapTeller
 from daemon.keeping import Keeper
@@ -42,6 +43,7 @@ from storage.archive import Archive
 from storage.committed import Committed
 from storage.engine import Engine
 from storage.errors import ArchiveError
+from storage.fieldnames import seen_names
 from storage.fs import Disk
 from storage.hub import Hub
 from storage.keyring import Keyring
@@ -157,6 +159,17 @@ class Service:
         exporter = Exporter(archive, metrics, options.exports(settings), version=program)
         self._keeper = Keeper(archive, metrics, options.keeper_options(settings), exporter, self)
         self._engine = Engine(options.engine_options(settings), metrics)
+        self._detection: Detection | None = None
+        if settings.rules.enabled:
+            self._detection = Detection(
+                archive,
+                self._selflog,
+                metrics,
+                options.detection_options(settings),
+                self._read_rules,
+                files=lambda: rulebook.dated(options.rule_paths(self._settings)),
+            )
+            self._detection.prepare()
         self._live = LiveDaemon(
             archive=archive,
             tailer=self._tailer,
@@ -259,6 +272,8 @@ class Service:
             group.create_task(self._renew_atlas(), name="atlas"),
             group.create_task(self._pulse(), name="pulse"),
         ]
+        if self._detection is not None:
+            background.append(group.create_task(self._detection.run(), name="detection"))
         await self.say("The daemon started", "info", {"problems": len(self._archive.problems)})
         await self._gaps.tell()  # of what a crash left untold
         for problem in self._archive.problems:
@@ -299,6 +314,8 @@ class Service:
         """Give everything back that the system lends. Blocks."""
         if self._spares is not None:
             self._spares.abandon()
+        if self._detection is not None:
+            self._detection.close()
         self._pipeline.close()
         self._keeper.close()
         self._upkeep.close()
@@ -381,6 +398,11 @@ class Service:
         except OSError as error:
             _log.error("an event of the daemon could not be written: %s", description, exc_info=error)
 
+    def _read_rules(self) -> rulebook.Rulebook:
+        settings = self._settings
+        seen = seen_names(self._archive.snapshot)
+        return rulebook.read(options.rule_paths(settings), options.rule_routes(settings), seen)
+
     # What the keeper needs of the others
 
     async def seal(self) -> int:
@@ -414,6 +436,8 @@ class Service:
             self._keyring.reload()  # somebody may have put a copy back
         except (ArchiveError, OSError) as error:
             _log.error("the keys were not read again: %s", error)
+        if self._detection is not None:
+            self._detection.reload()
         self._renewing = asyncio.ensure_future(self._keeper.use(options.keeper_options(self._settings)))
         _log.info("the settings were read again; keys not marked as live take effect at the next start")
 

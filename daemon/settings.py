@@ -525,6 +525,40 @@ class Rules(Section):
     directories: Annotated[Names, FilePath()] = Field(
         default=("rules",), description="Folders, or files, of rules in Sigma's YAML, at any depth."
     )
+    enabled: bool = Field(
+        default=True,
+        description="Whether rules look at events as they come, and make alerts of what they find.",
+    )
+    interval_seconds: float = Field(
+        default=1.0,
+        ge=0.1,
+        le=60,
+        description="Between two looks at new events. It rests longer when a look takes long.",
+    )
+    update_seconds: float = Field(
+        default=300.0,
+        ge=1,
+        le=86_400,
+        description="Between two events that say that an alert grows.",
+    )
+    batch_rows: int = Field(
+        default=100_000,
+        ge=1000,
+        le=1_000_000,
+        description="The most events of one look, when detection is behind.",
+    )
+    match_memory_mb: int = Field(
+        default=96,
+        ge=1,
+        le=4096,
+        description="Memory for what rules matched lately. Windows that need more are read from the archive again.",
+    )
+    most_alerts: int = Field(
+        default=10_000,
+        ge=100,
+        le=1_000_000,
+        description="Alerts in memory; of more, those over for the longest time stay only in the archive.",
+    )
     sources: RuleSources = Field(
         default=(),
         examples=[{"product": "github", "service": "audit", "events": "source:github-audit.jsonl"}],

@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 
 from parsers.expression import Expression
+from parsers.sigma.episodes import quiet_us
 from parsers.sigma.rule import Rule
 from storage import sql
 from storage.correlating import Plan, reach_us
@@ -20,9 +21,6 @@ from storage.scope import View, view
 from storage.snapshot import Snapshot
 
 EXAMPLES = 20  # anchors shown of each rule, the newest
-DEFAULT_QUIET_US = (
-    3_600_000_000  # an hour without an anchor ends an episode, unless the rule's window is longer
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +93,10 @@ def backtest(
     # Each rule says itself whether it is about the daemon's own events.
     asked = replace(scope or Scope(), internal="include")
     found = anchors_of(cursor, snapshot, rule, rules, routes, start_us=start_us, end_us=end_us, scope=asked)
-    quiet = max(DEFAULT_QUIET_US, rule.correlation.span_us if rule.correlation else 0)
     return Outcome(
         rule=rule,
         anchors=len(found),
-        episodes=_episodes(found, quiet),
+        episodes=_episodes(found, quiet_us(rule)),
         groups=len({anchor[2] for anchor in found}),
         first_us=min((anchor[0] for anchor in found), default=None),
         last_us=max((anchor[0] for anchor in found), default=None),

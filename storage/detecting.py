@@ -20,7 +20,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from parsers.columns import BY_NAME
+from parsers.columns import BY_NAME, EVENT_SCHEMA
 from parsers.expression import Expression
 from parsers.sigma.rule import Rule
 from storage import sql
@@ -110,6 +110,8 @@ class Detector:
         self._rules = rules
         self._routes = routes
         self._connection = connect(threads=1, memory_limit_mb=self._options.memory_limit_mb)
+        self.broken: dict[str, str] = {}  # rule → why it cannot be run
+        emitting = [rule for rule in emitting if self._runs(rule)]
         uses: dict[Use, int] = {}
         for rule in emitting:
             for use in Plan(rules, routes).uses(rule):
@@ -125,9 +127,9 @@ class Detector:
             else:
                 self._correlated.append(self._compiled(rule, uses))
         for correlated in self._correlated:
-            for use in correlated.uses:
-                self._stores.setdefault(use, Store())
-                self._reach[use] = max(self._reach.get(use, 0), correlated.reach_us)
+            for place in correlated.uses:
+                self._stores.setdefault(place, Store())
+                self._reach[place] = max(self._reach.get(place, 0), correlated.reach_us)
         self._statements = [self._statement(use) for use in self._uses]
         named = {name for text, _ in self._statements for name in _NAMED.findall(text)}
         # Values are bound, so what stands quoted in a text is a column.
@@ -173,6 +175,17 @@ class Detector:
                 store.add(fresh[use])
         self._bound()
         return Step(end, rows, made, withdrawn, newest_us)
+
+    def _runs(self, rule: Rule) -> bool:
+        """Say whether DuckDB understands a rule, by looking at no rows; if not, note why."""
+        try:
+            plan = Plan(self._rules, self._routes)
+            self._connection.register("nothing", EVENT_SCHEMA.empty_table())
+            self._connection.execute(plan.anchors(rule, "nothing"), plan.bind.values).fetchall()
+        except (duckdb.Error, ValueError, KeyError) as error:
+            self.broken[rule.id] = str(error).partition("\n")[0]
+            return False
+        return True
 
     # The batch
 

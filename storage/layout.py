@@ -78,6 +78,11 @@ class Layout:
         return os.path.join(self.home, "habits")
 
     @property
+    def detection(self) -> str:
+        """How far the rules have looked, and the alerts under way there."""
+        return os.path.join(self.home, "detection")
+
+    @property
     def lock(self) -> str:
         """File whose lock the one writer holds."""
         return os.path.join(self.home, "lock")

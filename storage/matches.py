@@ -6,6 +6,7 @@ A store knows from which time on it has all matches. What is older is read from 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -40,7 +41,7 @@ class Store:
 
     def add(self, matches: pa.Table) -> None:
         """Add matches; those from before ``from_us`` are left out, for the archive answers for that time."""
-        kept = matches.filter(pc.greater_equal(matches.column("at_us"), self.from_us))
+        kept = matches.filter(_since(matches, self.from_us or 0))
         if kept.num_rows:
             self._chunks.append(kept)
 
@@ -54,7 +55,7 @@ class Store:
             return
         limit = max(self.from_us, before_us)
         table = self.table
-        kept = table.filter(pc.greater_equal(table.column("at_us"), limit)).combine_chunks()
+        kept = table.filter(_since(table, limit)).combine_chunks()
         self._chunks = [kept] if kept.num_rows else []
         self.from_us = limit
 
@@ -66,3 +67,8 @@ class Store:
         middle = pc.sort_indices(times)[len(times) // 2].as_py()
         # Whole instants only: of those kept, every match must be there.
         self.trim(times[middle].as_py() + 1, now=True)
+
+
+def _since(matches: pa.Table, time_us: int) -> Any:
+    """Return which matches are from a time on."""
+    return pc.greater_equal(matches.column("at_us"), pa.scalar(time_us, pa.int64()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
 from typing import Any
@@ -28,13 +27,9 @@ def run(context: Context) -> int:
 
 def _book(context: Context) -> Rulebook:
     from daemon import options
-    from daemon.rulebook import PACK, read
+    from daemon.rulebook import read
 
-    paths = tuple(context.arguments.paths)
-    if not paths:
-        rules = context.settings.rules
-        given = tuple(path for path in rules.directories if os.path.exists(path))
-        paths = (*((PACK,) if rules.pack else ()), *given)
+    paths = tuple(context.arguments.paths) or options.rule_paths(context.settings)
     return read(paths, options.rule_routes(context.settings), _seen_fields(context))
 
 

@@ -47,7 +47,10 @@ def table(rows: Sequence[Row]) -> pa.Table:
         "source_offset": pa.array(range(0, 100 * count, 100), pa.int64()),
         "event_id": pa.array([f"e{at}" for at in range(1, count + 1)]),
     }
-    columns = [given_columns.get(field.name, pa.nulls(count, field.type)) for field in EVENT_SCHEMA]
+    columns = [
+        given_columns[field.name] if field.name in given_columns else pa.nulls(count, field.type)
+        for field in EVENT_SCHEMA
+    ]
     return pa.Table.from_arrays(columns, schema=EVENT_SCHEMA)
 
 
@@ -157,7 +160,9 @@ def archived(rule: Rule, rows: Sequence[Row]) -> set[tuple[int, tuple[str, ...]]
     most=st.sampled_from([3, 1000]),
     memory=st.sampled_from([1, 1 << 20]),
 )
-def test_the_stream_makes_the_anchors_of_the_archive(emitting, rows, cuts, most, memory):
+def test_the_stream_makes_the_anchors_of_the_archive(
+    emitting: list[Rule], rows: list[Row], cuts: list[int], most: int, memory: int
+) -> None:
     """Random rules, events, batches, and memory that is too small: in the end the same events, the same groups."""
     whole = table(rows)
     ends = sorted({cut for cut in cuts if cut < len(rows)} | {len(rows)} - {0})
@@ -186,7 +191,7 @@ def test_the_stream_makes_the_anchors_of_the_archive(emitting, rows, cuts, most,
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(0, 500), min_size=1, max_size=40), st.integers(0, 60))
-def test_the_stretches_of_a_batch_hold_all_its_times_and_do_not_touch(times, reach):
+def test_the_stretches_of_a_batch_hold_all_its_times_and_do_not_touch(times: list[int], reach: int) -> None:
     """Further apart than a window, so no anchor belongs to two of them."""
     found = segments(pa.array(times, pa.int64()), reach)
     assert {time for time in times if not any(a <= time <= b for a, b in found)} == set()
