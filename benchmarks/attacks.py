@@ -26,7 +26,8 @@ import orjson
 
 from benchmarks.measure import DEFAULT_DATA, ROOT, table
 from daemon.rulebook import PACK, read
-from storage.backtest import DEFAULT_QUIET_US, anchors_of
+from parsers.sigma.episodes import DEFAULT_QUIET_US
+from storage.backtest import anchors_of
 from storage.duck import connect
 from storage.reader import read_snapshot
 
