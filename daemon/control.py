@@ -1,8 +1,8 @@
 """The control socket: how commands talk to the daemon that runs. Only its own user reaches it (mode 0600).
 
 `POST /seal`, `/flush`, `/cleanup`, `/verified`, `/holds/add`, `/holds/release`, `/retention/lower`, `/retention/confirm`,
-`/exports/run`, `/keys/create`, `/keys/revoke`, `/keys/lend`, `GET /status`, `/storage`, `/holds`, `/retention`, `/exports`,
-`/keys`, all JSON. `call` is the client's side; it needs no aiohttp.
+`/exports/run`, `/keys/create`, `/keys/revoke`, `/keys/lend`, `/alerts/test`, `/alerts/silence`, `/alerts/expire`, `/alerts/outbox`, `GET /status`, `/storage`, `/holds`, `/retention`, `/exports`,
+`/keys`, `/alerts/silences`, all JSON. `call` is the client's side; it needs no aiohttp.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # commands import this module and must start fast
 
     from daemon.keeping import Keeper
     from daemon.keykeeper import KeyKeeper
+    from daemon.outbound.teller import Teller
     from storage.retention import DropReport
 
 SOCKET_MODE = 0o600
@@ -99,7 +100,7 @@ def call(
     return answer
 
 
-def create_app(daemon: Controlled, keys: KeyKeeper) -> web.Application:
+def create_app(daemon: Controlled, keys: KeyKeeper, teller: Teller) -> web.Application:
     """Return the application behind the socket."""
     from aiohttp import web
 
@@ -190,6 +191,21 @@ def create_app(daemon: Controlled, keys: KeyKeeper) -> web.Application:
     async def lend_key(request: web.Request) -> web.Response:
         return web.json_response(keys.lend(str((await request.json()).get("author", ""))))
 
+    async def test_channel(request: web.Request) -> web.Response:
+        return web.json_response(await teller.test(str((await request.json())["channel"])))
+
+    async def silences(_request: web.Request) -> web.Response:
+        return web.json_response(teller.silences())
+
+    async def silence(request: web.Request) -> web.Response:
+        return web.json_response(await teller.silence(await request.json()))
+
+    async def expire(request: web.Request) -> web.Response:
+        return web.json_response(await teller.expire(await request.json()))
+
+    async def outbox(request: web.Request) -> web.Response:
+        return web.json_response(await teller.letters(str((await request.json()).get("doing", "list"))))
+
     app = web.Application(middlewares=[failures])
     app.add_routes(
         [
@@ -211,6 +227,11 @@ def create_app(daemon: Controlled, keys: KeyKeeper) -> web.Application:
             web.post("/keys/create", make_key),
             web.post("/keys/revoke", revoke_key),
             web.post("/keys/lend", lend_key),
+            web.post("/alerts/test", test_channel),
+            web.get("/alerts/silences", silences),
+            web.post("/alerts/silence", silence),
+            web.post("/alerts/expire", expire),
+            web.post("/alerts/outbox", outbox),
         ]
     )
     return app
@@ -219,10 +240,11 @@ def create_app(daemon: Controlled, keys: KeyKeeper) -> web.Application:
 class ControlSocket:
     """Serves the control application while the daemon runs."""
 
-    def __init__(self, path: str, daemon: Controlled, keys: KeyKeeper) -> None:
+    def __init__(self, path: str, daemon: Controlled, keys: KeyKeeper, teller: Teller) -> None:
         self._path = path
         self._daemon = daemon
         self._keys = keys
+        self._teller = teller
         self._runner: web.AppRunner | None = None
         self._socket: socket.socket | None = None
 
@@ -231,7 +253,7 @@ class ControlSocket:
         from aiohttp import web
 
         self._socket = await asyncio.to_thread(_bound, self._path)
-        self._runner = web.AppRunner(create_app(self._daemon, self._keys), access_log=None)
+        self._runner = web.AppRunner(create_app(self._daemon, self._keys, self._teller), access_log=None)
         await self._runner.setup()
         await web.SockSite(self._runner, self._socket).start()
 

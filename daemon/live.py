@@ -17,6 +17,7 @@ from daemon.discovery import Found
 from daemon.following import Fate, Followed
 from daemon.keeping import Keeper
 from daemon.metrics import Metrics
+from daemon.outbound.teller import Teller
 from daemon.ownlog import OwnLog
 from daemon.packs import Pack
 from daemon.pipeline import Pipeline
@@ -85,6 +86,9 @@ class LiveDaemon:
         self.stopping = False
         self.own_log: OwnLog | None = None  # what the daemon says for operators, once it runs
         self.url: str | None = None  # where the HTTP side answers, once it does
+        self.teller: Teller | None = (
+            None  # who tells of alerts; it asks us what is wrong, so it comes after us
+        )
         metrics.before_each(self._measure)
 
     def sources(self) -> Sequence[SourceStatus]:
@@ -224,6 +228,8 @@ class LiveDaemon:
             )
         yield from self._atlas.complaints()
         yield from self.keeper.complaints()
+        if self.teller is not None:
+            yield from self.teller.complaints()
 
     def status(self) -> Mapping[str, Any]:
         """Return what only the running daemon knows, for `/status`."""
@@ -257,6 +263,7 @@ class LiveDaemon:
             "problems": list(self._tailer.binder.problems),
             "places": self._atlas.status(),
             "retention": self.keeper.status(),
+            "alerting": self.teller.status() if self.teller is not None else None,
         }
 
     def metrics(self) -> bytes:
@@ -275,6 +282,8 @@ class LiveDaemon:
         self._metrics.clear("degraded")
         for code, amount in Counter(complaint["code"] for complaint in self.degraded()).items():
             self._metrics.gauge("degraded", amount, code=code)
+        if self.teller is not None:
+            self.teller.measure()
         self._metrics.gauge("pinned_bytes", self._tailer.pinned_bytes)
         self._metrics.gauge("lag_bytes", sum(source.lag_bytes for source in sources))
         self._metrics.gauge("sources_omitted", max(0, len(sources) - SHOWN_SOURCES))

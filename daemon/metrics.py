@@ -177,6 +177,13 @@ METRICS: tuple[Metric, ...] = (
     Metric("http_exports_aborted", "count", "Streamed answers cut off so that none looks whole", ("route",)),
     Metric("http_exports_stalled", "count", "Exports cut off because their reader did not read"),
     Metric("http_requests_refused", "count", "Requests refused before they reached a handler", ("reason",)),
+    # Alerts
+    Metric("alert_messages", "count", "Attempts to tell of alerts by how they ended", ("channel", "result")),
+    Metric("alert_messages_pending", "gauge", "Messages about alerts that wait", ("channel",)),
+    Metric("alert_dead_letters", "gauge", "Messages about alerts that were given up"),
+    Metric("alert_digests", "count", "Times that several messages were sent as one", ("channel",)),
+    Metric("alerts_muted", "count", "Alerts that nobody was told of, by reason", ("reason",)),
+    Metric("alert_heartbeats", "count", "Signs of life by how they ended", ("result",)),
     # Live
     Metric("live_clients", "gauge", "Followers of new events"),
     Metric("live_delivered", "count", "Events sent to followers"),

@@ -12,6 +12,9 @@ if TYPE_CHECKING:  # a command imports only the parts it uses
     from daemon.detection import DetectionOptions
     from daemon.exporting import Planned
     from daemon.keeping import KeeperOptions
+    from daemon.outbound.sender import Channel
+    from daemon.outbound.teller import TellerOptions
+    from daemon.recipients import AlertChannel
     from daemon.scoring import ScoringOptions
     from daemon.settings import Settings
     from parsers.sigma.routing import Route
@@ -260,3 +263,62 @@ def exports(settings: Settings) -> tuple[Planned, ...]:
             Planned(Export(item.name, item.folder, item.format, found, scope), item.hour, item.after_days)
         )
     return tuple(planned)
+
+
+def channel(item: AlertChannel) -> Channel:
+    """Return one channel for alerts."""
+    from daemon.outbound.sender import Channel
+
+    return Channel(
+        name=item.name,
+        type=item.type,
+        url=item.url,
+        url_file=item.url_file,
+        url_env=item.url_env,
+        secret_file=item.secret_file,
+        secret_env=item.secret_env,
+        timeout_seconds=item.timeout_seconds,
+        per_minute=item.per_minute,
+        host=item.host or "",
+        port=item.port,
+        tls=item.tls,
+        username=item.username,
+        sender=item.sender or "",
+        to=item.to,
+    )
+
+
+def teller_options(settings: Settings) -> TellerOptions:
+    """Return who is told of alerts; `daemon.recipients` has checked matchers and names."""
+    from daemon.outbound.dispatcher import Route
+    from daemon.outbound.matchers import Inhibition, parsed
+    from daemon.outbound.teller import TellerOptions
+    from daemon.outbound.watching import Quiet
+
+    told = settings.alerts
+    everybody = tuple(item.name for item in told.channels if item.name != told.heartbeat)
+    routes = [
+        Route(
+            item.channels,
+            parsed(item.match),
+            item.group_by,
+            int(item.group_wait_seconds * 1e6),
+            int(item.group_interval_seconds * 1e6),
+            int(item.repeat_interval_seconds * 1e6),
+            item.go_on,
+        )
+        for item in told.routes
+    ]
+    return TellerOptions(
+        channels=tuple(map(channel, told.channels)),
+        routes=(*routes, Route(told.receivers or everybody)),
+        inhibitions=tuple(
+            Inhibition(parsed(item.source), parsed(item.target), item.equal) for item in told.inhibitions
+        ),
+        quiet=tuple(Quiet(item.files, item.minutes * 60_000_000, item.level) for item in told.quiet_sources),
+        own_alerts=told.own_alerts,
+        outbox_messages=told.outbox_messages,
+        heartbeat=told.heartbeat,
+        heartbeat_seconds=told.heartbeat_minutes * 60,
+        node=settings.archive.node,
+    )

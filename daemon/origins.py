@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from daemon.marks import FilePath
+from daemon.recipients import contradictions
 from daemon.settings import Key, Settings, keys, sections
 
 PREFIX = "WATCHKEEP__"
@@ -423,6 +424,10 @@ def _contradictions(settings: Settings, origins: Mapping[str, str]) -> Iterator[
                 "the daemon would read its own log: put it elsewhere",
             )
     yield from _reach_contradictions(settings, origins)
+    told = settings.alerts
+    for key, what, hint in contradictions(told.channels, told.routes, told.receivers, told.heartbeat):
+        origin = origins.get(key.split(" ")[0], DEFAULT)
+        yield ConfigProblem(origin, key, what, hint)
     yield from _export_contradictions(settings, origins.get("archive.exports", DEFAULT))
 
 

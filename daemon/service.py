@@ -30,6 +30,7 @@ from daemon.metrics import Metrics
 from daemon.notes import Note
 from daemon.notify import Notifier
 from daemon.oldlogs import OldFile
+from daemon.outbound.teller import Around, Teller
 from daemon.ownlog import OwnLog
 from daemon.pipeline import Pipeline, PipelineOptions
 from daemon.scoring import Scorer
@@ -184,6 +185,19 @@ class Service:
             version=program,
             directories=settings.logs.directories,
         )
+        self._teller = self._live.teller = Teller(
+            options.teller_options(settings),
+            archive.layout.outbox,
+            metrics,
+            os.environ,
+            Around(
+                sources=self._live.sources,
+                degraded=self._live.degraded,
+                ready=self._live.ready,
+                audit=lambda event: self._live.audit(event, durable=True),
+                dashboard=lambda: self._live.url or "",
+            ),
+        )
         web_options = options.web_options(settings, program)
         self._keyring = keyring
         mask = Mask(web_options.masking, lambda: keyring.pseudonym_secret)
@@ -203,7 +217,7 @@ class Service:
         )
         self._runner = create_runner(app)
         keys = KeyKeeper(keyring, self._live.audit)
-        self._control = ControlSocket(archive.layout.control_socket, self._live, keys)
+        self._control = ControlSocket(archive.layout.control_socket, self._live, keys, self._teller)
 
     def _made_spares(self) -> Spares:
         archive = self._archive
@@ -271,6 +285,7 @@ class Service:
             group.create_task(self._keeper.run(), name="keeper"),
             group.create_task(self._renew_atlas(), name="atlas"),
             group.create_task(self._pulse(), name="pulse"),
+            group.create_task(self._teller.run(), name="alerts"),
         ]
         if self._detection is not None:
             background.append(group.create_task(self._detection.run(), name="detection"))
@@ -320,6 +335,7 @@ class Service:
         self._keeper.close()
         self._upkeep.close()
         self._selflog.close()
+        self._teller.close()
         self._tailer.close()
         self._transformer.close()
         self._atlas.close()

@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from daemon.discovery import EXCLUDE, INCLUDE
 from daemon.marks import FilePath, Live, Names, Original, Section
 from daemon.reach import Host, Reach
+from daemon.recipients import Channels, Inhibitions, QuietSources, Routes
 from daemon.tables import BaseRows, Classes, Exports, RuleSources
 from parsers.forwarded import DEFAULT_HEADER
 from parsers.points import BEHAVIOUR, LEVELS, MODEL
@@ -566,6 +567,53 @@ class Rules(Section):
     )
 
 
+class Alerts(Section):
+    """Who is told of alerts. `docs/alerts.md` has examples of every channel."""
+
+    receivers: Names = Field(
+        default=(),
+        description="Channels for alerts that no route takes. None: every channel but that of the heartbeat.",
+    )
+    own_alerts: bool = Field(
+        default=True,
+        description="Whether trouble of the daemon itself (a full disk, lost bytes, dead letters …) is an alert too.",
+    )
+    outbox_messages: int = Field(
+        default=10_000,
+        ge=10,
+        le=1_000_000,
+        description="Messages that may wait for their receivers; what comes when so many wait goes to the dead letters at once.",
+    )
+    heartbeat: str | None = Field(
+        default=None,
+        examples=["deadman"],
+        description="Channel (of type webhook) that gets a sign of life, for a service that raises an alarm when it stays away.",
+    )
+    heartbeat_minutes: float = Field(
+        default=5.0, ge=0.1, le=1440, description="How often it gets one, while lines are archived."
+    )
+    channels: Channels = Field(
+        default=(),
+        examples=[{"name": "ops", "type": "slack", "url_file": "/etc/watchkeep/slack.url"}],
+        description="Where alerts are told. Secrets stand in files or variables, never here.",
+    )
+    routes: Routes = Field(
+        default=(),
+        examples=[{"match": ['level="critical"'], "channels": ["pager"], "group_wait_seconds": 0.0}],
+        description="Which alerts go where, tried in this order; the first that matches ends it.",
+    )
+    inhibitions: Inhibitions = Field(
+        default=(),
+        examples=[{"source": ['level="critical"'], "target": ['level=~"low|medium"'], "equal": ["user_id"]}],
+        description="Open alerts that mute others.",
+    )
+    quiet_sources: QuietSources = Field(
+        default=(),
+        examples=[{"files": "app-*.jsonl", "minutes": 15}],
+        description="Files that must not fall silent.",
+    )
+
+
 class Daemon(Section):
     """The process itself."""
 
@@ -592,6 +640,7 @@ class Settings(Section):
     places: Places = Places()
     risk: Risk = Risk()
     rules: Rules = Rules()
+    alerts: Alerts = Alerts()
     daemon: Daemon = Daemon()
 
 

@@ -83,6 +83,11 @@ class Layout:
         return os.path.join(self.home, "detection")
 
     @property
+    def outbox(self) -> str:
+        """What is to be told of alerts, until it is (`storage.journal`)."""
+        return os.path.join(self.home, "outbox")
+
+    @property
     def lock(self) -> str:
         """File whose lock the one writer holds."""
         return os.path.join(self.home, "lock")

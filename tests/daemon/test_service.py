@@ -19,6 +19,8 @@ import pytest
 
 from daemon.control import call
 from daemon.keykeeper import KeyKeeper
+from daemon.metrics import Metrics
+from daemon.outbound.teller import Around, Teller, TellerOptions
 from storage.keyring import Keyring
 from storage.reader import read_snapshot
 from tests.support import ROOT
@@ -214,7 +216,9 @@ async def test_the_control_socket_works_in_a_deep_folder(tmp_path: Path) -> None
     deep = tmp_path / ("a" * 120)
     deep.mkdir()
     path = str(deep / "control.sock")
-    control = ControlSocket(path, Answers(), KeyKeeper(Keyring(), nothing))
+    around = Around(list, list, lambda: (True, ""), nothing, str)
+    teller = Teller(TellerOptions(), str(tmp_path / "outbox"), Metrics(), {}, around)
+    control = ControlSocket(path, Answers(), KeyKeeper(Keyring(), nothing), teller)
     await control.start()
     try:
         assert await asyncio.to_thread(call, path, "GET", "/status") == {"fine": True}
@@ -223,6 +227,7 @@ async def test_the_control_socket_works_in_a_deep_folder(tmp_path: Path) -> None
             await asyncio.to_thread(call, path, "POST", "/flush")
     finally:
         await control.stop()
+        teller.close()
     with pytest.raises(FileNotFoundError):
         await asyncio.to_thread(call, path, "GET", "/status")
 

@@ -6,7 +6,7 @@ import json
 from decimal import Decimal
 from typing import Any
 
-import jsonschema  # type: ignore[import-untyped]  # ships no types
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

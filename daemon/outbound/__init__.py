@@ -1,0 +1,1 @@
+"""Tells people of alerts: routes, silences, the durable outbox, and one file of payloads for all channel types."""

@@ -1,0 +1,141 @@
+"""Alerts that no rule finds: files that fell silent, and the daemon itself being in trouble. Pure; times are given to it."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from parsers.sigma.alert import Alert, AlertChange
+from parsers.sigma.rule import Level
+from web.status import SourceStatus
+
+QUIET = "watchkeep.quiet-source"
+TROUBLE = "watchkeep.trouble"
+OWN_RULES = (QUIET, TROUBLE)
+HOLD_US = 60_000_000  # trouble that is over within a minute is told to nobody, and so is its pause
+# Codes of `degraded` after which lines may be lost, or nobody hears of it; all others are "high".
+CRITICAL = frozenset({"gap", "dead-letters", "not-ready"})
+DETAIL_CHARS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """Files of which something must come within ``within_us``."""
+
+    files: str
+    within_us: int
+    level: Level = "high"
+
+
+@dataclass(slots=True)
+class Watch:
+    """Remembers when files last grew and since when something is wrong."""
+
+    quiet: Sequence[Quiet]
+    node: str
+    started_us: int
+    _sizes: dict[str, int] = field(default_factory=dict)
+    _grew: dict[str, int] = field(default_factory=dict)
+    _first: bool = True
+    _since: dict[str, int] = field(default_factory=dict)  # code: since when it is there
+    _gone: dict[str, int] = field(default_factory=dict)  # code: since when it is not
+
+    def observe(
+        self,
+        now_us: int,
+        sources: Iterable[SourceStatus],
+        trouble: Mapping[str, str],
+        known: Mapping[str, tuple[Alert, int]],
+    ) -> list[AlertChange]:
+        """Return what changed. ``trouble`` is by code; ``known`` holds our alerts that are not over, with their numbers."""
+        changes = [*self._quiet(now_us, list(sources), known), *self._trouble(now_us, trouble, known)]
+        self._first = False
+        return changes
+
+    def _quiet(
+        self, now_us: int, sources: list[SourceStatus], known: Mapping[str, tuple[Alert, int]]
+    ) -> Iterable[AlertChange]:
+        grown = [
+            source.file
+            for source in sources
+            if source.sid and not source.internal and source.size > self._sizes.get(source.sid, -1)
+        ]
+        # What is there at the start did not grow just now; when it last did nobody knows, so the wait begins.
+        if not self._first:
+            for rule in self.quiet:
+                if any(fnmatch.fnmatchcase(name, rule.files) for name in grown):
+                    self._grew[rule.files] = now_us
+        self._sizes = {source.sid: source.size for source in sources if source.sid}
+        for rule in self.quiet:
+            last = self._grew.get(rule.files, self.started_us)
+            silent = now_us - last >= rule.within_us
+            group = (("source", rule.files),)
+            opened = _of(known, QUIET, group)
+            if silent and opened is None:
+                minutes = rule.within_us // 60_000_000
+                title = "A source fell silent"
+                text = f"No file that matches {rule.files} grew for {minutes} minutes."
+                yield self._opened(QUIET, group, title, text, rule.level, now_us)
+            elif opened is not None and rule.files in self._grew and not silent:
+                yield _resolved(*opened, now_us)
+
+    def _trouble(
+        self, now_us: int, trouble: Mapping[str, str], known: Mapping[str, tuple[Alert, int]]
+    ) -> Iterable[AlertChange]:
+        self._since = {code: self._since.get(code, now_us) for code in trouble}
+        for code, detail in trouble.items():
+            self._gone.pop(code, None)
+            group = (("code", code), ("node", self.node))
+            if _of(known, TROUBLE, group) is None and now_us - self._since[code] >= HOLD_US:
+                level: Level = "critical" if code in CRITICAL else "high"
+                yield self._opened(
+                    TROUBLE, group, "Watchkeep itself is in trouble", detail[:DETAIL_CHARS], level, now_us
+                )
+        for alert, number in known.values():
+            code = dict(alert.group).get("code", "")
+            if alert.rule_id != TROUBLE or code in trouble:
+                continue
+            if now_us - self._gone.setdefault(code, now_us) >= HOLD_US:
+                del self._gone[code]
+                yield _resolved(alert, number, now_us)
+
+    def _opened(
+        self,
+        rule_id: str,
+        group: tuple[tuple[str, str], ...],
+        title: str,
+        description: str,
+        level: Level,
+        now_us: int,
+    ) -> AlertChange:
+        name = hashlib.sha256(repr((self.node, rule_id, group, now_us)).encode()).hexdigest()[:32]
+        alert = Alert(
+            id=name,
+            rule_id=rule_id,
+            title=title,
+            level=level,
+            group=group,
+            state="open",
+            opened_us=now_us,
+            last_us=now_us,
+            count=1,
+            description=description,
+            changed_us=now_us,
+        )
+        return AlertChange(alert, "opened", 1)
+
+
+def _of(
+    known: Mapping[str, tuple[Alert, int]], rule_id: str, group: tuple[tuple[str, str], ...]
+) -> tuple[Alert, int] | None:
+    return next(
+        (entry for entry in known.values() if entry[0].rule_id == rule_id and entry[0].group == group), None
+    )
+
+
+def _resolved(alert: Alert, number: int, now_us: int) -> AlertChange:
+    over = dataclasses.replace(alert, state="resolved", last_us=now_us, changed_us=now_us)
+    return AlertChange(over, "resolved", number + 1)
