@@ -23,19 +23,17 @@ def run(context: Context) -> int:
 def _words(context: Context, most: int) -> tuple[str, list[str]]:
     """Return what is to be done with silences or the outbox, and the words behind it."""
     arguments = context.arguments
-    what, *rest = arguments.words or ["list"]
+    what, *rest = arguments.what or ["list"]
     if what not in WHAT[arguments.doing] or len(rest) > most:
         known = ", ".join(WHAT[arguments.doing])
-        raise CommandError(
-            f"{' '.join(arguments.words)!r} is not understood", Exit.USAGE, hint=f"say {known}"
-        )
+        raise CommandError(f"{' '.join(arguments.what)!r} is not understood", Exit.USAGE, hint=f"say {known}")
     return what, rest
 
 
 def _test(context: Context) -> int:
     from daemon.alone import ask
 
-    words = context.arguments.words
+    words = context.arguments.what
     if len(words) != 1:
         raise CommandError(
             "one channel is tested at a time", Exit.USAGE, hint="watchkeep alerts test CHANNEL"
@@ -187,9 +185,9 @@ COMMAND = Command(
     options=(
         Option(("doing",), "`test`, `silence` or `outbox`", "doing", choices=DOINGS),
         Option(
-            ("words",),
+            ("what",),
             "test: the channel; silence: `list`, `add` or `expire ID`; outbox: `list`, `retry` or `discard`",
-            "WORD",
+            "what",
             many=True,
             needed=False,
         ),
