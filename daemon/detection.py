@@ -329,6 +329,13 @@ class Detection:
             found = [episode.alert for episode in self._episodes if episode.number]
         return sorted(found, key=lambda alert: (-alert.opened_us, alert.id))
 
+    def changes(self) -> list[AlertChange]:
+        """Return the newest change of every alert that is remembered, for listeners that may have missed one. Any thread."""
+        kinds: Mapping[str, ChangeKind] = {"acknowledged": "acknowledged", "resolved": "resolved"}
+        with self._memory:
+            held = [episode for episode in self._episodes if episode.number]
+            return [change_of(episode, kinds.get(episode.state, "updated")) for episode in held]
+
     def alert(self, identity: str) -> Alert | None:
         """Return one alert. Any thread."""
         with self._memory:

@@ -395,7 +395,7 @@ def _placed_table(table: BaseModel, folder: str) -> BaseModel:
     update = {
         name: _absolute(folder, getattr(table, name))
         for name, info in type(table).model_fields.items()
-        if any(isinstance(mark, FilePath) for mark in info.metadata)
+        if any(isinstance(mark, FilePath) for mark in info.metadata) and getattr(table, name) is not None
     }
     return table.model_copy(update=update)
 

@@ -196,8 +196,11 @@ class Service:
                 ready=self._live.ready,
                 audit=lambda event: self._live.audit(event, durable=True),
                 dashboard=lambda: self._live.url or "",
+                alerts=self._detection.changes if self._detection is not None else tuple,
             ),
         )
+        if self._detection is not None:
+            self._detection.add_listener(self._teller.hear)
         web_options = options.web_options(settings, program)
         self._keyring = keyring
         mask = Mask(web_options.masking, lambda: keyring.pseudonym_secret)

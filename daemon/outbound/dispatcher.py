@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -132,18 +133,18 @@ class Dispatcher:
         """Take what became of an alert. The same change again changes nothing."""
         if self.known(alert, number):
             return
-        if alert.state == "resolved" and alert.id not in self.alerts:
-            return  # over before anybody could be told
+        new = alert.id not in self.alerts
         self.alerts[alert.id] = alert
         self.numbers[alert.id] = number
-        self._join(alert, now_us)
+        self._join(alert, now_us, new=new)
+        self._forget()
 
     def regroup(self, now_us: int) -> None:
         """After a start: leave groups of routes that are no more, and let open alerts join those of new ones."""
         self.groups = {key: group for key, group in self.groups.items() if group.route in self._by_id}
         for alert in list(self.alerts.values()):
             if alert.state != "resolved":
-                self._join(alert, now_us)
+                self._join(alert, now_us, new=True)
         self._forget()
 
     def routes_of(self, alert: Alert) -> list[Route]:
@@ -157,7 +158,7 @@ class Dispatcher:
                     break
         return found
 
-    def _join(self, alert: Alert, now_us: int) -> None:
+    def _join(self, alert: Alert, now_us: int, *, new: bool) -> None:
         """Put an alert into its groups; each will look at it after its wait, or its interval if it spoke just now."""
         joined = {route.group_of(alert): route for route in self.routes_of(alert) if route.channels}
         # A level that rose may lead elsewhere; groups that know the alert go on to tell of it until it is over.
@@ -166,7 +167,7 @@ class Dispatcher:
                 joined[key] = self._by_id[group.route]
         for key, route in joined.items():
             if key not in self.groups:
-                if alert.state == "resolved":
+                if alert.state == "resolved" and not new:
                     continue
                 self.groups[key] = Group(key, route.id, now_us + route.wait_us)
             group = self.groups[key]
@@ -220,11 +221,18 @@ class Dispatcher:
         for name, told in group.told.items():
             alert = self.alerts[name]
             if alert.state == "resolved":
+                reason = "" if told is not None else self._mute(alert, now_us, silences, firing)
+                if reason:
+                    newly += [reason] if group.muted.get(name) != reason else []
+                    continue  # and the group forgets it
+                if told is None:
+                    # Over before anybody was told, as when we catch up after a downtime: an attack is news all the
+                    # same. It is told as it was; its end is told next, so that every receiver gets both.
+                    after.told[name] = Told("open", alert.level, now_us)
                 # Whoever was told of it is told of its end, also under a silence: an incident must not stay open.
-                if told is not None:
-                    news.append(alert)
-                    fresh = True
-                continue  # and the group forgets it
+                news.append(alert if told is not None else dataclasses.replace(alert, state="open"))
+                fresh = True
+                continue
             changed = told is None or told.state != alert.state or rank(told.level) < rank(alert.level)
             repeat = told is not None and alert.state == "open" and now_us - told.at_us >= route.repeat_us
             after.told[name] = told

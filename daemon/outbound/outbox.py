@@ -20,6 +20,7 @@ from parsers.sigma.alert import AlertChange
 from storage.fs import Fs
 from storage.journal import Journal
 
+RECENT_US = 3_600_000_000  # an alert that ended unheard of within an hour is told all the same
 MOST_DEAD = 1000  # dead letters kept; of older ones only the count remains
 KEPT_SILENCE_US = 5 * 86_400_000_000  # an expired silence is listed for five days, as Alertmanager does
 
@@ -132,7 +133,19 @@ class Outbox:
 
     def take(self, changes: Sequence[AlertChange], now_us: int) -> None:
         """Take changes of alerts; durable on return. Known ones are passed over. Raises OSError: then take them again."""
-        new = [change for change in changes if not self.dispatcher.known(change.alert, change.number)]
+        new = []
+        open_now = set(self.dispatcher.alerts)
+        for change in changes:
+            # All that is remembered is offered now and then: what ended long ago is of no use to anybody.
+            alert = change.alert
+            over = (
+                alert.state == "resolved"
+                and alert.id not in open_now
+                and now_us - (alert.changed_us or alert.last_us) > RECENT_US
+            )
+            if not over and not self.dispatcher.known(change.alert, change.number):
+                new.append(change)
+                open_now.add(change.alert.id)
         if not new:
             return
         self._journal.append(*(_changed(change, now_us) for change in new))

@@ -62,6 +62,7 @@ class Around:
     ready: Callable[[], tuple[bool, str]]
     audit: Audit
     dashboard: Callable[[], str]
+    alerts: Callable[[], Sequence[AlertChange]] = tuple  # the newest change of every alert; asked in a thread
 
 
 class Teller:
@@ -97,6 +98,7 @@ class Teller:
         }
         self._watch = Watch(options.quiet, options.node, self._now_us())
         self._changed = asyncio.Event()
+        self._heard: list[AlertChange] = []
         self._trouble = ""  # why the outbox cannot be written
 
     def _now_us(self) -> int:
@@ -111,6 +113,21 @@ class Teller:
         now_us = self._now_us()
         await self._in_thread(lambda: self.outbox.take(changes, now_us))
         self._changed.set()
+
+    def hear(self, change: AlertChange) -> None:
+        """Take a change as soon as may be, without waiting. One that a crash takes away is found again by `observe`."""
+        self._heard.append(change)
+        self._changed.set()
+
+    async def _take_heard(self) -> None:
+        heard, self._heard = self._heard, []
+        if not heard:
+            return
+        try:
+            await self.accept(heard)
+        except OSError:
+            self._heard = [*heard, *self._heard]
+            raise
 
     async def run(self) -> None:
         """Decide, deliver and watch until cancelled."""
@@ -137,15 +154,16 @@ class Teller:
 
     async def dispatch(self) -> float:
         """Let what is due become messages; returns after how many seconds to look again."""
-        now_us = self._now_us()
 
         def decide() -> tuple[int, int | None, list[str]]:
+            now_us = self._now_us()
             decisions = self.outbox.decide(now_us)
             self.outbox.expired(now_us)
             muted = [reason for decision in decisions for reason in decision.muted]
             return sum(len(d.messages) for d in decisions), self.outbox.dispatcher.next_us, muted
 
         try:
+            await self._take_heard()
             made, next_us, muted = await self._in_thread(decide)
         except OSError as error:
             self._trouble = error.strerror or str(error)
@@ -163,15 +181,18 @@ class Teller:
 
     async def _observe(self) -> None:
         while True:
-            await asyncio.sleep(WATCH_SECONDS)
             try:
                 await self.observe()
             except OSError as error:
                 self._trouble = error.strerror or str(error)
                 _log.error("an alert could not be written", exc_info=error)
+            await asyncio.sleep(WATCH_SECONDS)
 
     async def observe(self) -> None:
-        """Look for silence and trouble once."""
+        """Look once: for alerts that were not heard of (a crash came between), for silence and for trouble."""
+        missed = await asyncio.to_thread(self._around.alerts)
+        if missed:
+            await self.accept(missed)
         trouble: dict[str, str] = {}
         if self._options.own_alerts:
             for complaint in self._around.degraded():
