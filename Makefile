@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST_FLAGS ?=
+# Tests run in so many processes, a file in one of them: half of their time they wait for processes of their own.
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test programs lint format bench bench-query soak coverage docs requirements clean
@@ -29,7 +31,7 @@ demo: setup ## start the daemon and a small real application that logs to it; Ct
 	@$(BIN)/watchkeep demo
 
 test: setup programs ## run all tests (the soak tests excepted)
-	@$(BIN)/python -m pytest -m "not soak" $(PYTEST_FLAGS)
+	@$(BIN)/python -m pytest -m "not soak" -n $(WORKERS) --dist loadfile $(PYTEST_FLAGS)
 
 # A browser, logrotate and others, which tests run. What is missing skips its tests, and fails them under CI=true.
 programs: setup

@@ -234,7 +234,8 @@ class Cutting:
         while True:
             client, _ = self._server.accept()
             with client, socket.create_connection(("127.0.0.1", self._port)) as behind:
-                behind.sendall(client.recv(65_536))
+                # Not kept open behind the answer: whoever comes next would wait for that.
+                behind.sendall(client.recv(65_536).replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1))
                 left = self.cuts.pop(0) if self.cuts else None
                 while data := behind.recv(4_096 if left is None else min(left, 4_096)):
                     client.sendall(data)
