@@ -29,7 +29,7 @@ COMMANDS: dict[str, str] = {
     "holds": "keep what matches a filter, whatever its age, until the hold is released",
     "keys": "make, list and revoke the keys that the HTTP side asks for",
     "rules": "say which Sigma rules work here, and how often each would have fired",
-    "alerts": "test a channel, silence alerts, see what waits to be told",
+    "alerts": "list what rules found and look after it, test a channel, silence alerts, see what waits to be told",
     "exports": "list the daily exports, or write what waits",
     "doctor": "check machine, folders and archive, and say what to do",
     "check-config": "say what is wrong with the settings, or what is in force and why",

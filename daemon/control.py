@@ -1,8 +1,8 @@
 """The control socket: how commands talk to the daemon that runs. Only its own user reaches it (mode 0600).
 
 `POST /seal`, `/flush`, `/cleanup`, `/verified`, `/holds/add`, `/holds/release`, `/retention/lower`, `/retention/confirm`,
-`/exports/run`, `/keys/create`, `/keys/revoke`, `/keys/lend`, `/alerts/test`, `/alerts/silence`, `/alerts/expire`, `/alerts/outbox`, `GET /status`, `/storage`, `/holds`, `/retention`, `/exports`,
-`/keys`, `/alerts/silences`, all JSON. `call` is the client's side; it needs no aiohttp.
+`/exports/run`, `/keys/create`, `/keys/revoke`, `/keys/lend`, `/alerts/change`, `/alerts/test`, `/alerts/silence`, `/alerts/expire`, `/alerts/outbox`, `GET /status`, `/storage`, `/holds`, `/retention`, `/exports`,
+`/keys`, `/alerts`, `/alerts/silences`, all JSON. `call` is the client's side; it needs no aiohttp.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import orjson
 if TYPE_CHECKING:  # commands import this module and must start fast
     from aiohttp import web
 
+    from daemon.detection import Detection
     from daemon.keeping import Keeper
     from daemon.keykeeper import KeyKeeper
     from daemon.outbound.teller import Teller
@@ -100,11 +101,14 @@ def call(
     return answer
 
 
-def create_app(daemon: Controlled, keys: KeyKeeper, teller: Teller) -> web.Application:
+def create_app(
+    daemon: Controlled, keys: KeyKeeper, teller: Teller, detection: Detection | None = None
+) -> web.Application:
     """Return the application behind the socket."""
     from aiohttp import web
 
     from storage.retention import facts
+    from web.alerts import alert_json
 
     @web.middleware
     async def failures(request: web.Request, handler: Any) -> web.StreamResponse:
@@ -206,6 +210,23 @@ def create_app(daemon: Controlled, keys: KeyKeeper, teller: Teller) -> web.Appli
     async def outbox(request: web.Request) -> web.Response:
         return web.json_response(await teller.letters(str((await request.json()).get("doing", "list"))))
 
+    def rules_at_work() -> Detection:
+        if detection is None:
+            raise ControlError("rules do not look at events here: [rules] enabled is false")
+        return detection
+
+    async def alerts(_request: web.Request) -> web.Response:
+        return web.json_response({"alerts": [alert_json(alert) for alert in rules_at_work().alerts()]})
+
+    async def change_alert(request: web.Request) -> web.Response:
+        asked = await request.json()
+        changed = await rules_at_work().change(
+            asked["id"], asked["kind"], by=asked["author"], comment=asked.get("comment", "")
+        )
+        if changed is None:
+            raise ControlError(f"there is no alert {asked['id']}")
+        return web.json_response({"alert": alert_json(changed)})
+
     app = web.Application(middlewares=[failures])
     app.add_routes(
         [
@@ -223,6 +244,8 @@ def create_app(daemon: Controlled, keys: KeyKeeper, teller: Teller) -> web.Appli
             web.post("/retention/confirm", confirm),
             web.get("/exports", exports),
             web.post("/exports/run", export),
+            web.get("/alerts", alerts),
+            web.post("/alerts/change", change_alert),
             web.get("/keys", all_keys),
             web.post("/keys/create", make_key),
             web.post("/keys/revoke", revoke_key),
@@ -240,11 +263,19 @@ def create_app(daemon: Controlled, keys: KeyKeeper, teller: Teller) -> web.Appli
 class ControlSocket:
     """Serves the control application while the daemon runs."""
 
-    def __init__(self, path: str, daemon: Controlled, keys: KeyKeeper, teller: Teller) -> None:
+    def __init__(
+        self,
+        path: str,
+        daemon: Controlled,
+        keys: KeyKeeper,
+        teller: Teller,
+        detection: Detection | None = None,
+    ) -> None:
         self._path = path
         self._daemon = daemon
         self._keys = keys
         self._teller = teller
+        self._detection = detection
         self._runner: web.AppRunner | None = None
         self._socket: socket.socket | None = None
 
@@ -253,7 +284,8 @@ class ControlSocket:
         from aiohttp import web
 
         self._socket = await asyncio.to_thread(_bound, self._path)
-        self._runner = web.AppRunner(create_app(self._daemon, self._keys, self._teller), access_log=None)
+        app = create_app(self._daemon, self._keys, self._teller, self._detection)
+        self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         await web.SockSite(self._runner, self._socket).start()
 

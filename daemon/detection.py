@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from daemon.alerting import change_of, event_of, told
-from daemon.rulebook import Rulebook
+from daemon.rulebook import GIVEN, Rulebook
 from daemon.selflog import SelfLog
 from parsers.sigma.alert import Alert, AlertChange, ChangeKind
 from parsers.sigma.episodes import Episode, Episodes
@@ -27,6 +27,7 @@ from storage import watermark
 from storage.archive import Archive
 from storage.detecting import Anchor, Detector, DetectorOptions
 from storage.observer import Observer
+from web.status import RulesRead
 
 T = TypeVar("T")
 
@@ -72,6 +73,7 @@ class Detection:
         read_rules: Callable[[], Rulebook],
         *,
         files: Callable[[], Sequence[tuple[str, int]]] = tuple,
+        judge: Callable[[str], Rulebook] | None = None,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         """``read_rules`` reads the rules (blocking); ``files`` says by name and time what they are read from."""
@@ -81,6 +83,7 @@ class Detection:
         self._options = options
         self._read_rules = read_rules
         self._files = files
+        self._judge = judge
         self._clock = clock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="detection", initializer=_lower_priority)
         self._memory = threading.Lock()
@@ -370,6 +373,15 @@ class Detection:
         with self._memory:
             fired = dict(self._fired)
         return [_rule_json(item, fired.get(item.rule.id, (0, 0)), detector.broken) for item in book.judged]
+
+    async def read(self, text: str) -> RulesRead:
+        """Read rules in YAML, which may refer to the rules in force."""
+        assert self._judge is not None
+        book = await asyncio.to_thread(self._judge, text)
+        given = [item for item in book.judged if item.rule.path == GIVEN]
+        emitting = [rule for rule in book.emitting if rule.path == GIVEN]
+        bad = [(item.rule, item.why) for item in given if item.state in {"unsupported", "no source"}]
+        return RulesRead(emitting, bad, book.rules, book.routes)
 
     @property
     def book(self) -> Rulebook | None:

@@ -162,6 +162,7 @@ def engine_options(settings: Settings) -> EngineOptions:
         count_seconds=query.count_seconds,
         suggest_seconds=query.suggest_seconds,
         facet_seconds=query.facet_seconds,
+        rules_seconds=settings.rules.test_seconds,
         rollup_cache_mb=query.rollup_cache_mb,
     )
 

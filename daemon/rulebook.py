@@ -19,6 +19,7 @@ from parsers.sigma.rule import Rule
 PACK: Final = os.path.join(os.path.dirname(pack.__file__), "pack")  # the rules that come with Watchkeep
 ENDINGS: Final = (".yml", ".yaml")
 MOST_RULE_BYTES: Final = 1 << 20  # of one file: what is larger is no rule
+GIVEN: Final = "(given)"  # the path of rules that came as a text
 State = Literal["active", "correlated", "no source", "unknown fields", "unsupported"]
 
 
@@ -50,14 +51,20 @@ class Rulebook:
 
 
 def read(
-    paths: Sequence[str], routes: Sequence[Route], seen_fields: frozenset[str] | None = None
+    paths: Sequence[str],
+    routes: Sequence[Route],
+    seen_fields: frozenset[str] | None = None,
+    *,
+    given: str | None = None,
 ) -> Rulebook:
     """Read the rules in files and folders. Blocking, about 2 ms a rule.
 
     ``seen_fields`` are fields of the application's own that occur in the archive (None: unknown); a rule that needs
-    others works, but cannot find anything yet. Raises OSError for a path that cannot be read.
+    others works, but cannot find anything yet. ``given`` are more rules, as a text. Raises OSError for a path that cannot be read.
     """
-    rules = load(_documents(paths))
+    documents = _documents(paths)
+    # What is given comes first: of two rules with one id, the first counts.
+    rules = load(documents if given is None else [(GIVEN, given), *documents])
     searches, without = routed(rules, routes)
     by_id: dict[str, Rule] = {}
     judged = []

@@ -169,6 +169,7 @@ class Service:
                 options.detection_options(settings),
                 self._read_rules,
                 files=lambda: rulebook.dated(options.rule_paths(self._settings)),
+                judge=self._judge_rules,
             )
             self._detection.prepare()
         self._live = LiveDaemon(
@@ -216,11 +217,20 @@ class Service:
         )
         self._spares = self._made_spares() if settings.sql.enabled else None
         app = create_app(
-            web_options, queries, self._live, hub, observer=metrics, keyring=keyring, spares=self._spares
+            web_options,
+            queries,
+            self._live,
+            hub,
+            observer=metrics,
+            keyring=keyring,
+            spares=self._spares,
+            detection=self._detection,
         )
         self._runner = create_runner(app)
         keys = KeyKeeper(keyring, self._live.audit)
-        self._control = ControlSocket(archive.layout.control_socket, self._live, keys, self._teller)
+        self._control = ControlSocket(
+            archive.layout.control_socket, self._live, keys, self._teller, self._detection
+        )
 
     def _made_spares(self) -> Spares:
         archive = self._archive
@@ -421,6 +431,10 @@ class Service:
         settings = self._settings
         seen = seen_names(self._archive.snapshot)
         return rulebook.read(options.rule_paths(settings), options.rule_routes(settings), seen)
+
+    def _judge_rules(self, text: str) -> rulebook.Rulebook:
+        settings = self._settings
+        return rulebook.read(options.rule_paths(settings), options.rule_routes(settings), given=text)
 
     # What the keeper needs of the others
 

@@ -542,6 +542,12 @@ class Rules(Section):
         le=86_400,
         description="Between two events that say that an alert grows.",
     )
+    test_seconds: float = Field(
+        default=60.0,
+        ge=1,
+        le=3600,
+        description="How long trying one rule over the archive may take (`POST /rules/test`).",
+    )
     batch_rows: int = Field(
         default=100_000,
         ge=1000,

@@ -56,6 +56,7 @@ DEFAULT_PLACES = MappingProxyType(
         "interactive": Places(running=4, waiting=64),  # pages, single events, counts
         "statistics": Places(running=2, waiting=32),
         "export": Places(running=2, waiting=2),
+        "rules": Places(running=1, waiting=4),  # rules tried over the archive
         # Followers: what has just come, read once for all who want the same; and what each of them missed before.
         # Their number is bounded elsewhere, so all of them may wait.
         "live": Places(running=1, waiting=4096),
@@ -73,6 +74,7 @@ class EngineOptions:
     deadline_seconds: float = 10.0
     count_seconds: float = 0.5  # a list's total is estimated when counting takes longer
     suggest_seconds: float = 0.3  # completion goes without seen values when finding them takes longer
+    rules_seconds: float = 60.0  # that trying one rule over the archive may take
     facet_seconds: float = 2.0  # a facet that takes longer is left out
     rollup_cache_mb: int = DEFAULT_BUDGET_MB  # roll-ups kept decoded
     places: MappingProxyType[str, Places] = field(default_factory=lambda: DEFAULT_PLACES)

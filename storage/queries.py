@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import duckdb
 
+from parsers.expression import Expression
 from parsers.fields import Field
+from parsers.sigma.rule import Rule
 from storage import counting, cursors, facets, pages, sql
+from storage.backtest import Outcome, backtest
 from storage.context import Context, ContextQuery, context
 from storage.engine import Engine, Piece
 from storage.errors import DeadlineError, MaskedError, QueryError
@@ -325,6 +328,23 @@ class Queries:
             return found
         # Nobody understood these lines, so nothing says where in them a person is.
         return replace(found, rows=[row | {"raw": HIDDEN} for row in found.rows])
+
+    async def backtest(
+        self,
+        rule: Rule,
+        rules: Mapping[str, Rule],
+        routes: Mapping[str, Expression],
+        *,
+        start_us: int,
+        end_us: int,
+    ) -> Outcome:
+        """Return what a rule would have done between two times. Raises DeadlineError when that takes too long."""
+        snapshot = self.snapshot()
+        return await self._engine.run(
+            lambda cursor: backtest(cursor, snapshot, rule, rules, routes, start_us=start_us, end_us=end_us),
+            deadline=self._engine.options.rules_seconds,
+            place="rules",
+        )
 
     async def totals(self) -> dict[str, Any]:
         """Return events (without the daemon's own), rows (with them), bytes of committed files, oldest and newest."""

@@ -49,6 +49,7 @@ from web.keys import (
     AUDIT,
     CLOCK,
     DAEMON,
+    DETECTION,
     HUB,
     LENGTHS,
     LOAD,
@@ -69,7 +70,7 @@ from web.peers import Network, peer_of
 from web.ranges import Lengths
 from web.routes import add_routes
 from web.runner import create_runner
-from web.status import HTTP_IN_FLIGHT, HTTP_REFUSED, HTTP_SECONDS, Daemon
+from web.status import HTTP_IN_FLIGHT, HTTP_REFUSED, HTTP_SECONDS, Daemon, Detection
 
 __all__ = ["create_app", "create_runner"]
 
@@ -92,6 +93,7 @@ def create_app(
     clock: Callable[[], int] | None = None,
     keyring: Keyring | None = None,
     spares: Spares | None = None,
+    detection: Detection | None = None,
 ) -> web.Application:
     """Return the application. ``clock`` gives microseconds since 1970; serve it with `create_runner`.
 
@@ -109,6 +111,8 @@ def create_app(
     app[HUB] = hub
     if spares is not None:
         app[SQL] = spares
+    if detection is not None:
+        app[DETECTION] = detection
     app[OBSERVER] = observer or Silent()
     app[CLOCK] = clock or _wall_clock
     app[AUDIT] = Audit(daemon, app[CLOCK])

@@ -11,6 +11,8 @@ from web.answers import JSON
 from web.errors import INVALID, MEDIA_TYPE, Fault, Problem
 
 MAX_PARAMETERS = 100  # of one statement
+MAX_RULE_CHARS = 100_000  # of rules in one request; the whole pack has as many
+MAX_COMMENT_CHARS = 2000
 
 Value = str | int | float | bool | None
 
@@ -32,6 +34,22 @@ class SqlBody(Body):
     )
     format: Literal["json", "ndjson", "csv", "arrow", "parquet"] | None = Field(
         default=None, description="As the parameter `format`, which counts before it"
+    )
+
+
+class RuleBody(Body):
+    """`POST /rules/test`: rules to try."""
+
+    rule: Annotated[str, Field(min_length=1, max_length=MAX_RULE_CHARS)] = Field(
+        description="One or more rules in Sigma's YAML, separated by `---`; they may correlate rules that are in force"
+    )
+
+
+class AlertBody(Body):
+    """`POST /alerts/{alert_id}/acknowledge` and `/resolve`; it may be left out."""
+
+    comment: Annotated[str, Field(max_length=MAX_COMMENT_CHARS)] = Field(
+        default="", description="Why; kept in the event of the change"
     )
 
 

@@ -60,6 +60,7 @@ SQL_REFUSED = Kind("sql-refused", 403, "The statement would do more than read th
 SQL_MEMORY = Kind("sql-memory", 503, "The statement needed more memory than it may use")
 SQL_OFF = Kind("sql-off", 501, "Statements in SQL are not enabled")
 SQL_UNCONFINED = Kind("sql-unconfined", 501, "This system offers nothing to confine a statement with")
+DETECTION_OFF = Kind("detection-off", 501, "Rules do not look at events here")
 INTERNAL = Kind("internal", 500, "Something is wrong with this server")
 
 KINDS: tuple[Kind, ...] = (
@@ -86,6 +87,7 @@ KINDS: tuple[Kind, ...] = (
     SQL_MEMORY,
     SQL_OFF,
     SQL_UNCONFINED,
+    DETECTION_OFF,
     INTERNAL,
 )
 

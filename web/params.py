@@ -17,6 +17,7 @@ from aiohttp import web
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from parsers.grammar import MAX_CHARS as MAX_SEARCH_CHARS
+from parsers.sigma.rule import Level as SigmaLevel
 from parsers.vocabulary import LEVELS
 from storage.buckets import MAX_BUCKETS
 from storage.context import GROUPS
@@ -191,6 +192,34 @@ class ListParams(Filters):
     snapshot: Annotated[int, Field(ge=0, le=MAX_SEQ)] | None = Field(
         None, description="`snapshot` of an earlier answer: pages then never shift"
     )
+
+
+class DetectionsParams(ListParams):
+    """`GET /detections`: the events that tell where rules fired, by page or by cursor."""
+
+
+class AlertsParams(Params):
+    """`GET /alerts`: the newest first, by cursor."""
+
+    state: Annotated[list[Literal["open", "acknowledged", "resolved"]], Field(max_length=MAX_VALUES)] = Field(
+        [], description="State of an alert: open, acknowledged or resolved"
+    )
+    level: Annotated[list[SigmaLevel], Field(max_length=MAX_VALUES)] = Field(
+        [], description="Level of its rule: informational, low, medium, high or critical"
+    )
+    rule: Annotated[list[Text], Field(max_length=MAX_VALUES)] = Field([], description="Id of its rule")
+    limit: Annotated[int, Field(ge=1)] = Field(DEFAULT_LIMIT, description="Rows a page")
+    cursor: Text | None = Field(None, description="`next` of the answer before; goes on exactly behind it")
+
+
+class RuleTestParams(Params):
+    """`POST /rules/test`: over which time."""
+
+    start_date: Time = Field(
+        "-24h",
+        description="From here on, inclusive: ISO 8601, a date (its first moment), -15m, -24h, -7d or now",
+    )
+    end_date: Time | None = Field(None, description="Up to here, inclusive; a date is its last moment")
 
 
 class LiveParams(Filters):

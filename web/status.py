@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from parsers.expression import Expression
+from parsers.sigma.alert import Alert, ChangeKind
+from parsers.sigma.rule import Rule
 from storage.retention import DropReport
 
 # What the web side reports to the `storage.observer.Observer` it is given: name, kind, labels.
@@ -123,4 +126,38 @@ class Daemon(Protocol):
 
     async def cleanup(self, before_day: str, *, dry_run: bool) -> DropReport:
         """Drop (or list) the sealed files of all days before ``before_day`` (``YYYY-MM-DD``, exclusive)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RulesRead:
+    """Rules that somebody sent: those that fire by themselves, what is wrong with others, and all that they refer to."""
+
+    emitting: Sequence[Rule]
+    problems: Sequence[tuple[Rule, str]]
+    rules: Mapping[str, Rule]
+    routes: Mapping[str, Expression]
+
+
+class Detection(Protocol):
+    """The rules that look at events, and the alerts they made."""
+
+    def alerts(self) -> list[Alert]:
+        """Return all alerts that are remembered, the newest first."""
+        ...
+
+    def alert(self, identity: str) -> Alert | None:
+        """Return one alert."""
+        ...
+
+    async def change(self, identity: str, kind: ChangeKind, *, by: str, comment: str = "") -> Alert | None:
+        """Acknowledge or resolve an alert; None: there is no such alert. Raises OSError when that cannot be recorded."""
+        ...
+
+    def rules(self) -> list[dict[str, Any]]:
+        """Return every rule as `/rules` shows it, with ``last_fired_us`` for the time."""
+        ...
+
+    async def read(self, text: str) -> RulesRead:
+        """Read rules in YAML; they may refer to the rules in force."""
         ...

@@ -1,12 +1,14 @@
-"""`watchkeep alerts`: test a channel, silence alerts for a while, see what waits to be told and what nobody took."""
+"""`watchkeep alerts`: see what rules found and look after it, test a channel, silence alerts for a while, see what waits to be told and what nobody took."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from daemon.alertlist import DOINGS as ALERT_DOINGS
+from daemon.alertlist import SHORT_ID, STATES, look_after
 from daemon.command import Command, CommandError, Context, Exit, Option
 
-DOINGS = ("test", "silence", "outbox")
+DOINGS = (*ALERT_DOINGS, "test", "silence", "outbox")
 WHAT = {
     "silence": ("list", "add", "expire"),
     "outbox": ("list", "retry", "discard"),
@@ -15,8 +17,10 @@ HOUR_SECONDS = 3600.0
 
 
 def run(context: Context) -> int:
-    """Test, silence, or look after the outbox."""
+    """Look after alerts, test, silence, or look after the outbox."""
     arguments = context.arguments
+    if arguments.doing in ALERT_DOINGS:
+        return look_after(context)
     return {"test": _test, "silence": _silence, "outbox": _outbox}[arguments.doing](context)
 
 
@@ -179,14 +183,20 @@ def _hours(text: str) -> float:
 
 COMMAND = Command(
     name="alerts",
-    text="Sends a test message over a channel and says what came back (test CHANNEL); keeps people from being told of some alerts "
+    text="Lists the alerts that rules made (list), shows one (show ALERT), says that you look after it (ack ALERT), or ends it "
+    "(resolve ALERT); each change is an event with who made it. Sends a test message over a channel and says what came back (test CHANNEL); keeps people from being told of some alerts "
     "for a while (silence list, add, expire ID); shows what waits to be told and what nobody took (outbox list, retry, discard). "
     "Silences and their ends are events.",
     options=(
-        Option(("doing",), "`test`, `silence` or `outbox`", "doing", choices=DOINGS),
+        Option(
+            ("doing",),
+            "`list`, `show`, `ack`, `resolve`, `test`, `silence` or `outbox`",
+            "doing",
+            choices=DOINGS,
+        ),
         Option(
             ("what",),
-            "test: the channel; silence: `list`, `add` or `expire ID`; outbox: `list`, `retry` or `discard`",
+            f"show, ack, resolve: the alert's id or its first {SHORT_ID} characters; test: the channel; silence: `list`, `add` or `expire ID`; outbox: `list`, `retry` or `discard`",
             "what",
             many=True,
             needed=False,
@@ -197,10 +207,13 @@ COMMAND = Command(
             "MATCHER",
             many=True,
         ),
-        Option(("--comment",), "silence add: why nobody is to be told", "TEXT"),
+        Option(("--state",), "list: only alerts in this state", "STATE", choices=STATES),
+        Option(("--comment",), "ack, resolve: why; silence add: why nobody is to be told", "TEXT"),
         Option(("--hours",), "silence add: how long (2)", "HOURS", kind=_hours, default=2.0),
     ),
     examples=(
+        "watchkeep alerts list --state open",
+        "watchkeep alerts ack 1f3a9c20 --comment 'asking the user'",
         "watchkeep alerts test ops",
         "watchkeep alerts silence add --match 'rule=brute-force' --hours 4 --comment 'penetration test, ticket 7'",
         "watchkeep alerts silence list",

@@ -81,6 +81,7 @@ def test_killed_at_random_moments_it_tells_of_every_alert_once(tmp_path: Path) -
             time.sleep(choose.uniform(0.05, 1.2))
             it.process.send_signal(signal.SIGKILL)
             it.process.wait()
+            it.log.unlink()  # so that the next one is waited for
     with serving(tmp_path, **FAST) as it:
         waited(it, set(users))
         ends = time.monotonic() + PATIENCE_SECONDS
