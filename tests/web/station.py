@@ -32,7 +32,7 @@ from storage.spares import SpareOptions, Spares
 from storage.transform import ParseOptions, Transformer
 from web.app import create_app, create_runner
 from web.keys import WebOptions
-from web.status import LogFile, SourceStatus
+from web.status import Detection, LogFile, SourceStatus
 
 DAY_US = 86_400_000_000
 NOW_US = 1_780_315_200_000_000  # 2026-06-01T12:00:00Z
@@ -197,6 +197,7 @@ async def served(
     hub: HubOptions | None = None,
     sql: SpareOptions | None = None,
     observer: Observer | None = None,
+    detection: Detection | None = None,
 ):
     """Serve a station over real HTTP on a free port and give a client for it."""
     station.spares = _spares(station, sql) if sql is not None else None
@@ -219,6 +220,7 @@ async def served(
         clock=lambda: station.now_us,
         keyring=keyring,
         spares=station.spares,
+        detection=detection,
     )
     server = RunnerServer(app)
     try:

@@ -11,8 +11,12 @@ import pytest
 from aiohttp.test_utils import TestClient
 from openapi_spec_validator import validate
 
+from daemon.detection import Detection, DetectionOptions
+from daemon.rulebook import PACK, read
+from daemon.selflog import SelfLog
 from storage.filters import FIELDS
 from storage.keyring import Keyring
+from storage.observer import Silent
 from storage.roles import ROLES
 from storage.spares import SpareOptions
 from tests.support import ROOT
@@ -124,8 +128,24 @@ async def test_no_request_gets_a_5xx_or_an_undocumented_answer(
     elif caller in ROLES:
         options = ("--header", f"X-API-Key: {keyring.create(caller, caller, now_us=NOW_US)[1]}")
     unlimited = WebOptions(static=station.logs / "no", access=AccessOptions(requests_per_second=0))
-    async with served(station, unlimited, keyring=keyring, sql=SpareOptions()) as client:
+    detection = detecting(station)
+    await detection.caught_up()
+    async with served(station, unlimited, keyring=keyring, sql=SpareOptions(), detection=detection) as client:
         await fuzzed(client, tmp_path, (*options, *size))
+    await asyncio.to_thread(detection.close)
+
+
+def detecting(station: Station) -> Detection:
+    """Return the rules of the pack at work on a station."""
+    log = SelfLog(station.archive.layout.own_log, node="main", version="0")
+    return Detection(
+        station.archive,
+        log,
+        Silent(),
+        DetectionOptions(),
+        lambda: read([PACK], ()),
+        judge=lambda text: read([PACK], (), given=text),
+    )
 
 
 async def fuzzed(client: TestClient, tmp_path: Path, given: tuple[str, ...]) -> None:
