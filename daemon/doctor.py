@@ -304,6 +304,25 @@ def databases(patient: Patient) -> Iterator[Finding]:
         )
 
 
+def receivers(patient: Patient) -> Iterator[Finding]:
+    """Files with the secrets of alert channels are there, and for few eyes."""
+    for channel in patient.settings.alerts.channels:
+        for name in ("url_file", "secret_file"):
+            path = getattr(channel, name)
+            if path is None:
+                continue
+            try:
+                with open(path, "rb") as file:
+                    mode = os.fstat(file.fileno()).st_mode
+            except OSError as error:
+                what = f"{name} of channel {channel.name}, {path}, cannot be read: {error.strerror}"
+                yield Finding("alert channel", "failed", what, f"create it, readable for {_who()}")
+                continue
+            if mode & _OTHERS_MAY_READ:
+                what = f"{name} of channel {channel.name} can be read by everybody on this machine"
+                yield Finding("alert channel", "warning", what, f"chmod 600 {path}")
+
+
 def keys(patient: Patient) -> Iterator[Finding]:
     """Who may ask over HTTP is asked for a key where it must be, and keys are private and last."""
     from storage.errors import ArchiveError
@@ -350,6 +369,7 @@ CHECKS: tuple[Check, ...] = (
     running,
     confinement,
     databases,
+    receivers,
 )
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from daemon.outbound.message import Message, rfc3339
-from daemon.outbound.outbox import Outbox
+from daemon.outbound.outbox import DIGEST, Outbox
 from daemon.outbound.payloads import SHOWN_ALERTS
 from daemon.outbound.sender import Channel, Outcome, Sender
 from storage.observer import Observer
@@ -133,6 +133,8 @@ class Worker:
 
     def _next(self, waiting: list[Message]) -> Message:
         """Return the message to try: the one tried least, but within a group the oldest first."""
+        if waiting[0].group == DIGEST:
+            return waiting[0]
         heads: dict[str, Message] = {}
         for message in waiting:
             heads.setdefault(message.group, message)

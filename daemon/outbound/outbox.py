@@ -21,6 +21,7 @@ from storage.fs import Fs
 from storage.journal import Journal
 
 RECENT_US = 3_600_000_000  # an alert that ended unheard of within an hour is told all the same
+DIGEST = "digest"  # group of a message that stands for many: whatever comes later waits for it
 MOST_DEAD = 1000  # dead letters kept; of older ones only the count remains
 KEPT_SILENCE_US = 5 * 86_400_000_000  # an expired silence is listed for five days, as Alertmanager does
 
@@ -218,6 +219,7 @@ class Outbox:
         message = dataclasses.replace(
             last,
             key=f"{last.key}-digest",
+            group=DIGEST,
             kind="resolved" if resolved else "firing",
             alerts=tuple(alerts[:shown]),
             more=more + sum(message.more for message in covered),

@@ -155,12 +155,13 @@ class Teller:
     async def dispatch(self) -> float:
         """Let what is due become messages; returns after how many seconds to look again."""
 
-        def decide() -> tuple[int, int | None, list[str]]:
+        def decide() -> tuple[list[Message], int | None, list[str]]:
             now_us = self._now_us()
             decisions = self.outbox.decide(now_us)
             self.outbox.expired(now_us)
             muted = [reason for decision in decisions for reason in decision.muted]
-            return sum(len(d.messages) for d in decisions), self.outbox.dispatcher.next_us, muted
+            made = [message for decision in decisions for message in decision.messages]
+            return made, self.outbox.dispatcher.next_us, muted
 
         try:
             await self._take_heard()
@@ -172,6 +173,9 @@ class Teller:
         self._trouble = ""
         for reason in muted:
             self._observer.count("alerts_muted", reason=reason)
+        for message in made:
+            if message.key not in self.outbox.pending and message.key in self.outbox.dead:
+                self._observer.count("alert_messages", channel=message.channel, result="refused")
         if made:
             for worker in self._workers.values():
                 worker.woken.set()

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import textwrap
@@ -35,6 +36,7 @@ from tests.daemon.alerting import (
     slow,
     verified,
 )
+from tests.support import require_program
 from web.status import SourceStatus
 
 SECRET = "a very secret signing key"
@@ -323,6 +325,64 @@ async def test_a_letter_arrives_after_the_server_was_busy(tmp_path):
         server.stop()
 
 
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    openssl = require_program("openssl")
+    folder = tmp_path_factory.mktemp("tls")
+    made, key = str(folder / "cert.pem"), str(folder / "key.pem")
+    command = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-keyout", key, "-out", made, "-days", "2", "-subj", "/CN=127.0.0.1"]
+    subprocess.run([*command, "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(made, key)
+    return made, context
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("tls", ["starttls", "tls"])
+async def test_a_letter_goes_only_through_a_channel_that_is_what_it_claims(certificate, monkeypatch, tls):
+    """Encrypted to a server whose certificate is trusted; to another, or to one that speaks plainly, nothing is sent."""
+    trusted, context = certificate
+    mailbox = Mailbox(["250 OK"])
+    port = free_port()
+    if tls == "tls":
+        server = Controller(mailbox, hostname="127.0.0.1", port=port, ssl_context=context)
+    else:
+        server = Controller(
+            mailbox, hostname="127.0.0.1", port=port, tls_context=context, require_starttls=True
+        )
+    plainly = Controller(mailbox, hostname="127.0.0.1", port=free_port())
+    for each in (server, plainly):
+        each.start()
+    try:
+        sender = Sender({})
+        message = Message("k", "mail", "g", "firing", (alert(),), START)
+
+        def to(where):
+            return Channel(
+                "mail",
+                "email",
+                host="127.0.0.1",
+                port=where,
+                tls=tls,
+                sender="w@x.org",
+                to=("o@x.org",),
+                timeout_seconds=5,
+            )
+
+        stranger = await sender.send(to(port), message)
+        assert not stranger.ok
+        assert not stranger.permanent
+        assert not (await sender.send(to(plainly.port), message)).ok
+        assert not mailbox.mails
+        monkeypatch.setenv("SSL_CERT_FILE", trusted)
+        assert (await sender.send(to(port), message)).ok
+        assert len(mailbox.mails) == 1
+    finally:
+        server.stop()
+        plainly.stop()
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 async def test_apprise_reaches_what_it_knows(tmp_path):
     """The real library, to a local server; skipped where the extra is not installed."""
@@ -509,3 +569,38 @@ async def test_killed_again_and_again_while_sending_it_loses_no_alert(tmp_path):
         assert set(by_alert) == {f"a{n}" for n in range(30)}
         assert all(len(set(keys)) == 1 for keys in by_alert.values())
         assert len(receiver.requests) <= 30 + len(processes)
+
+
+async def test_what_comes_after_a_digest_waits_for_it(tmp_path):
+    """The end of an alert that a digest names must not overtake the digest."""
+    clock = Clock()
+    async with Receiver([500, 500, 500, 500, 500, 500, 500, 500, 200]) as receiver:
+        chat = Channel("chat", "slack", url_env="CHAT", per_minute=2)
+        made = teller(tmp_path, [chat], {"CHAT": receiver.url}, clock)
+        changes = [opened(f"a{n}", rule=f"r{n}") for n in range(9)]
+        await made.accept(changes)
+        for _ in range(25):
+            await made.dispatch()
+            clock.now += await made._workers["chat"].step() or 0
+            if any(message.key.endswith("-digest") for message in made.outbox.pending.values()):
+                break
+        clock.now += 600
+        await made.accept([resolved(changes[0])])
+        await worked(made, clock, until=lambda: not made.outbox.pending)
+        assert "firing" in receiver.bodies()[-2]["text"]
+        assert "resolved" in receiver.bodies()[-1]["text"]
+        made.close()
+        await made._sender.close()
+
+
+async def test_what_the_full_outbox_refuses_is_counted(tmp_path, environ):
+    """Bounded, and loud."""
+    counts = Counts()
+    made = teller(
+        tmp_path, [hook("http://127.0.0.1:1")], environ, Clock(), observer=counts, outbox_messages=10
+    )
+    await made.accept([opened(f"a{n}", rule=f"r{n}") for n in range(12)])
+    await made.dispatch()
+    assert counts.counted["alert_messages", ("channel", "hook"), ("result", "refused")] == 2
+    assert len(made.outbox.pending) == 10
+    made.close()

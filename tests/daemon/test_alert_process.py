@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -57,7 +58,7 @@ async def asked(folder: Path, *words: str) -> tuple[int, str]:
 @pytest.mark.timeout(180)
 async def test_killed_while_it_sends_the_daemon_tells_of_every_alert_under_one_key(tmp_path: Path) -> None:
     """Nine users are attacked; the daemon is killed at every third request. Each alert arrives, repeats have their key."""
-    current = []
+    current: list[Any] = []
 
     async def kill_sometimes(_request):
         if len(receiver.requests) in {2, 5, 8} and current[-1].poll() is None:

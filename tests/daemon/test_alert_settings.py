@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from daemon import options
+from daemon.doctor import Patient, receivers
 from daemon.origins import ConfigError, load
 from tests.support import ROOT
 
@@ -118,3 +119,33 @@ def test_what_the_file_says_is_what_is_done(tmp_path):
     assert rest.channels == ("ops",)  # not the heartbeat's
     assert made.quiet[0].within_us == 900_000_000
     assert made.inhibitions[0].equal == ("user_id",)
+
+
+def test_the_doctor_says_which_secret_is_missing_or_open_to_everybody(tmp_path):
+    """Before the first alert, not with it."""
+    settings = read(
+        tmp_path,
+        """
+        [[alerts.channels]]
+        name = "gone"
+        type = "slack"
+        url_file = "gone.url"
+        [[alerts.channels]]
+        name = "open"
+        type = "slack"
+        url_file = "open.url"
+        [[alerts.channels]]
+        name = "fine"
+        type = "slack"
+        url_file = "fine.url"
+        """,
+    )
+    for name, mode in (("open", 0o644), ("fine", 0o600)):
+        (tmp_path / f"{name}.url").write_text(SECRET)
+        (tmp_path / f"{name}.url").chmod(mode)
+    found = list(receivers(Patient(settings, None)))
+    assert [(one.state, one.what.split(",")[0]) for one in found] == [
+        ("failed", "url_file of channel gone"),
+        ("warning", "url_file of channel open can be read by everybody on this machine"),
+    ]
+    assert SECRET not in str(found)
