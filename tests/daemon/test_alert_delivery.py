@@ -574,21 +574,23 @@ async def test_killed_again_and_again_while_sending_it_loses_no_alert(tmp_path):
 async def test_what_comes_after_a_digest_waits_for_it(tmp_path):
     """The end of an alert that a digest names must not overtake the digest."""
     clock = Clock()
-    async with Receiver([500, 500, 500, 500, 500, 500, 500, 500, 200]) as receiver:
+    async with Receiver([500, 200]) as receiver:
         chat = Channel("chat", "slack", url_env="CHAT", per_minute=2)
         made = teller(tmp_path, [chat], {"CHAT": receiver.url}, clock)
+        worker = made._workers["chat"]
+        worker._pace.tokens = 0.0
         changes = [opened(f"a{n}", rule=f"r{n}") for n in range(9)]
         await made.accept(changes)
-        for _ in range(25):
-            await made.dispatch()
-            clock.now += await made._workers["chat"].step() or 0
-            if any(message.key.endswith("-digest") for message in made.outbox.pending.values()):
-                break
+        await worked(made, clock, until=lambda: len(receiver.requests) == 1)
+        [waiting] = worker.waiting()
+        assert waiting.key.endswith("-digest")
         clock.now += 600
         await made.accept([resolved(changes[0])])
+        await made.dispatch()
+        assert len(worker.waiting()) == 2
         await worked(made, clock, until=lambda: not made.outbox.pending)
-        assert "firing" in receiver.bodies()[-2]["text"]
-        assert "resolved" in receiver.bodies()[-1]["text"]
+        assert "firing" in receiver.bodies()[1]["text"]
+        assert "resolved" in receiver.bodies()[2]["text"]
         made.close()
         await made._sender.close()
 
