@@ -24,6 +24,7 @@ FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 900.0
 GIVE_UP_SECONDS = 86_400.0  # a day: whoever repairs a receiver after a night still gets everything
 DIGEST_FROM = 3  # so many waiting messages become one when the channel may not speak as often
+FURTHEST_SECONDS = 3600.0  # the longest wait there is, that of a Retry-After
 DISK_WAIT_SECONDS = 5.0  # after the outbox could not be written
 BURST = 5  # messages that may leave at once, before the pace counts
 FAILING_SECONDS = 300.0  # a channel that has failed for so long is complained about
@@ -117,14 +118,14 @@ class Worker:
         self._tries = {one.key: self._tries[one.key] for one in waiting if one.key in self._tries}
         if not waiting:
             return None
-        if now < self.resumes:
+        if now < self.resumes <= now + FURTHEST_SECONDS:  # further ahead: the clock was set back
             return self.resumes - now
         pause = self._pace.wait(now)
         if pause > 0:
             return pause
         message = await self._gathered(waiting) or self._next(waiting)
         tries = self._tries.setdefault(message.key, _Tries())
-        if tries.due > now:
+        if now < tries.due <= now + FURTHEST_SECONDS:
             return tries.due - now
         self._pace.take()
         outcome = await self.sender.send(self.channel, message)

@@ -182,7 +182,7 @@ class Dispatcher:
 
     def due(self, now_us: int, silences: Iterable[Silence] = ()) -> list[Decision]:
         """Return what is to be told now."""
-        waiting = [group for group in self.groups.values() if group.next_us <= now_us]
+        waiting = [group for group in self.groups.values() if self._is_due(group, now_us)]
         if not waiting:
             return []
         in_force = tuple(silences)
@@ -193,6 +193,11 @@ class Dispatcher:
             sequence += 1
             decisions.append(self._decide(group, now_us, sequence, in_force, firing))
         return decisions
+
+    def _is_due(self, group: Group, now_us: int) -> bool:
+        route = self._by_id[group.route]
+        # Further ahead than any wait: the clock was set back, and nobody may wait for it to come round again.
+        return group.next_us <= now_us or group.next_us - now_us > route.wait_us + route.interval_us
 
     def _mute(
         self, alert: Alert, now_us: int, silences: tuple[Silence, ...], firing: list[dict[str, str]]

@@ -316,6 +316,13 @@ TestTelling = Telling.TestCase
 TestTelling.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
 
 
+def test_a_clock_that_was_set_back_delays_nothing():
+    """An alert that came while the clock was a day ahead is told now, not tomorrow."""
+    dispatcher = Dispatcher([Route(("ops",))])
+    dispatcher.change(alert("a"), 1, START + 24 * REPEAT)
+    assert len(told(dispatcher, START)) == 1
+
+
 def test_nothing_is_said_before_the_wait_of_its_group():
     """Whoever joins a group that spoke long ago waits thirty seconds as well, and no five minutes."""
     dispatcher = Dispatcher([Route(("ops",))])

@@ -11,8 +11,9 @@ from tests.support import ROOT
 PACKAGES = ("daemon", "web", "storage", "parsers")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
-# The only modules above `web` that may speak HTTP: the composition root, the control socket and its client.
-DAEMON_HTTP = {"daemon/service.py", "daemon/control.py"}
+# The only modules above `web` that may speak HTTP: the composition root, the control socket and its client,
+# and the one that sends alerts to receivers.
+DAEMON_HTTP = {"daemon/service.py", "daemon/control.py", "daemon/outbound/sender.py"}
 
 # Standard modules whose purpose is to wait, to run something or to write something.
 WAITING = {"asyncio", "selectors", "shutil", "subprocess", "tempfile", "threading"}
@@ -50,8 +51,8 @@ def test_only_storage_reads_and_writes_files_of_the_archive(module):
     assert _outside("storage", module) == []
 
 
-def test_only_web_and_two_modules_of_daemon_speak_http():
-    """The daemon starts the site and serves its control socket; nothing else knows of HTTP."""
+def test_only_web_and_three_modules_of_daemon_speak_http():
+    """The daemon starts the site, serves its control socket and sends alerts; nothing else knows of HTTP."""
     assert set(_outside("web", "aiohttp")) <= DAEMON_HTTP
 
 
