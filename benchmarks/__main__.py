@@ -28,6 +28,7 @@ PARTS = (
     "history",
     "places",
     "risk",
+    "detect",
     "attacks",
 )
 
