@@ -24,7 +24,7 @@ from storage.hot import hot_events, with_order
 from storage.snapshot import Hot, Snapshot
 
 EVENTS = 200_000
-BATCHES = (2_000, 20_000, 100_000)
+BATCHES = (5_000, 20_000, 100_000)
 POLL_SECONDS = 0.05
 MOST_SECONDS = 300.0
 WITHOUT = "\n[rules]\nenabled = false\n"

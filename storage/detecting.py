@@ -82,6 +82,7 @@ class _Correlated:
     uses: tuple[int, ...]
     reach_us: int
     rising: bool
+    least: float  # fewer matches than this in a window make no anchor
     text: str
     values: dict[str, Any]
 
@@ -130,8 +131,13 @@ class Detector:
             for place in correlated.uses:
                 self._stores.setdefault(place, Store())
                 self._reach[place] = max(self._reach.get(place, 0), correlated.reach_us)
-        self._statements = [self._statement(use) for use in self._uses]
-        named = {name for text, _ in self._statements for name in _NAMED.findall(text)}
+        plan = Plan(rules, routes)
+        texts = [
+            f"SELECT {place} AS place, * FROM ({plan.matches(use, BATCH)})"
+            for place, use in enumerate(self._uses)
+        ]
+        self._statement = sql.Statement(" UNION ALL ".join(texts), plan.bind.values)
+        named = set(_NAMED.findall(self._statement.text))
         # Values are bound, so what stands quoted in a text is a column.
         self._columns = tuple(name for name in BY_NAME if name in named or name in ALWAYS)
         self._newest_us: int | None = None
@@ -206,16 +212,15 @@ class Detector:
 
     def _matched(self, cursor: duckdb.DuckDBPyConnection) -> dict[int, pa.Table]:
         """Return the matches among the batch, by place of the use; those without any are left out."""
-        found = {}
-        for use, (text, values) in enumerate(self._statements):
-            table = sql.Statement(text, values).table(cursor)
-            if table.num_rows:
-                found[use] = table.cast(SCHEMA)
-        return found
-
-    def _statement(self, use: Use) -> tuple[str, dict[str, Any]]:
-        plan = Plan(self._rules, self._routes)
-        return plan.matches(use, BATCH), plan.bind.values
+        if not self._uses:
+            return {}
+        table = self._statement.table(cursor)
+        places = table.column("place")
+        matches = table.drop_columns(["place"]).cast(SCHEMA)
+        return {
+            place.as_py(): matches.filter(pc.equal(places, place)).combine_chunks()
+            for place in pc.unique(places)
+        }
 
     @staticmethod
     def _plain_found(rule: Rule, matches: pa.Table | None) -> _Found:
@@ -247,6 +252,7 @@ class Detector:
             tuple(uses[use] for use in wanted),
             reach_us(rule, self._rules),
             only_adds(rule, self._rules),
+            _least(rule) if touched else 0,
             text,
             plan.bind.values,
         )
@@ -260,13 +266,14 @@ class Detector:
             [chunk for use in correlated.uses if use in fresh for chunk in fresh[use].column("at_us").chunks]
         )
         new, old = _Found(correlated.rule), _Found(correlated.rule)
-        for first, last in segments(times, reach):
+        for first, last in self._stretches(correlated, times):
             low, high = first - reach, last + reach
-            for use in correlated.uses:
-                kept = self._around(snapshot, use, low, high, after)
-                self._connection.register(
-                    f"m{use}", pa.concat_tables([kept, fresh[use]]) if use in fresh else kept
-                )
+            around = {use: self._around(snapshot, use, low, high, after) for use in correlated.uses}
+            around |= {use: pa.concat_tables([around[use], fresh[use]]) for use in around if use in fresh}
+            if sum(matches.num_rows for matches in around.values()) < correlated.least:
+                continue
+            for use, matches in around.items():
+                self._connection.register(f"m{use}", matches)
             given = {"low": low, "high": high, "after": after, "first": first, "last": high}
             with_it = self._run(correlated, given, snapshot.seq)
             if correlated.rising and all(row[1] > after for row in with_it):
@@ -277,6 +284,15 @@ class Detector:
             new.rows += [row for row in with_it if row[1:3] not in before]
             old.rows += [row for row in without if row[1:3] not in now]
         return new, old
+
+    def _stretches(self, correlated: _Correlated, times: pa.Array[Any]) -> list[tuple[int, int]]:
+        """Return the stretches of time to look at, the newest first; one, where all that is needed is in memory."""
+        bounds = pc.min_max(times)
+        first, last = bounds["min"].as_py(), bounds["max"].as_py()
+        begin = max(self._stores[use].from_us or last for use in correlated.uses)
+        if first - correlated.reach_us >= begin:
+            return [(first, last)]
+        return segments(times, correlated.reach_us)[::-1]
 
     def _run(
         self, correlated: _Correlated, given: Mapping[str, int], upto: int
@@ -290,20 +306,17 @@ class Detector:
         store = self._stores[use]
         if store.from_us is not None and low >= store.from_us:
             return store.table
-        if store.from_us is None and high >= self._newest(snapshot) - self._reach[use]:
+        if store.from_us is None:
             store.begin(low)
             store.add(self._archived(snapshot, use, low, None, after))
             return store.table
-        until = high if store.from_us is None else min(high, store.from_us - 1)
+        until = min(high, store.from_us - 1)
         older = self._archived(snapshot, use, low, until, after)
-        if store.from_us is not None and until == store.from_us - 1:  # it continues what is kept
+        if until == store.from_us - 1:  # it continues what is kept
             store.begin(low)
             store.add(older)
             return store.table
         return pa.concat_tables([store.table, older])
-
-    def _newest(self, snapshot: Snapshot) -> int:
-        return max(part.max_time_us for part in _parts(snapshot))
 
     def _archived(self, snapshot: Snapshot, use: int, low: int, high: int | None, after: int) -> pa.Table:
         parts = [part for part in _parts(snapshot) if part.min_seq <= after and overlaps(part, low, high)]
@@ -378,6 +391,15 @@ class Detector:
             store.halve()
             if store.bytes >= before:
                 break
+
+
+def _least(rule: Rule) -> float:
+    """Return how many matches a window needs at least; 0 where that is not known."""
+    how = rule.correlation
+    counted = how is not None and how.type in {"event_count", "value_count"}
+    if how is None or not counted or how.threshold is None or how.threshold.sign not in {">", ">="}:
+        return 0
+    return how.threshold.value
 
 
 def segments(times: pa.Array[Any], reach: int) -> list[tuple[int, int]]:
