@@ -53,6 +53,10 @@ class Route:
         return _hash(*self.channels, "", *map(str, self.matchers), "", *self.group_by)
 
 
+# Each inhibition with the values of its equal fields that mute now.
+Muting = Sequence[tuple[Inhibition, frozenset[tuple[str, ...]]]]
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """What a group's channels were last told of one alert, and when."""
@@ -123,6 +127,8 @@ class Dispatcher:
         self.alerts: dict[str, Alert] = {}
         self.numbers: dict[str, int] = {}
         self.groups: dict[str, Group] = {}
+        # Alert id: keys of groups that have it, perhaps had. With ten thousand of each, looking through all takes minutes.
+        self._where: dict[str, set[str]] = {}
         self.sequence = 0  # of decisions; part of the messages' keys, never used twice
 
     def known(self, alert: Alert, number: int) -> bool:
@@ -137,7 +143,7 @@ class Dispatcher:
         self.alerts[alert.id] = alert
         self.numbers[alert.id] = number
         self._join(alert, now_us, new=new)
-        self._forget()
+        self._forget([alert.id])
 
     def regroup(self, now_us: int) -> None:
         """After a start: leave groups of routes that are no more, and let open alerts join those of new ones."""
@@ -145,7 +151,7 @@ class Dispatcher:
         for alert in list(self.alerts.values()):
             if alert.state != "resolved":
                 self._join(alert, now_us, new=True)
-        self._forget()
+        self._forget(list(self.alerts))
 
     def routes_of(self, alert: Alert) -> list[Route]:
         """Return the routes that an alert takes."""
@@ -162,9 +168,9 @@ class Dispatcher:
         """Put an alert into its groups; each will look at it after its wait, or its interval if it spoke just now."""
         joined = {route.group_of(alert): route for route in self.routes_of(alert) if route.channels}
         # A level that rose may lead elsewhere; groups that know the alert go on to tell of it until it is over.
-        for key, group in self.groups.items():
-            if alert.id in group.told and group.route in self._by_id:
-                joined[key] = self._by_id[group.route]
+        for group in self._having(alert.id):
+            if group.route in self._by_id:
+                joined[group.key] = self._by_id[group.route]
         for key, route in joined.items():
             if key not in self.groups:
                 if alert.state == "resolved" and not new:
@@ -172,8 +178,20 @@ class Dispatcher:
                 self.groups[key] = Group(key, route.id, now_us + route.wait_us)
             group = self.groups[key]
             group.told.setdefault(alert.id, None)
+            self._where.setdefault(alert.id, set()).add(key)
             soonest = max(now_us + route.wait_us, group.last_us + route.interval_us if group.last_us else 0)
             group.next_us = min(group.next_us, soonest)
+
+    def _having(self, name: str) -> list[Group]:
+        """Return the groups that have an alert."""
+        found = [self.groups.get(key) for key in self._where.get(name, ())]
+        return [group for group in found if group is not None and name in group.told]
+
+    def restore(self, group: Group) -> None:
+        """Put a group as it was written down in its place."""
+        self.groups[group.key] = group
+        for name in group.told:
+            self._where.setdefault(name, set()).add(group.key)
 
     @property
     def next_us(self) -> int | None:
@@ -187,11 +205,12 @@ class Dispatcher:
             return []
         in_force = tuple(silences)
         firing = [labels(alert) for alert in self.alerts.values() if alert.state != "resolved"]
+        muting = [(inhibition, inhibition.muting(firing)) for inhibition in self._inhibitions]
         decisions = []
         sequence = self.sequence
         for group in waiting:
             sequence += 1
-            decisions.append(self._decide(group, now_us, sequence, in_force, firing))
+            decisions.append(self._decide(group, now_us, sequence, in_force, muting))
         return decisions
 
     def _is_due(self, group: Group, now_us: int) -> bool:
@@ -199,14 +218,12 @@ class Dispatcher:
         # Further ahead than any wait: the clock was set back, and nobody may wait for it to come round again.
         return group.next_us <= now_us or group.next_us - now_us > route.wait_us + route.interval_us
 
-    def _mute(
-        self, alert: Alert, now_us: int, silences: tuple[Silence, ...], firing: list[dict[str, str]]
-    ) -> str:
+    def _mute(self, alert: Alert, now_us: int, silences: tuple[Silence, ...], muting: Muting) -> str:
         """Return why nobody is told of an alert, empty if somebody is."""
         given = labels(alert)
         if any(silence.mutes(given, now_us) for silence in silences):
             return "silenced"
-        if any(inhibition.mutes(given, firing) for inhibition in self._inhibitions):
+        if any(inhibition.mutes(given, values) for inhibition, values in muting):
             return "inhibited"
         return ""
 
@@ -216,7 +233,7 @@ class Dispatcher:
         now_us: int,
         sequence: int,
         silences: tuple[Silence, ...],
-        firing: list[dict[str, str]],
+        muting: Muting,
     ) -> Decision:
         route = self._by_id[group.route]
         after = Group(group.key, route.id, now_us + route.interval_us, group.last_us, {}, {})
@@ -226,7 +243,7 @@ class Dispatcher:
         for name, told in group.told.items():
             alert = self.alerts[name]
             if alert.state == "resolved":
-                reason = "" if told is not None else self._mute(alert, now_us, silences, firing)
+                reason = "" if told is not None else self._mute(alert, now_us, silences, muting)
                 if reason:
                     newly += [reason] if group.muted.get(name) != reason else []
                     continue  # and the group forgets it
@@ -241,7 +258,7 @@ class Dispatcher:
             changed = told is None or told.state != alert.state or rank(told.level) < rank(alert.level)
             repeat = told is not None and alert.state == "open" and now_us - told.at_us >= route.repeat_us
             after.told[name] = told
-            reason = self._mute(alert, now_us, silences, firing)
+            reason = self._mute(alert, now_us, silences, muting)
             if reason:
                 after.muted[name] = reason
                 if group.muted.get(name) != reason:
@@ -270,19 +287,21 @@ class Dispatcher:
     def settle(self, decision: Decision) -> None:
         """Take note of a decision that is durable."""
         self.sequence = max(self.sequence, decision.sequence)
+        before = self.groups.pop(decision.group.key, None)
         if decision.group.told:
-            self.groups[decision.group.key] = decision.group
-        else:
-            self.groups.pop(decision.group.key, None)
-        self._forget()
+            self.restore(decision.group)
+        self._forget([*(before.told if before is not None else ()), *decision.group.told])
 
-    def _forget(self) -> None:
-        """Forget alerts that are over and of which everybody knows."""
-        kept = {name for group in self.groups.values() for name in group.told}
-        for name in [n for n, alert in self.alerts.items() if n not in kept and alert.state == "resolved"]:
-            del self.alerts[name]
-        for name in [n for n in self.numbers if n not in self.alerts][:-REMEMBERED_MOST]:
-            del self.numbers[name]
+    def _forget(self, names: Iterable[str]) -> None:
+        """Forget those of some alerts that are over and of which everybody knows."""
+        for name in names:
+            alert = self.alerts.get(name)
+            if alert is not None and alert.state == "resolved" and not self._having(name):
+                del self.alerts[name]
+                self._where.pop(name, None)
+        if len(self.numbers) - len(self.alerts) > 2 * REMEMBERED_MOST:  # seldom, for it looks at all of them
+            for name in [known for known in self.numbers if known not in self.alerts][:-REMEMBERED_MOST]:
+                del self.numbers[name]
 
 
 def _kind(alerts: tuple[Alert, ...], group: Group) -> Kind:

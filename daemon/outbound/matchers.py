@@ -130,12 +130,16 @@ class Inhibition:
     target: tuple[Matcher, ...]
     equal: tuple[str, ...]
 
-    def mutes(self, given: Mapping[str, str], firing: Iterable[Mapping[str, str]]) -> bool:
-        """Whether one of the open alerts mutes these labels. None mutes what could mute it: they would both vanish."""
+    def muting(self, firing: Iterable[Mapping[str, str]]) -> frozenset[tuple[str, ...]]:
+        """Return the values of the equal fields for which one of the open alerts mutes others."""
+        return frozenset(
+            tuple(other[name] for name in self.equal)
+            for other in firing
+            if all(name in other for name in self.equal) and matched(self.source, other)
+        )
+
+    def mutes(self, given: Mapping[str, str], values: frozenset[tuple[str, ...]]) -> bool:
+        """Whether these labels are muted; ``values`` are `muting`'s. None mutes what could mute it: both would vanish."""
         if not matched(self.target, given) or matched(self.source, given):
             return False
-        return any(
-            matched(self.source, other)
-            and all(name in other and other[name] == given.get(name) for name in self.equal)
-            for other in firing
-        )
+        return all(name in given for name in self.equal) and tuple(given[n] for n in self.equal) in values

@@ -80,7 +80,7 @@ class Outbox:
             case "number":
                 dispatcher.numbers[value[0]] = value[1]
             case "group":
-                dispatcher.groups[value["key"]] = Group.from_json(value)
+                dispatcher.restore(Group.from_json(value))
             case "decisions":
                 for item in value:
                     self._settle(

@@ -249,7 +249,8 @@ class Telling(RuleBasedStateMachine):
         old = self.dispatcher
         self.dispatcher = Dispatcher(self.routes, self.inhibitions, frozenset({"pager"}))
         self.dispatcher.alerts, self.dispatcher.numbers = dict(old.alerts), dict(old.numbers)
-        self.dispatcher.groups = {key: Group.from_json(group.to_json()) for key, group in old.groups.items()}
+        for group in old.groups.values():
+            self.dispatcher.restore(Group.from_json(group.to_json()))
         self.dispatcher.sequence = old.sequence
         self.dispatcher.regroup(self.now)
 
