@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ANSWER_BYTES = 4096  # of an answer; enough for the reason, and nobody can fill our memory
 SECRET_BYTES = 8192  # of a file with a secret
+SECRET_PATH_CHARS = 6  # a shorter path of an address is no secret, and may be a word of any sentence
 SHOWN_CHARS = 300  # of an answer
 LONGEST_WAIT_SECONDS = 3600.0  # of Retry-After: a receiver that asks for a week is asked again before
 PERMANENT = range(400, 500)
@@ -124,7 +125,12 @@ class Sender:
             outcome = Outcome(False, f"no answer within {channel.timeout_seconds:g} s")
         except Exception as error:  # noqa: BLE001 - whatever a receiver or library does, the daemon goes on
             outcome = Outcome(False, f"{type(error).__name__}: {error}")
-        return Outcome(outcome.ok, _without(outcome.what, target), outcome.permanent, outcome.wait_seconds)
+        return Outcome(
+            outcome.ok,
+            _without(outcome.what, target, open_url=channel.url is not None),
+            outcome.permanent,
+            outcome.wait_seconds,
+        )
 
     async def _attempt(self, channel: Channel, target: Target, message: Message) -> Outcome:
         match channel.kind.way:
@@ -154,7 +160,9 @@ class Sender:
                 answer.close()  # the rest of the answer is nobody's business
         except aiohttp.InvalidURL:
             return Outcome(False, "the address is no URL")  # the error would repeat it
-        said = plain(read.decode("utf-8", "replace"), SHOWN_CHARS)
+        # Before it is cut: half a secret is one too.
+        answered = _without(read.decode("utf-8", "replace"), target, open_url=channel.url is not None)
+        said = plain(answered, SHOWN_CHARS)
         what = f"status {status}{': ' if said else ''}{said}"
         if 200 <= status < 300:
             return Outcome(True, what)
@@ -228,11 +236,12 @@ def _wait(asked: str | None, now: float) -> float | None:
     return min(max(seconds, 0.0), LONGEST_WAIT_SECONDS)
 
 
-def _without(text: str, target: Target) -> str:
-    """Return a text for people in which neither address nor secret stands, even if a receiver repeats them."""
-    hidden = [target.secret, target.url]
-    if "://" in target.url:
-        hidden.append(target.url.split("://", 1)[1].partition("/")[2])  # the path is what is secret of most
+def _without(text: str, target: Target, *, open_url: bool) -> str:
+    """Return a text for people without secret and address, even if a receiver repeats them; ``open_url``: it is none."""
+    hidden = [target.secret]
+    if not open_url:
+        path = target.url.partition("://")[2].partition("/")[2]  # what is secret of most addresses
+        hidden += [target.url, path if len(path) >= SECRET_PATH_CHARS else ""]
     for secret in sorted(filter(None, hidden), key=len, reverse=True):
         text = text.replace(secret, "[secret]")
     return text
