@@ -34,6 +34,8 @@ T = TypeVar("T")
 FOLDED_AT_ONCE = 500  # anchors, about a millisecond: who asks for alerts waits no longer
 RETRY_SECONDS = 5.0  # after a look that failed
 REST_SHARE = 4  # times as long as a look took, detection rests when it has caught up
+GIVE_WAY_SECONDS = 10.0  # the longest that detection waits between two looks because ingest has a backlog
+GIVE_WAY_STEP_SECONDS = 0.2
 NICENESS = 10  # of its thread
 SETTLE_US = 60_000_000  # an episode is over no sooner than this after its last anchor was found
 RESOLVE_SECONDS = 5.0  # how often episodes are looked at for being over
@@ -74,9 +76,10 @@ class Detection:
         *,
         files: Callable[[], Sequence[tuple[str, int]]] = tuple,
         judge: Callable[[str], Rulebook] | None = None,
+        busy: Callable[[], bool] = lambda: False,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
-        """``read_rules`` reads the rules (blocking); ``files`` says by name and time what they are read from."""
+        """``read_rules`` reads the rules (blocking); ``files`` says by name and time what they are read from; ``busy`` whether ingest has a backlog."""
         self._archive = archive
         self._selflog = selflog
         self._observer = observer
@@ -84,6 +87,7 @@ class Detection:
         self._read_rules = read_rules
         self._files = files
         self._judge = judge
+        self._busy = busy
         self._clock = clock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="detection", initializer=_lower_priority)
         self._memory = threading.Lock()
@@ -145,6 +149,13 @@ class Detection:
                 await asyncio.sleep(RETRY_SECONDS)
             spent = time.monotonic() - began
             await asyncio.sleep(0 if behind else max(self._options.interval_seconds, REST_SHARE * spent))
+            await self._give_way()
+
+    async def _give_way(self) -> None:
+        """Wait while ingest works off a backlog, but not for ever: then each look has as much as it can take."""
+        ends = time.monotonic() + GIVE_WAY_SECONDS
+        while self._busy() and time.monotonic() < ends:  # noqa: ASYNC110 - nobody says when a backlog ends
+            await asyncio.sleep(GIVE_WAY_STEP_SECONDS)
 
     async def caught_up(self) -> None:
         """Look at everything that is visible now, and tell of it. For tests and the end."""

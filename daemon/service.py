@@ -170,6 +170,7 @@ class Service:
                 self._read_rules,
                 files=lambda: rulebook.dated(options.rule_paths(self._settings)),
                 judge=self._judge_rules,
+                busy=lambda: 2 * self._pipeline.queue.bytes > settings.logs.queue_bytes,
             )
             self._detection.prepare()
         self._live = LiveDaemon(

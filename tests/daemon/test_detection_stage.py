@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,9 @@ from daemon.detection import Detection, DetectionOptions
 from daemon.rulebook import Rulebook, read
 from daemon.selflog import SelfLog
 from parsers.sigma.alert import AlertChange
+from storage.backtest import anchors_of
 from storage.detecting import Detector, DetectorOptions, Step
+from storage.duck import connect
 from storage.observer import Silent
 from storage.snapshot import Snapshot
 from tests.web.station import Station, event
@@ -57,6 +61,7 @@ class Stage:
         station: Station,
         rules: Path,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+        busy: Callable[[], bool] = lambda: False,
         **options: Any,
     ) -> None:
         self.station = station
@@ -71,6 +76,7 @@ class Stage:
             DetectionOptions(**given),
             self.book,
             clock=clock,
+            busy=busy,
         )
         self.detection.prepare()
         self.detection.add_listener(self.told.append)
@@ -262,4 +268,106 @@ async def test_too_many_alerts_are_forgotten_and_stay_in_the_log(station: Statio
         await stage.detection.caught_up()
     assert len(stage.detection.alerts()) == 5
     assert len({change.alert.id for change in stage.told if change.kind == "opened"}) == 12
+    stage.close()
+
+
+CHAIN = """
+title: failed
+name: failed
+logsource: {product: watchkeep}
+detection: {sel: {outcome: failure}, condition: sel}
+---
+title: worked
+name: worked
+logsource: {product: watchkeep}
+detection: {sel: {outcome: success}, condition: sel}
+---
+title: many
+name: many
+alone: true
+correlation: {type: event_count, rules: [failed], group-by: [user.id], timespan: 10m, condition: {gte: 3}}
+---
+title: few
+correlation: {type: event_count, rules: [failed], group-by: [user.id], timespan: 10m, condition: {lt: 3}}
+---
+title: broken in
+correlation: {type: temporal_ordered, rules: [many, worked], group-by: [user.id], timespan: 20m}
+"""
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("memory", [1, 1 << 20])
+async def test_hot_committed_and_sealed_rows_make_what_the_archive_says(
+    station: Station, rules: Path, seed: int, memory: int
+) -> None:
+    """Shuffled events in random batches, commits and seals between them, with and without room for matches."""
+    (rules / "one.yml").write_text(CHAIN)
+    choose = random.Random(seed)
+    lines = [
+        event(
+            eventId=f"e{at}",
+            outcome=choose.choice(["failure", "failure", "success"]),
+            user={"id": choose.choice("uv")},
+            timestamp=f"2026-06-01T{choose.choice([8, 11]):02}:{choose.randrange(60):02}:{choose.randrange(60):02}Z",
+        )
+        for at in range(60)
+    ]
+    book = read([str(rules)], ())
+    detector = Detector(book.emitting, book.rules, book.routes, DetectorOptions(match_bytes=memory))
+    found: dict[str, Counter[tuple[int, int]]] = {rule.id: Counter() for rule in book.emitting}
+    after = 0
+    while lines:
+        amount = choose.randint(1, 12)
+        station.write("app-2026-06-01.log", lines[:amount])
+        del lines[:amount]
+        if choose.random() < 0.5:
+            station.archive.commit()
+        if choose.random() < 0.3:
+            station.archive.seal()
+        if choose.random() < 0.7 or not lines:
+            step = detector.step(station.archive.snapshot, after)
+            after = step.seq
+            for anchor in step.anchors:
+                found[anchor.rule][anchor.at_us, anchor.seq] += 1
+            for anchor in step.withdrawn:
+                found[anchor.rule][anchor.at_us, anchor.seq] -= 1
+    assert after == station.archive.snapshot.seq
+    detector.close()
+    start_us, end_us = station.now_us - 86_400_000_000, station.now_us + 86_400_000_000
+    with connect(threads=1, memory_limit_mb=256) as connection:
+        for rule in book.emitting:
+            snapshot = station.archive.snapshot
+            anchors = anchors_of(
+                connection.cursor(), snapshot, rule, book.rules, book.routes, start_us=start_us, end_us=end_us
+            )
+            told = {(anchor[0], anchor[1]) for anchor in anchors}
+            assert len(told) == len(anchors)
+            assert {key for key, times in found[rule.id].items() if times} == told, rule.title
+            assert set(found[rule.id].values()) <= {0, 1}
+
+
+async def test_detection_gives_way_to_a_backlog_and_goes_on_after_it(
+    station: Station, rules: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While ingest is busy it looks once and waits; then it catches up."""
+    monkeypatch.setattr("daemon.detection.GIVE_WAY_STEP_SECONDS", 0.01)
+    backlog, asked, told = [True], asyncio.Event(), asyncio.Event()
+
+    def busy() -> bool:
+        asked.set()
+        return backlog[0]
+
+    stage = Stage(station, rules, busy=busy)
+    stage.detection.add_listener(lambda _: told.set())
+    running = asyncio.create_task(stage.detection.run())
+    await asked.wait()  # the first look is over
+    stage.fail("ann", 1)
+    for _ in range(3):
+        asked.clear()
+        await asked.wait()
+    assert stage.told == []
+    backlog[0] = False
+    await told.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
     stage.close()
