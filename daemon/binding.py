@@ -336,6 +336,9 @@ class Binder:
             return None
         heir = self._catalogue.heir(candidate)
         if heir is not None and not self._better(candidate, heir, originals):
+            claimant = self._claimant(candidate, heir, originals)
+            if claimant is not None and self._hold(found, claimant, now):
+                return None
             return self._follow(found, candidate, heir, now)
         former = self._former(candidate, by_inode.get(found.key, ())) or self._replaced(found, candidate)
         if former is not None:
@@ -364,6 +367,23 @@ class Binder:
             and self.follows(original)
             and self._repeats(candidate, original)
             for original in originals
+        )
+
+    def _claimant(self, candidate: Candidate, heir: Known, originals: Sequence[Followed]) -> Followed | None:
+        """Return the file that was the heir's until it was rewritten, if it holds all of its copy's content again.
+
+        It is about to be compared with what was read of it, and goes on where that ends: its copy must not do so too.
+        """
+        return next(
+            (
+                original
+                for original in originals
+                if original.climb is not None
+                and original.climb.known is heir
+                and self.follows(original)
+                and self._repeats(candidate, original)
+            ),
+            None,
         )
 
     def _waits_for_deleted(self, found: Found, candidate: Candidate) -> bool:

@@ -443,3 +443,24 @@ def test_an_archive_that_cannot_be_read_makes_the_file_wait(it, monkeypatch):
     it.settle(seconds=5)
 
     assert sorted(arrived(it)) == sorted([*LINES, LINES[4][:12] + OTHERS[0], OTHERS[1]])
+
+
+@pytest.mark.parametrize("looks", [True, False], ids=["seen empty", "not seen empty"])
+def test_a_file_written_anew_and_copied_before_anybody_looked_is_read_once(it, looks):
+    """The log goes on where it ended; its copy, new at the same look, repeats it and must not go on there as well."""
+    path = it.folder / "a.log"
+    append(path, b"".join(LINES))
+    it.settle()
+    it.collector.commit()
+    os.truncate(path, 0)
+    if looks:
+        it.settle()
+    append(path, b"".join(LINES) + OTHERS[0])
+    shutil.copyfile(path, it.folder / "a.log.1")
+    it.settle()
+    assert arrived(it) == [*LINES, OTHERS[0]]
+
+    os.truncate(path, 0)
+    append(path, OTHERS[1])
+    it.settle()
+    assert sorted(arrived(it)) == sorted([*LINES, *OTHERS[:2]])
