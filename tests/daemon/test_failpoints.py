@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Modules whose files are not followed ones: the archive's own folder, the own log, sockets, the terminal.
 OTHERS = {
     *("files", "failpoints", "doctor", "selflog", "control", "terminal", "service", "upkeep", "ownlog"),
-    *("origins", "live", "notify", "descriptors", "keeping", "atlas"),
+    *("origins", "live", "notify", "descriptors", "keeping", "atlas", "rulebook"),
 }
 CALLS = {"open", "close", "pread", "read", "fstat", "stat", "lstat", "scandir", "listdir", "unlink", "fdatasync", "fsync", "dup"}  # fmt: skip
 

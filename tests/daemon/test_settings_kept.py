@@ -95,7 +95,7 @@ def test_what_is_wrong_with_a_class_is_said(tmp_path: Path, table: str, said: st
     [
         (
             'folder = "out"\nformat = "xml"',
-            "exports #1 format: should be 'json', 'ndjson', 'csv' or 'parquet'",
+            "exports #1 format: should be 'json', 'ndjson', 'csv', 'parquet' or 'arrow'",
         ),
         ('folder = "archive/out"', "lies inside the archive"),
         ('folder = "logs/out"', "lies inside the followed folder"),
