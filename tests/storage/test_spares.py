@@ -81,9 +81,10 @@ def _wait(look: Callable[[], T | None]) -> T:
 
 
 def _is_over(pid: int) -> bool:
+    """Whether it ended with all its threads: the first one looks dead while others still end."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
         return True
 
 
