@@ -28,6 +28,7 @@ from daemon.tailer import Tailer
 from parsers.batch import Chunk, Counts, Parsed
 from storage.archive import Archive
 from storage.errors import ArchiveError, CommitError, FencedError
+from storage.freeing import give_back
 from storage.observer import Observer
 
 QUEUE_BYTES = 64 << 20
@@ -382,6 +383,7 @@ class Pipeline:
 
     def _commit_once(self) -> None:
         self._archive.commit(sync_sources=self._tailer.sync)
+        give_back()  # what a commit needed is several times what the rows of the next one take
 
     # Failing
 

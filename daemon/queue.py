@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from daemon.reading import Reading
 
-BATCH_LINES = 50_000  # parsing costs least per line at this size
+BATCH_LINES = 16_384  # of 50,000 parsing costs a tenth less per line, and three times the memory
 BATCH_BYTES = 40 << 20
 READING_OVERHEAD_BYTES = 1024  # a chunk without data is not free either
 

@@ -29,6 +29,7 @@ CHECKPOINT_EVENTS = (
 CHECKPOINT_SHARE = (
     4  # and at least so many times what is remembered: writing must not cost more than learning
 )
+SCORED_AT_ONCE = 8_192  # events; how a stream is cut changes no score, and memory for it stays small
 SHRINK_TO = 0.75  # of the memory limit, when it is reached
 
 _log = logging.getLogger(__name__)
@@ -96,7 +97,11 @@ class Scorer:
     def score(self, parsed: Parsed, now_us: int) -> Parsed:
         """Return what was parsed with its risk. It must be appended, with the same time, before the next is scored."""
         started = time.monotonic()
-        events = self._scoring.score(parsed.events, now_us)
+        parts = [
+            self._scoring.score(parsed.events.slice(begin, SCORED_AT_ONCE), now_us)
+            for begin in range(0, parsed.events.num_rows, SCORED_AT_ONCE)
+        ]
+        events = pa.concat_tables(parts) if parts else parsed.events
         self._since += events.num_rows
         self._ahead = True
         self._observer.seconds("score_seconds", time.monotonic() - started)
