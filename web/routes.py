@@ -128,6 +128,8 @@ _EXPORTS: tuple[tuple[str, str | None], ...] = (
     ("text/csv", None),
     ("application/vnd.apache.parquet", None),
     ("application/vnd.apache.arrow.stream", None),
+    ("application/gzip", None),  # of any of them, on request
+    ("application/zstd", None),
 )
 _SQL_ANSWERS: tuple[tuple[str, str | None], ...] = tuple(
     (media, "SqlAnswer" if form == "json" else None) for form, media in sql.MEDIA.items()
