@@ -332,6 +332,9 @@ class Binder:
             )  # it may have been rewritten since: then its content is free to be taken over
             if original.trouble and _begins_as(candidate, original):
                 return None  # it cannot be read now, so nobody can tell whose these lines are
+            # One that was held as a copy and goes its own way is another log: all of it is read.
+            if found.key not in self.held and self._outgrown(candidate, original):
+                self.forget(original)  # a copy that stayed behind: it has nothing that this one lacks
         if self._catalogue.waits(candidate):
             return None
         heir = self._catalogue.heir(candidate)
@@ -367,6 +370,24 @@ class Binder:
             and self.follows(original)
             and self._repeats(candidate, original)
             for original in originals
+        )
+
+    def _outgrown(self, candidate: Candidate, original: Followed) -> bool:
+        """Return whether a file holds all of a followed one that was read to its end, and more.
+
+        Then one is a copy of the other, made before it grew. Which, nobody can tell; but the fuller one goes on where
+        the other ends, and the other is held as what repeats it, until it differs.
+        """
+        size = original.reader.offset
+        return (
+            original.known is not None
+            and original.climb is None
+            and original.fate is Fate.PRESENT
+            and self.follows(original)
+            and original.root.internal == candidate.internal
+            and MARK_BYTES <= size == original.size < candidate.size
+            and self.reopen(original)
+            and same_bytes(candidate.file, original.reader.file, size)
         )
 
     def _claimant(self, candidate: Candidate, heir: Known, originals: Sequence[Followed]) -> Followed | None:
@@ -557,8 +578,12 @@ class Binder:
         self._unname(followed)
         self.away.discard(followed)
         self.climbing.discard(followed)
-        followed.climb = None
+        climb, followed.climb = followed.climb, None
         held = followed.origin.former if followed.origin.base else None
+        if climb is not None and not climb.copy:
+            held = (
+                climb.again()
+            )  # what is put in its place goes on with what was read of it, as it would have
         if followed.known is not None:
             held = Climb(followed.known, followed.known.offset)
         if followed.fate is Fate.UNLINKED and held is not None:

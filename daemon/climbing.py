@@ -167,9 +167,10 @@ class Climbs:
         if not followed.finishing(self._clock(), closing=closing):
             return False
         reached = climb.reached
-        followed.begin(
-            Origin(reached.offset, reached.sid if reached.offset else "", reached.head, reached.tail)
-        )
+        # What is put in its place goes on from what was read of it, and must be compared with that as well.
+        former = None if climb.copy else climb.again()
+        continues = reached.sid if reached.offset else ""
+        followed.begin(Origin(reached.offset, continues, reached.head, reached.tail, former))
         self._binder.climbing.discard(followed)
         return True
 

@@ -464,3 +464,39 @@ def test_a_file_written_anew_and_copied_before_anybody_looked_is_read_once(it, l
     append(path, OTHERS[1])
     it.settle()
     assert sorted(arrived(it)) == sorted([*LINES, *OTHERS[:2]])
+
+
+def test_a_copy_that_stayed_behind_gives_way_to_a_fuller_one(it):
+    """The log was emptied while its older copy was there, written anew, copied and emptied again unseen."""
+    path = it.folder / "a.log"
+    append(path, b"".join(LINES))
+    it.settle()
+    it.collector.commit()
+    shutil.copyfile(path, it.folder / "a.log.1")
+    it.settle()
+    os.truncate(path, 0)
+    it.settle()
+    append(path, b"".join(LINES) + OTHERS[0])
+    shutil.copyfile(path, it.folder / "a.log.2")
+    os.truncate(path, 0)
+    append(path, OTHERS[1])
+    it.settle()
+    assert sorted(arrived(it)) == sorted([*LINES, *OTHERS[:2]])
+
+
+def test_a_file_put_in_the_place_of_one_that_was_cut_goes_on_where_that_ended(it):
+    """The log was renamed and lost its last line; then a new file with the same lines took its place, and grew."""
+    path = it.folder / "a.log.1"
+    append(it.folder / "a.log", b"".join(LINES))
+    it.settle()
+    it.collector.commit()
+    (it.folder / "a.log").rename(path)
+    os.truncate(path, len(b"".join(LINES[:-1])))
+    it.settle()
+    fresh = it.folder / "fresh.tmp"
+    fresh.write_bytes(b"".join(LINES[:-1]))
+    fresh.replace(path)
+    append(path, OTHERS[0])
+    it.settle()
+    it.settle(seconds=20)
+    assert arrived(it) == [*LINES, OTHERS[0]]
