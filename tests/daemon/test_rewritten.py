@@ -500,3 +500,24 @@ def test_a_file_put_in_the_place_of_one_that_was_cut_goes_on_where_that_ended(it
     for _ in range(3):
         it.settle(seconds=6)  # the deleted file is let go of, the other one is compared
     assert arrived(it) == [*LINES, OTHERS[0]]
+
+
+def test_a_file_put_in_the_place_of_one_with_an_old_copy_goes_on_where_that_ended(it):
+    """An older copy lies beside the log all the time; a log written anew, grown and replaced is read once."""
+    path = it.folder / "a.log"
+    append(path, b"".join(LINES))
+    it.settle()
+    it.collector.commit()
+    shutil.copyfile(path, it.folder / "a.log.1")
+    it.settle()
+    os.truncate(path, 0)
+    it.settle()
+    append(path, b"".join([*LINES, *OTHERS[:2]]))
+    it.settle()
+    fresh = it.folder / "fresh.tmp"
+    fresh.write_bytes(b"".join([*LINES, OTHERS[0]]))
+    fresh.replace(path)
+    append(path, OTHERS[2])
+    for _ in range(4):
+        it.settle(seconds=6)
+    assert sorted(arrived(it)) == sorted([*LINES, *OTHERS[:3]])
