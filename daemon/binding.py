@@ -325,8 +325,6 @@ class Binder:
         """Apply rules 2 to 5 to a file whose inode does not tell who it is."""
         if self._waits_for_deleted(found, candidate):
             return None
-        bound = by_inode.get(found.key, ())
-        told = self._former(candidate, bound) or self._replaced(found, candidate)
         originals = alike.to(candidate.file.pread(HEAD_KEY_BYTES, 0))
         for original in originals:
             recheck(
@@ -334,11 +332,13 @@ class Binder:
             )  # it may have been rewritten since: then its content is free to be taken over
             if original.trouble and _begins_as(candidate, original):
                 return None  # it cannot be read now, so nobody can tell whose these lines are
-            # One that was held as a copy and goes its own way is another log: all of it is read. And where it is known
-            # whose lines a file held before, that decides where it goes on.
-            stayed = told is None and found.key not in self.held
-            if stayed and self._outgrown(candidate, original):
-                self.forget(original)  # a copy that stayed behind: it has nothing that this one lacks
+        former = self._former(candidate, by_inode.get(found.key, ())) or self._replaced(found, candidate)
+        # One that was held as a copy and goes its own way is another log: all of it is read. And where it is known whose
+        # lines a file held before, that decides where it goes on.
+        if former is None and found.key not in self.held:
+            for original in originals:
+                if self._outgrown(candidate, original):
+                    self.forget(original)  # a copy that stayed behind: it has nothing that this one lacks
         if self._catalogue.waits(candidate):
             return None
         heir = self._catalogue.heir(candidate)
@@ -347,7 +347,6 @@ class Binder:
             if claimant is not None and self._hold(found, claimant, now):
                 return None
             return self._follow(found, candidate, heir, now)
-        former = self._former(candidate, bound) or self._replaced(found, candidate)
         if former is not None:
             followed = self._follow(found, candidate, None, now)
             self._hold_back(followed, former)
