@@ -18,7 +18,7 @@ from parsers.columns import EVENT_SCHEMA
 from storage.blocks import BATCH_ROWS, newest_first
 from storage.filters import quote
 from storage.layout import FORMAT_VERSION, SCHEMA_VERSION
-from storage.parquet import Encoding
+from storage.parquet import Encoding, WriteOnly
 from storage.query import ExportQuery
 from storage.scope import View
 from storage.shapes import used_by
@@ -132,13 +132,12 @@ def _exactly(rows: int, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]
         yield pa.Table.from_batches(waiting).combine_chunks()
 
 
-class _Sink:
+class _Sink(WriteOnly):
     """Where pyarrow writes; whoever reads takes it away piece by piece."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._gathered = bytearray()
-        self._size = 0
-        self.closed = False
 
     def taken(self) -> Iterator[bytes]:
         """Yield what is there, unless it is too little to be worth it."""
@@ -154,23 +153,5 @@ class _Sink:
 
     def write(self, data: Any) -> int:
         self._gathered += data
-        self._size += len(data)
+        self.size += len(data)
         return len(data)
-
-    def flush(self) -> None:
-        pass
-
-    def tell(self) -> int:
-        return self._size
-
-    def close(self) -> None:
-        self.closed = True
-
-    def readable(self) -> bool:
-        return False
-
-    def writable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return False

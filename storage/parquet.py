@@ -108,15 +108,45 @@ class Written:
     sha256: str
 
 
-class _Sink:
+class WriteOnly:
+    """What pyarrow asks of a file that it only writes to, `write` apart."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.closed = False
+
+    def flush(self) -> None:
+        """Do nothing: whoever hands on decides when."""
+
+    def tell(self) -> int:
+        """Return how many bytes were written."""
+        return self.size
+
+    def close(self) -> None:
+        """Mark the file as closed."""
+        self.closed = True
+
+    def readable(self) -> bool:
+        """Return False."""
+        return False
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return False: what was written is gone."""
+        return False
+
+
+class _Sink(WriteOnly):
     """Hands pyarrow's bytes to an `Fs` handle and hashes them on the way. Small pieces, hundreds a file, are gathered."""
 
     def __init__(self, handle: Handle) -> None:
+        super().__init__()
         self._handle = handle
         self._hash = hashlib.sha256()
         self._gathered = bytearray()
-        self.size = 0
-        self.closed = False
 
     def write(self, data: Any) -> int:
         view = memoryview(data)
@@ -139,24 +169,6 @@ class _Sink:
     def _pass_on(self, view: memoryview) -> None:
         self._handle.write(view)  # type: ignore[arg-type]  # any buffer will do; bytes() would copy
         self._hash.update(view)
-
-    def flush(self) -> None:
-        pass
-
-    def tell(self) -> int:
-        return self.size
-
-    def close(self) -> None:
-        self.closed = True
-
-    def readable(self) -> bool:
-        return False
-
-    def writable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return False
 
     @property
     def sha256(self) -> str:
