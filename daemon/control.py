@@ -107,8 +107,8 @@ def create_app(
     """Return the application behind the socket."""
     from aiohttp import web
 
+    from parsers.sigma.alert import alert_json
     from storage.retention import facts
-    from web.alerts import alert_json
 
     @web.middleware
     async def failures(request: web.Request, handler: Any) -> web.StreamResponse:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from parsers.arrow import Array, Bytes, Int64s, Mask
 from parsers.arrow import texts as texts_of
-from parsers.timestamps import DAY_US, SECOND_US
+from parsers.moments import DAY_US, SECOND_US
 
 _SHAPE: Final = "0000-00-00T00:00:00"
 _DIGITS: Final = [at for at, char in enumerate(_SHAPE) if char == "0"]

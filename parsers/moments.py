@@ -69,5 +69,6 @@ LAST_US = to_us(datetime.max.replace(tzinfo=UTC))
 
 
 def rfc3339(us: int) -> str:
-    """Return a time as RFC 3339 in UTC with `Z`, microseconds only where there are any."""
-    return (EPOCH + timedelta(microseconds=us)).isoformat().replace("+00:00", "Z")
+    """Return a time as RFC 3339 in UTC with `Z`, with as many digits of the second as it needs."""
+    text = (EPOCH + timedelta(microseconds=us)).isoformat().removesuffix("+00:00")
+    return f"{text.rstrip('0') if '.' in text else text}Z"

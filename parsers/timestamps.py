@@ -18,9 +18,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from zoneinfo import ZoneInfo
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-SECOND_US = 1_000_000
-DAY_US = 86_400 * SECOND_US
+from parsers.moments import DAY_US, EPOCH, SECOND_US, to_us
+
 EARLIEST_US = 631_152_000 * SECOND_US  # 1990-01-01: nothing that logs JSON is older
 LATEST_US = 4_102_444_800 * SECOND_US  # 2100-01-01: for files without a date in their name
 AHEAD_US = (
@@ -80,7 +79,7 @@ def _from_iso(match: re.Match[str], zone: ZoneInfo) -> int | None:
             tzinfo=zone if match["zone"] is None else UTC,
         )
         moment -= _offset(match["zone"])
-        return (moment - EPOCH) // timedelta(microseconds=1)
+        return to_us(moment)
     except (ValueError, OverflowError):
         return None
 

@@ -10,13 +10,13 @@ from typing import Any
 import duckdb
 
 from parsers.expression import Expression
+from parsers.moments import rfc3339
 from parsers.sigma.episodes import quiet_us
 from parsers.sigma.rule import Rule
 from storage import sql
 from storage.correlating import Plan, reach_us
 from storage.filters import Bind
 from storage.query import Filter, Scope
-from storage.render import rfc3339
 from storage.scope import View, view
 from storage.snapshot import Snapshot
 

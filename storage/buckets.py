@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from parsers.moments import EPOCH, to_us
 from storage.rollups import DAY_US, HOUR_US, QUARTER_US
 
 MINUTE_US = 60_000_000
 MONTH_US = 31 * DAY_US  # stands for a calendar month
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_POINTS = 180  # bars that a chart of a dashboard still tells apart
 MAX_BUCKETS = 300  # of one answer, if somebody asks for a step of their own
 # Steps by name. From a quarter of an hour on, roll-ups answer; a day or more is a calendar day of the time zone.
@@ -114,5 +114,4 @@ def _offset(at_us: int, zone: ZoneInfo) -> int:
 
 
 def _midnight(day: date, zone: ZoneInfo) -> int:
-    moment = datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
-    return (moment - EPOCH) // timedelta(microseconds=1)
+    return to_us(datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC))

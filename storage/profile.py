@@ -12,12 +12,12 @@ from typing import Any
 import duckdb
 import orjson
 
+from parsers.moments import rfc3339
 from storage import pages, sql
 from storage.filters import Bind, quote
 from storage.later import later
 from storage.masking import Mask, hidden_from
 from storage.query import Filter, Scope, StatisticsQuery, searched
-from storage.render import rfc3339
 from storage.rows import RowCache
 from storage.scope import View, view
 from storage.sheets import Sheets

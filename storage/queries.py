@@ -13,6 +13,7 @@ import duckdb
 
 from parsers.expression import Expression
 from parsers.fields import Field
+from parsers.moments import rfc3339
 from parsers.sigma.rule import Rule
 from storage import counting, cursors, facets, pages, sql
 from storage.backtest import Outcome, backtest
@@ -30,7 +31,6 @@ from storage.profile import ProfileQuery, profile
 from storage.pruning import note_snapshot
 from storage.query import ExportQuery, Filter, ListQuery, RejectQuery, Scope, StatisticsQuery, fingerprint
 from storage.rejects import RejectPage, reject_page
-from storage.render import rfc3339
 from storage.rows import RowCache
 from storage.scope import view
 from storage.sieve import Sieve

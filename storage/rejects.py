@@ -8,11 +8,11 @@ from typing import Any
 import duckdb
 
 from parsers.columns import REJECT_SCHEMA
+from parsers.moments import rfc3339
 from storage import sql
 from storage.cursors import Mark, decode, encode
 from storage.filters import Bind, quote
 from storage.query import RejectQuery
-from storage.render import rfc3339
 from storage.scope import path_of
 from storage.snapshot import File, Snapshot
 

@@ -9,13 +9,13 @@ exactly as it was written.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
 import pyarrow as pa
 
 from parsers.columns import COLUMNS, Column
+from parsers.moments import rfc3339
 
 # Objects of the Event that are null when everything in them is; the others are always objects, as in the original.
 NULL_WHEN_EMPTY = ("user", "location")
@@ -24,8 +24,6 @@ DEFAULTS = {"metadata": "{}", "extra": "{}", "tags": "[]", "flags": "[]", "riskR
 NULL = "null"
 ID_AS_TEXT = "user_id_text"  # flag of a line whose numeric user id was a string
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-SECOND_US = 1_000_000
 EXACT_BELOW = (
     10**15
 )  # whole numbers of a DOUBLE column are shown as written, 150 and not 150.0, while that is exact
@@ -79,13 +77,6 @@ def event_texts(table: pa.Table) -> list[str]:
         cells: Any = table[column.name]
         values[column.name] = (cells.cast(pa.int64()) if column.sql == "TIMESTAMPTZ" else cells).to_pylist()
     return [orjson.dumps(_READ(values, row)).decode() for row in range(table.num_rows)]
-
-
-def rfc3339(time_us: int) -> str:
-    """Return a time in UTC, with as many digits of the second as it needs."""
-    second, rest = divmod(time_us, SECOND_US)
-    text = (EPOCH + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{text}.{rest:06d}".rstrip("0") + "Z" if rest else f"{text}Z"
 
 
 def _reader(tree: Tree, *, name: str = "") -> Callable[[_Values, int], Any]:

@@ -10,13 +10,13 @@ import duckdb
 import numpy as np
 import orjson
 
+from parsers.moments import rfc3339
 from parsers.vocabulary import CATEGORIES, LEVELS
 from storage import pages
 from storage.buckets import grid, step_of
 from storage.filters import Term
 from storage.planner import Planner
 from storage.query import Filter, StatisticsQuery
-from storage.render import rfc3339
 from storage.rolled import DIMENSIONS
 from storage.rollups import HOUR_US, RISK_BANDS
 from storage.rows import RowCache

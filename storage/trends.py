@@ -10,12 +10,12 @@ from zoneinfo import ZoneInfo
 import duckdb
 import numpy as np
 
+from parsers.moments import EPOCH, rfc3339
 from parsers.vocabulary import LEVELS
-from storage.buckets import EPOCH, MAX_BUCKETS, MONTH_US, STEPS, ends, grid, step_of
+from storage.buckets import MAX_BUCKETS, MONTH_US, STEPS, ends, grid, step_of
 from storage.filters import FilterError
 from storage.planner import Planner
 from storage.query import Filter, Scope
-from storage.render import rfc3339
 from storage.rollups import HOUR_US, RISK_BANDS
 from storage.sheets import Sheets
 from storage.snapshot import Snapshot

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from aiohttp import web
 
-from parsers.sigma.alert import Alert, ChangeKind
+from parsers.sigma.alert import Alert, ChangeKind, alert_json
 from storage.cursors import CursorError
 from web import events
 from web.answers import envelope, json_answer
@@ -98,29 +96,6 @@ async def try_rules(request: web.Request, params: RuleTestParams) -> web.StreamR
         "end": rfc3339(end_us),
     }
     return json_answer(answer)
-
-
-def alert_json(alert: Alert) -> dict[str, Any]:
-    """Return an alert as the API shows it."""
-    return {
-        "id": alert.id,
-        "rule_id": alert.rule_id,
-        "title": alert.title,
-        "level": alert.level,
-        "group": [{"field": name, "value": value} for name, value in alert.group],
-        "state": alert.state,
-        "opened": rfc3339(alert.opened_us),
-        "last": rfc3339(alert.last_us),
-        "count": alert.count,
-        "evidence": list(alert.evidence),
-        "author": alert.author,
-        "references": list(alert.references),
-        "techniques": list(alert.techniques),
-        "runbook": alert.runbook,
-        "description": alert.description,
-        "changed": rfc3339(alert.changed_us),
-        "by": alert.by or None,
-    }
 
 
 async def _change(request: web.Request, kind: ChangeKind) -> web.StreamResponse:

@@ -14,10 +14,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from daemon.outbound.message import Message, rfc3339
+from daemon.outbound.message import Message
 from daemon.outbound.outbox import DIGEST, Outbox
 from daemon.outbound.payloads import SHOWN_ALERTS
 from daemon.outbound.sender import Channel, Outcome, Sender
+from parsers.moments import rfc3339
 from storage.observer import Observer
 
 FIRST_WAIT_SECONDS = 1.0

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from daemon.outbound.message import rfc3339
+from parsers.moments import rfc3339
 from parsers.sigma.alert import Alert
 
 _MATCHER = re.compile(r'\s*([A-Za-z_][\w.\-]*)\s*(=~|!~|!=|=)\s*(?:"((?:[^"\\]|\\.)*)"|(.*?))\s*', re.DOTALL)

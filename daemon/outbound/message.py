@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 from parsers.sigma.alert import Alert
@@ -63,8 +62,3 @@ def alert_from_json(given: Mapping[str, Any]) -> Alert:
         values[name] = tuple(values.get(name, ()))
     values["group"] = tuple((str(field), str(value)) for field, value in given["group"])
     return Alert(**values)
-
-
-def rfc3339(us: int) -> str:
-    """Return a time as text."""
-    return datetime.fromtimestamp(us / 1e6, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -15,7 +15,8 @@ from typing import Any
 
 from daemon.outbound.dispatcher import Decision, Dispatcher, Group
 from daemon.outbound.matchers import Matcher, Silence
-from daemon.outbound.message import Message, alert_from_json, rfc3339
+from daemon.outbound.message import Message, alert_from_json
+from parsers.moments import rfc3339
 from parsers.sigma.alert import AlertChange
 from storage.fs import Fs
 from storage.journal import Journal

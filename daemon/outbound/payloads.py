@@ -17,8 +17,9 @@ from typing import Any
 
 import orjson
 
-from daemon.outbound.message import Message, rank, rfc3339
-from parsers.sigma.alert import Alert
+from daemon.outbound.message import Message, rank
+from parsers.moments import rfc3339
+from parsers.sigma.alert import Alert, alert_json
 
 SHOWN_ALERTS = 10  # of one message for people; Slack takes 50 blocks, of which each alert needs two
 TITLE_CHARS = 150  # the most that Slack's header takes
@@ -97,29 +98,12 @@ def _json(url: str, body: Any, headers: Mapping[str, str] | None = None) -> Requ
     return Request(url, {"Content-Type": "application/json", **(headers or {})}, orjson.dumps(body))
 
 
-def alert_json(alert: Alert) -> dict[str, Any]:
-    """Return an alert as webhooks get it: data, whole, nothing escaped but as JSON."""
-    return {
-        "id": alert.id,
-        "ruleId": alert.rule_id,
-        "title": alert.title,
-        "level": alert.level,
-        "group": dict(alert.group),
-        "state": alert.state,
-        "opened": rfc3339(alert.opened_us),
-        "last": rfc3339(alert.last_us),
-        "count": alert.count,
-        "evidence": list(alert.evidence),
-        "author": alert.author,
-        "references": list(alert.references),
-        "techniques": list(alert.techniques),
-        "runbook": alert.runbook,
-        "description": alert.description,
-        "by": alert.by,
-    }
-
-
 # Webhooks
+
+
+def _whole(alert: Alert) -> dict[str, Any]:
+    """Return an alert as the API shows it, nothing escaped but as JSON, its group as a mapping."""
+    return {**alert_json(alert), "group": dict(alert.group)}
 
 
 def signing_key(secret: str) -> bytes:
@@ -145,7 +129,7 @@ def webhook(message: Message, target: Target, now_us: int) -> Request:
                 "key": message.key,
                 "repeat": message.repeat,
                 "more": message.more,
-                "alerts": [alert_json(alert) for alert in message.alerts],
+                "alerts": [_whole(alert) for alert in message.alerts],
             },
         }
     )

@@ -17,10 +17,11 @@ from typing import Any, TypeVar
 from daemon.outbound.delivery import Worker
 from daemon.outbound.dispatcher import Dispatcher, Route
 from daemon.outbound.matchers import Inhibition, Matcher, Silence, parsed
-from daemon.outbound.message import Message, rfc3339
+from daemon.outbound.message import Message
 from daemon.outbound.outbox import Outbox
 from daemon.outbound.sender import Channel, Outcome, Sender
 from daemon.outbound.watching import OWN_RULES, Quiet, Watch
+from parsers.moments import rfc3339
 from parsers.sigma.alert import Alert, AlertChange
 from storage.fs import Disk, Fs
 from storage.observer import Observer

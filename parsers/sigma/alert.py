@@ -7,8 +7,9 @@ than the rule's quiet time. Whoever is told of alerts is told of each change onc
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from parsers.moments import rfc3339
 from parsers.sigma.rule import Level
 
 AlertState = Literal["open", "acknowledged", "resolved"]
@@ -55,3 +56,26 @@ class AlertChange:
     alert: Alert
     kind: ChangeKind
     number: int = 1
+
+
+def alert_json(alert: Alert) -> dict[str, Any]:
+    """Return an alert as whoever asks for it, or is told of it, reads it."""
+    return {
+        "id": alert.id,
+        "rule_id": alert.rule_id,
+        "title": alert.title,
+        "level": alert.level,
+        "group": [{"field": name, "value": value} for name, value in alert.group],
+        "state": alert.state,
+        "opened": rfc3339(alert.opened_us),
+        "last": rfc3339(alert.last_us),
+        "count": alert.count,
+        "evidence": list(alert.evidence),
+        "author": alert.author,
+        "references": list(alert.references),
+        "techniques": list(alert.techniques),
+        "runbook": alert.runbook,
+        "description": alert.description,
+        "changed": rfc3339(alert.changed_us),
+        "by": alert.by or None,
+    }

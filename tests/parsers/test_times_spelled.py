@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parsers.clock import iso_times
-from parsers.timestamps import EPOCH, LATEST_US, format_time, latest_for, parse_time
+from parsers.moments import EPOCH
+from parsers.timestamps import LATEST_US, format_time, latest_for, parse_time
 
 BERLIN, UTC_ZONE = ZoneInfo("Europe/Berlin"), ZoneInfo("UTC")
 

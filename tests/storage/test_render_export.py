@@ -15,13 +15,14 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from parsers.moments import rfc3339
 from storage import blocks, export, sql
 from storage.engine import Engine, EngineOptions
 from storage.errors import QueryError
 from storage.export import Format, pieces
 from storage.queries import Queries
 from storage.query import ExportQuery, Filter, ListQuery, Scope
-from storage.render import API_NAMES, event_texts, rfc3339
+from storage.render import API_NAMES, event_texts
 from storage.shapes import used_by
 from storage.texts import ALL, FORMULA_STARTS, csv_row, event_json
 from tests.storage.samples import START_US, Row, filled, hot_of, oracle, snapshot, table_of, write_events
