@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
-from storage.fs import Fs, makedirs
+from storage.fs import Fs, makedirs, replacing
 from storage.layout import SEQ_DIGITS, Layout
 
 SUFFIX = ".npz"
@@ -33,25 +33,13 @@ def write(fs: Fs, layout: Layout, seq: int, arrays: Iterable[tuple[str, npt.NDAr
     """Write what is remembered after the row ``seq``; returns how many bytes. Raises OSError, and leaves nothing."""
     makedirs(fs, layout.habits)
     path = _path(layout, seq)
-    part = f"{path}.part"
-    fs.unlink(part)
-    handle = fs.create(part)
-    try:
-        # As numpy's `savez` writes them: plain arrays, each with a checksum. The handle only ever appends.
+    # As numpy's `savez` writes them: plain arrays, each with a checksum. The handle only ever appends.
+    with replacing(fs, path, f"{path}.part") as handle:
         with zipfile.ZipFile(cast("BinaryIO", handle), "w") as archive:
             for name, array in arrays:
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
                     np.lib.format.write_array(entry, np.ascontiguousarray(array), allow_pickle=False)
-        size = handle.tell()
-        handle.sync()
-    except BaseException:
-        handle.close()
-        fs.unlink(part)
-        raise
-    handle.close()
-    fs.rename(part, path)
-    fs.sync_dir(layout.habits)
-    return size
+        return handle.tell()
 
 
 def newest(fs: Fs, layout: Layout, committed_seq: int) -> Iterator[tuple[int, Arrays]]:

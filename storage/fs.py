@@ -1,7 +1,8 @@
 """Every durable operation of the archive goes through one small object, so that a simulator can cut the power at each.
 
-`Disk` is the real one; each of its operations passes a failpoint first (`storage.failpoints`). Nothing else in `storage` opens, renames or removes a file of the archive; reading of
-published Parquet files by DuckDB is the exception, because a reader can do no harm.
+`Disk` is the real one; each of its operations passes a failpoint first (`storage.failpoints`). Nothing else in
+`storage` opens, renames or removes a file of the archive; reading of published Parquet files by DuckDB is the exception,
+because a reader can do no harm.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import BinaryIO, Protocol
 
 from storage.errors import LockedError
@@ -141,6 +142,27 @@ def makedirs(fs: Fs, path: str) -> None:
     makedirs(fs, parent)
     fs.mkdir(path)
     fs.sync_dir(parent)
+
+
+@contextmanager
+def replacing(fs: Fs, path: str, part: str, *, private: bool = False) -> Iterator[Handle]:
+    """Yield a handle on ``part``, in the same directory; at the end, what was written takes the place of ``path``, durably.
+
+    A power cut leaves the old file or the new one, whole. If the body raises, ``part`` is removed and ``path`` stays as
+    it is. Raises OSError.
+    """
+    fs.unlink(part)
+    handle = fs.create(part, private=private)
+    try:
+        yield handle
+        handle.sync()
+    except BaseException:
+        handle.close()
+        fs.unlink(part)
+        raise
+    handle.close()
+    fs.rename(part, path)
+    fs.sync_dir(os.path.dirname(path))
 
 
 class _DiskHandle:

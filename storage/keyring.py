@@ -21,7 +21,7 @@ from typing import Any
 import orjson
 
 from storage.errors import KeyringError
-from storage.fs import Disk, Fs, makedirs
+from storage.fs import Disk, Fs, makedirs, replacing
 from storage.roles import ADMIN, AUDITOR, DEFAULT_SCOPES, ROLES, SCOPES, Role, allows
 
 PREFIX = "wk_"
@@ -201,17 +201,9 @@ class Keyring:
         """Write the whole file under another name, then take the name over; memory follows the disk."""
         if self._path is not None:
             body = _encoded(self.pseudonym_secret, keys.values())
-            temporary, folder = self._path + _TEMPORARY, os.path.dirname(self._path)
-            makedirs(self._fs, folder)
-            self._fs.unlink(temporary)
-            handle = self._fs.create(temporary, private=True)
-            try:
+            makedirs(self._fs, os.path.dirname(self._path))
+            with replacing(self._fs, self._path, self._path + _TEMPORARY, private=True) as handle:
                 handle.write(body)
-                handle.sync()
-            finally:
-                handle.close()
-            self._fs.rename(temporary, self._path)
-            self._fs.sync_dir(folder)
         self._keys = keys
 
 

@@ -13,7 +13,7 @@ import duckdb
 
 from parsers.columns import EVENT_SCHEMA, REJECT_SCHEMA
 from storage.duck import LOCKED_DOWN, schema_sql
-from storage.fs import Fs
+from storage.fs import Fs, replacing
 from storage.layout import VIEW_DATABASE, VIEW_SQL, Layout
 from storage.neighbours import Neighbours
 from storage.shapes import complete
@@ -78,22 +78,12 @@ class Publisher:
             connection.execute("USE memory")
             connection.execute("DETACH published")
         self._fs.sync_file(temporary)
-        self._put(temporary, VIEW_DATABASE)
+        self._fs.rename(temporary, self._layout.absolute(VIEW_DATABASE))
+        self._fs.sync_dir(self._layout.root)
 
     def _replace(self, name: str, data: bytes) -> None:
-        temporary = self._temporary(name)
-        self._fs.unlink(temporary)
-        handle = self._fs.create(temporary)
-        try:
+        with replacing(self._fs, self._layout.absolute(name), self._temporary(name)) as handle:
             handle.write(data)
-            handle.sync()
-        finally:
-            handle.close()
-        self._put(temporary, name)
-
-    def _put(self, temporary: str, name: str) -> None:
-        self._fs.rename(temporary, self._layout.absolute(name))
-        self._fs.sync_dir(self._layout.root)
 
     def _temporary(self, name: str) -> str:
         return self._layout.absolute(f".{name}.{self._layout.node}.tmp")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from storage.fs import Fs, makedirs
+from storage.fs import Fs, makedirs, replacing
 from storage.layout import Layout
 
 FORMAT = 1
@@ -17,19 +17,9 @@ FORMAT = 1
 def write(fs: Fs, layout: Layout, seq: int, held: Any) -> None:
     """Write durably that all rows up to ``seq`` were looked at, with what is held then (JSON-able). Raises OSError."""
     makedirs(fs, layout.detection)
-    path, part = _path(layout), f"{_path(layout)}.part"
-    fs.unlink(part)
-    handle = fs.create(part)
-    try:
+    path = _path(layout)
+    with replacing(fs, path, f"{path}.part") as handle:
         handle.write(json.dumps({"format": FORMAT, "seq": seq, "held": held}, separators=(",", ":")).encode())
-        handle.sync()
-    except BaseException:
-        handle.close()
-        fs.unlink(part)
-        raise
-    handle.close()
-    fs.rename(part, path)
-    fs.sync_dir(layout.detection)
 
 
 def read(fs: Fs, layout: Layout) -> tuple[int, Any] | None:
