@@ -31,7 +31,7 @@ demo: setup ## start the daemon and a small real application that logs to it; Ct
 	@$(BIN)/watchkeep demo
 
 test: setup programs ## run all tests (the soak tests excepted)
-	@$(BIN)/python -m pytest -m "not soak" -n $(WORKERS) --dist loadfile $(PYTEST_FLAGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_FLAGS)
 
 # A browser, logrotate and others, which tests run. What is missing skips its tests, and fails them under CI=true.
 programs: setup
@@ -62,7 +62,7 @@ soak: setup programs ## kill and power-cut tests in their long form
 
 coverage: setup programs ## run the tests under coverage
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest -m "not soak" $(PYTEST_FLAGS)
+	@$(BIN)/coverage run -m pytest $(PYTEST_FLAGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
