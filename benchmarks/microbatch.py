@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import shutil
 import sys
 import time
@@ -14,12 +13,9 @@ from pathlib import Path
 import duckdb
 
 from benchmarks.bare import COLUMNS, FLAT
+from benchmarks.feed import Feed
 from benchmarks.generate import lines
 from benchmarks.measure import DEFAULT_DATA, ratio, table
-from parsers.batch import Chunk, Mark, Place, Source
-from storage.archive import Archive, ArchiveOptions
-from storage.records import SourceSeen
-from storage.transform import ParseOptions, Transformer
 
 BATCHES = (200, 1_000, 5_000, 20_000)
 EVENTS = 40_000  # of each size, at least WARM_BATCHES + 2 batches
@@ -76,59 +72,21 @@ def measure(data: Path) -> None:
 
 
 def _ours(path: Path, batches: Sequence[list[bytes]], spent: Spent) -> None:
-    archive = Archive.open(ArchiveOptions(path=str(path)))
-    transformer = Transformer(ParseOptions())
-    first = batches[0][0]
-    head = hashlib.blake2b(first, digest_size=16).hexdigest()
-    source = archive.register(
-        SourceSeen(
-            path="/var/log/app.jsonl",
-            file="app.jsonl",
-            device=1,
-            inode=1,
-            generation=None,
-            head=head,
-            head_length=len(first),
-            internal=False,
-            profile="native",
-            file_date_us=None,
-            first_seen_us=0,
-        )
-    )
-    offset = 0
-    for number, batch in enumerate(batches):
-        chunk = _chunk(source, offset, batch)
-        offset = chunk.end
-        times = [time.process_time()]
-        parsed = transformer.parse([chunk])
-        times.append(time.process_time())
-        archive.append(parsed, [chunk])
-        times.append(time.process_time())
-        archive.commit()
-        times.append(time.process_time())
-        if number >= WARM_BATCHES:
-            spent.parse += times[1] - times[0]
-            spent.append += times[2] - times[1]
-            spent.commit += times[3] - times[2]
-            spent.events += len(batch)
-    transformer.close()
-    archive.close()
-
-
-def _chunk(source: Source, start: int, batch: list[bytes]) -> Chunk:
-    data = b"".join(batch)
-    seam = hashlib.blake2b(data[-1024:], digest_size=16).hexdigest()
-    digest = hashlib.sha256(data).hexdigest()
-    mark = Mark(
-        head=seam,
-        head_length=0,
-        seam=seam,
-        seam_length=min(1024, len(data)),
-        digest=digest,
-        digest_from=start,
-    )
-    place = Place("/var/log/app.jsonl", 1, 1, None, start + len(data))
-    return Chunk(source=source, start=start, end=start + len(data), data=data, mark=mark, place=place)
+    with Feed(path) as feed:
+        for number, batch in enumerate(batches):
+            chunk = feed.chunk(batch)
+            times = [time.process_time()]
+            parsed = feed.parse(chunk)
+            times.append(time.process_time())
+            feed.append(parsed, chunk)
+            times.append(time.process_time())
+            feed.archive.commit()
+            times.append(time.process_time())
+            if number >= WARM_BATCHES:
+                spent.parse += times[1] - times[0]
+                spent.append += times[2] - times[1]
+                spent.commit += times[3] - times[2]
+                spent.events += len(batch)
 
 
 def _bare(folder: Path, batches: Sequence[list[bytes]], spent: Spent) -> None:

@@ -29,7 +29,7 @@ CHECKPOINT_EVENTS = (
 CHECKPOINT_SHARE = (
     4  # and at least so many times what is remembered: writing must not cost more than learning
 )
-SCORED_AT_ONCE = 8_192  # events; how a stream is cut changes no score, and memory for it stays small
+SCORED_AT_ONCE = 32_768  # events; how a stream is cut changes no score, and memory for it stays small
 SHRINK_TO = 0.75  # of the memory limit, when it is reached
 
 _log = logging.getLogger(__name__)

@@ -9,18 +9,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from socket import AF_INET, AF_INET6, inet_ntop
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import pyarrow as pa
 
 from parsers.addresses import MAPPED
 from parsers.arrow import Array, from_numpy, nulls, numbers, pc, valid, whole
+from parsers.columns import ADDRESS_BYTES
 
 COUNTRY_LETTERS = 2  # of an ISO 3166 code
 MOST_LATITUDE, MOST_LONGITUDE = 90.0, 180.0  # degrees
 PLACE_COLUMNS: Final = ("country_code", "city", "latitude", "longitude")
+_OCTETS: Final = pa.array([str(octet) for octet in range(256)])
 _LANGUAGE: Final = "en"  # of a city's name, where a database has several
 
 
@@ -34,6 +37,8 @@ class Location:
     longitude: float | None = None
     asn: int | None = None
 
+
+NOWHERE: Final = Location()
 
 Record = Mapping[str, Any]
 Lookup = Callable[[str], Location | None]
@@ -116,15 +121,23 @@ def located(events: pa.Table, lookup: Lookup) -> pa.Table:
         return events
     encoded: Any = address.dictionary_encode()
     codes = numbers(encoded.indices, 0).astype(np.int64)
-    known = [Location() for _ in range(len(encoded.dictionary))]
-    for code in np.unique(codes[wanted]).tolist():
-        known[code] = lookup(address_text(encoded.dictionary[code].as_py())) or known[code]
+    asked = np.zeros(len(encoded.dictionary), bool)
+    asked[codes[wanted]] = True
+    chosen = np.flatnonzero(asked)
+    found = list(map(lookup, address_texts(encoded.dictionary.take(from_numpy(chosen, pa.int64())))))
+    if not any(found):
+        return events
+    places = [place or NOWHERE for place in found]
+    known = np.zeros(len(asked), np.int64)
+    known[chosen] = np.arange(len(chosen))
+    codes = known[codes]
     for name, allowed in (*((name, without) for name in PLACE_COLUMNS), ("asn", unnumbered)):
-        found = pa.array([getattr(place, name) for place in known], columns[name].type)
-        if found.null_count == len(found):
+        values = list(map(attrgetter(name), places))
+        if all(value is None for value in values):
             continue
-        taken = _where(found, codes, wanted & allowed)
-        filled = pc.coalesce(columns[name], taken)
+        taken = _where(pa.array(values, columns[name].type), codes, wanted & allowed)
+        before = columns[name]
+        filled = taken if before.null_count == len(before) else pc.coalesce(before, taken)
         events = events.set_column(events.schema.get_field_index(name), events.schema.field(name), filled)
     return events
 
@@ -141,3 +154,19 @@ def address_text(packed: bytes) -> str:
     if packed.startswith(MAPPED):
         return inet_ntop(AF_INET, packed[len(MAPPED) :])
     return inet_ntop(AF_INET6, packed)
+
+
+def address_texts(packed: Array) -> list[str]:
+    """Return addresses of 16 bytes each as they are written. Many IPv4 addresses are put together at once."""
+    if not len(packed):
+        return []
+    block = np.frombuffer(cast("bytes", packed.buffers()[1]), np.uint8)
+    octets = block[packed.offset * ADDRESS_BYTES :][: len(packed) * ADDRESS_BYTES].reshape(-1, ADDRESS_BYTES)
+    mapped = (octets[:, : len(MAPPED)] == np.frombuffer(MAPPED, np.uint8)).all(axis=1)
+    quads = [
+        _OCTETS.take(from_numpy(octets[:, place].astype(np.int64), pa.int64())) for place in range(12, 16)
+    ]
+    texts: list[str] = pc.binary_join_element_wise(*quads, ".").to_pylist()
+    for row in np.flatnonzero(~mapped).tolist():
+        texts[row] = address_text(packed[row].as_py())
+    return texts

@@ -18,8 +18,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from parsers.acts import Acts
 from parsers.arrow import Int64s, Mask
-from parsers.grouped import Groups
+from parsers.grouped import Groups, stable_order
+from parsers.keyed import Keyed
 from parsers.memory import Keys, Memory, Shape
 from parsers.people import DAY_SECONDS, FORGET_USERS_DAYS, HOUR_SECONDS, USER, People
 
@@ -35,34 +37,13 @@ TRAVEL_KM: Final = 500.0  # a distance that no inaccurate position makes up
 TRAVEL_KMH: Final = 900.0  # faster than an airliner
 EARTH_KM: Final = 6371.0  # mean radius
 RARE_ACTION_USERS: Final = 20  # one user in so many ever did it, at most
-EVERYBODY: Final = np.uint64(0)
+EVERYBODY: Final = np.zeros(1, np.uint64)  # the owner of what all users have had
+FEW_RUNS: Final = 24  # so few numbers are sooner counted one by one than as an array
 
 _VALUE: Final = {"last_day": Shape("i4")}
 _ACTION: Final = {"users": Shape("u4")}
 
 COUNTRY, NETWORK, DEVICE, ACTION, COUNTRY_OF_ALL = (np.uint64(n) for n in range(1, 6))
-
-
-@dataclass(frozen=True, slots=True)
-class Acts:
-    """The events of users in a batch, in the order of the stream: one entry an event in every array.
-
-    Keys are hashes; 0 says that there is none. ``logins`` is 1 for a failed authentication, 2 for one that succeeded,
-    else 0. ``seconds`` are since 1970, ``read_days`` the days on which events were read. Positions may be NaN.
-    """
-
-    users: Keys
-    seconds: Int64s
-    read_days: Int64s
-    countries: Keys
-    networks: Keys
-    devices: Keys
-    actions: Keys
-    addresses: Keys
-    logins: npt.NDArray[np.int8]
-    succeeded: Mask
-    latitude: npt.NDArray[np.float64]
-    longitude: npt.NDArray[np.float64]
 
 
 @dataclass(slots=True)
@@ -144,34 +125,20 @@ class Habits:
     def _busy(self, people: People, known: Mask, found: Unusual) -> None:
         """Count events of a minute against what the user's minutes usually hold; late events are left out."""
         groups, state = people.groups, people.state
-        minutes = people.sorted(people.seconds) // MINUTE_SECONDS
-        highest = groups.highest(minutes, state["minute"].astype(np.int64))
-        counted = np.flatnonzero(minutes == highest)
+        at = people.sorted(people.seconds) // MINUTE_SECONDS
+        counted = np.flatnonzero(at == groups.highest(at, state["minute"].astype(np.int64)))
         if not len(counted):
             return
-        number, minutes = groups.number[counted], minutes[counted]
+        number, counted_minutes = groups.number[counted], at[counted]
         begins = np.ones(len(counted), bool)
-        begins[1:] = (number[1:] != number[:-1]) | (minutes[1:] != minutes[:-1])
+        begins[1:] = (number[1:] != number[:-1]) | (counted_minutes[1:] != counted_minutes[:-1])
         runs = np.flatnonzero(begins)
         run = np.cumsum(begins) - 1
         inside = np.arange(len(counted)) - runs[run] + 1  # place in its own run, from 1
         owner = number[runs]
         size = np.diff(np.append(runs, len(counted)))
-        usual, in_minute = state["usual"].copy(), state["in_minute"].astype(np.int64)
-        minute = state["minute"].astype(np.int64)
-        before = np.zeros(len(runs), np.int64)  # events of the run's minute before this batch
-        level = np.zeros(len(runs))  # the usual minute as it was during the run
-        place = np.arange(len(runs)) - np.searchsorted(owner, owner)  # the user's how manieth run
-        by_place = np.argsort(place, kind="stable")
-        for chosen in np.split(by_place, np.flatnonzero(np.diff(place[by_place])) + 1):
-            who = owner[chosen]
-            same = minute[who] == minutes[runs[chosen]]
-            ended = ~same & (minute[who] >= 0)
-            usual[who] = np.where(ended, usual[who] + EWMA_SHARE * (in_minute[who] - usual[who]), usual[who])
-            before[chosen] = np.where(same, in_minute[who], 0)
-            level[chosen] = usual[who]
-            in_minute[who] = before[chosen] + size[chosen]
-            minute[who] = minutes[runs[chosen]]
+        minutes = _Minutes.of(state)
+        before, level = minutes.spent(owner, counted_minutes[runs], size)
         total = inside + before[run]
         busy = np.zeros(len(people), bool)
         busy[counted] = total > np.maximum(BUSY_MINUTE, BUSY_FACTOR * level[run])
@@ -179,9 +146,9 @@ class Habits:
         counts[counted] = total
         found.flags["velocity"] = groups.back(busy) & known
         found.in_minute = groups.back(counts)
-        people.update("usual", usual)
-        people.update("in_minute", np.minimum(in_minute, np.iinfo(np.uint32).max))
-        people.update("minute", minute)
+        people.update("usual", minutes.usual)
+        people.update("in_minute", np.minimum(minutes.events, np.iinfo(np.uint32).max))
+        people.update("minute", minutes.minute)
 
     def _streaks(self, people: People, acts: Acts, known: Mask, found: Unusual) -> None:
         """Count failed logins in a row, and notice the success after them."""
@@ -190,7 +157,7 @@ class Habits:
         after = np.zeros(len(people), bool)
         if len(chosen):
             number = people.groups.number[chosen]
-            inner = Groups(number)  # in order already: its order is the identity
+            inner = Groups(number, ordered=True)
             who = number[inner.starts]
             failed = people.sorted(acts.logins)[chosen] == 1
             at = people.sorted(people.seconds)[chosen]
@@ -224,17 +191,17 @@ class Habits:
         chosen = np.flatnonzero(people.sorted(located))
         impossible = np.zeros(len(people), bool)
         if len(chosen):
-            inner = Groups(people.groups.number[chosen])
+            inner = Groups(people.groups.number[chosen], ordered=True)
             at = people.sorted(people.seconds)[chosen]
             stored = people.state["place_at"][people.groups.number[chosen][inner.starts]]
             chosen = chosen[at == inner.highest(at, stored)]
         if len(chosen):
-            inner = Groups(people.groups.number[chosen])
+            inner = Groups(people.groups.number[chosen], ordered=True)
             who = people.groups.number[chosen][inner.starts]
             at = people.sorted(people.seconds)[chosen]
             latitude = people.sorted(acts.latitude)[chosen]
             longitude = people.sorted(acts.longitude)[chosen]
-            address = people.sorted(acts.addresses)[chosen]
+            address = acts.addresses.keys[people.sorted(acts.addresses.codes)[chosen]]
             state = people.state
             since = at - inner.before(at, state["place_at"][who])
             from_latitude = inner.before(latitude, state["latitude"][who])
@@ -262,54 +229,116 @@ class Habits:
         self, people: People, acts: Acts, known: Mask, days: Int64s, marks: Int64s, found: Unusual
     ) -> None:
         """Find values that a user never had, or not for long."""
-        found.flags["new_country"] = self._new(COUNTRY, people.owners, acts.countries, days, marks) & known
-        found.flags["new_network"] = self._new(NETWORK, people.owners, acts.networks, days, marks) & known
-        found.flags["new_device"] = self._new(DEVICE, people.owners, acts.devices, days, marks) & known
-        nobody = np.full(len(acts.users), EVERYBODY)
+        owners = people.owners
+        found.flags["new_country"] = self._new(COUNTRY, owners, acts.countries, days, marks) & known
+        found.flags["new_network"] = self._new(NETWORK, owners, acts.networks, days, marks) & known
+        found.flags["new_device"] = self._new(DEVICE, owners, acts.devices, days, marks) & known
+        everybody = Keyed(np.zeros(len(owners), np.int64), EVERYBODY)
         found.flags["new_country_for_all"] = (
-            self._new(COUNTRY_OF_ALL, nobody, acts.countries, days, marks) & found.flags["new_country"]
+            self._new(COUNTRY_OF_ALL, everybody, acts.countries, days, marks) & found.flags["new_country"]
         )
-        new = self._new(ACTION, people.owners, acts.actions, days, marks)
+        new = self._new(ACTION, owners, acts.actions, days, marks)
         found.flags["rare_action"] = self._rare(people, acts.actions, new) & known
 
-    def _new(self, kind: np.uint64, owners: Keys, values: Keys, days: Int64s, marks: Int64s) -> Mask:
+    def _new(self, kind: np.uint64, owners: Keyed, values: Keyed, days: Int64s, marks: Int64s) -> Mask:
+        """Return which events have a value that is new for its owner."""
         new = np.zeros(len(values), bool)
-        chosen = np.flatnonzero(values)
+        chosen = np.flatnonzero(values.there)
         if not len(chosen):
             return new
-        keys = mixed(owners[chosen], values[chosen], kind)
-        groups = Groups(keys)
-        distinct = keys[groups.order][groups.starts]
-        rows = self.values.find(distinct)
+        groups = Groups(owners.codes[chosen] * len(values.keys) + values.codes[chosen])
+        owner, value = np.divmod(groups.ids[groups.starts], len(values.keys))
+        keys = mixed(owners.keys[owner], values.keys[value], kind)
+        rows = self.values.find(keys)
         absent = rows < 0
         if absent.any():
             # Added in the order of the stream, so that what is remembered does not depend on batches either.
-            first = groups.order[groups.starts]
-            ordered = np.flatnonzero(absent)[np.argsort(first[absent])]
-            rows[ordered] = self.values.add(distinct[ordered])
-        long_ago = -FORGET_VALUES_DAYS - 1
-        last = np.where(absent, long_ago, self.values["last_day"][rows].astype(np.int64))
-        sorted_days = days[chosen][groups.order]
-        highest = groups.highest(sorted_days, last)
-        before = groups.before(highest, last)
-        gone = marks[chosen][groups.order] - before > FORGET_VALUES_DAYS
-        new[chosen] = groups.back(gone)
-        self.values["last_day"][rows] = highest[groups.ends]
+            ordered = np.flatnonzero(absent)[np.argsort(groups.order[groups.starts][absent])]
+            rows[ordered] = self.values.add(keys[ordered])
+        last = self.values["last_day"][rows].astype(np.int64)
+        last[absent] = -FORGET_VALUES_DAYS - 1
+        sorted_days = days[chosen[groups.order]]
+        at, some = groups.only(marks[-1] - last > FORGET_VALUES_DAYS)  # no other can be new
+        if len(at):
+            theirs, events = last[groups.number[at[some.starts]]], chosen[groups.order[at]]
+            before = some.before(some.highest(sorted_days[at], theirs), theirs)
+            new[events] = marks[events] - before > FORGET_VALUES_DAYS
+        self.values["last_day"][rows] = np.maximum(last, groups.greatest(sorted_days))
         return new
 
-    def _rare(self, people: People, actions: Keys, new: Mask) -> Mask:
+    def _rare(self, people: People, actions: Keyed, new: Mask) -> Mask:
         """Return which actions, new for their user, hardly anybody did; and count who does them."""
         rare = np.zeros(len(actions), bool)
         chosen = np.flatnonzero(new)
         if not len(chosen):
             return rare
-        groups = Groups(actions[chosen])
-        rows = self.actions.find_or_add(actions[chosen])
+        groups = Groups(actions.codes[chosen])
+        rows = self.actions.find_or_add(actions.keys[actions.codes[chosen]])
         before = self.actions["users"][rows].astype(np.int64) + groups.back(groups.rank())
         rare[chosen] = (before + 1) * RARE_ACTION_USERS <= people.met_before[chosen]
-        sizes = groups.ends - groups.starts + 1
-        self.actions["users"][rows[groups.order][groups.starts]] += sizes.astype(np.uint32)
+        self.actions["users"][rows[groups.order][groups.starts]] += groups.sizes.astype(np.uint32)
         return rare
+
+
+@dataclass(slots=True)
+class _Minutes:
+    """The newest minute of each user, its events, and how many the minutes before it usually had."""
+
+    minute: Int64s
+    events: Int64s
+    usual: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, state: Mapping[str, npt.NDArray[Any]]) -> _Minutes:
+        """Take over what is remembered."""
+        return cls(
+            state["minute"].astype(np.int64), state["in_minute"].astype(np.int64), state["usual"].copy()
+        )
+
+    def spent(self, owners: Int64s, minutes: Int64s, sizes: Int64s) -> tuple[Int64s, npt.NDArray[np.float64]]:
+        """Count runs of events in one minute of one user, user by user, rising in time.
+
+        Return for each the events of its minute before it, and the usual minute as it was then. What is usual changes
+        from run to run and cannot be summed up: runs are counted side by side, the first of each user, then the second
+        of each …, and, when only busy users have some left, one by one.
+        """
+        before = np.zeros(len(owners), np.int64)
+        level = np.zeros(len(owners))
+        groups = Groups(owners, ordered=True)
+        place, sizes_of = groups.rank(), groups.sizes
+        together = len(sizes_of) - FEW_RUNS  # so many users have no more runs than those counted side by side
+        depth = int(np.partition(sizes_of, together)[together]) if together >= 0 else 0
+        by_place = stable_order(place)
+        by_place = by_place[: int(np.count_nonzero(place < depth))]
+        for chosen in np.split(by_place, np.flatnonzero(np.diff(place[by_place])) + 1):
+            who = owners[chosen]
+            same = self.minute[who] == minutes[chosen]
+            ended = ~same & (self.minute[who] >= 0)
+            usual, events = self.usual[who], self.events[who]
+            self.usual[who] = usual = np.where(ended, usual + EWMA_SHARE * (events - usual), usual)
+            before[chosen] = np.where(same, events, 0)
+            level[chosen] = usual
+            self.events[who] = before[chosen] + sizes[chosen]
+            self.minute[who] = minutes[chosen]
+        for group in np.flatnonzero(sizes_of > depth).tolist():
+            at = slice(int(groups.starts[group]) + depth, int(groups.ends[group]) + 1)
+            before[at], level[at] = self._one_by_one(int(owners[at.start]), minutes[at], sizes[at])
+        return before, level
+
+    def _one_by_one(self, who: int, minutes: Int64s, sizes: Int64s) -> tuple[list[int], list[float]]:
+        """Do the same for runs of one user."""
+        minute, events, usual = int(self.minute[who]), int(self.events[who]), float(self.usual[who])
+        before: list[int] = []
+        level: list[float] = []
+        for now, size in zip(minutes.tolist(), sizes.tolist(), strict=True):
+            if now != minute:
+                usual = usual + EWMA_SHARE * (events - usual) if minute >= 0 else usual
+                minute, events = now, 0
+            before.append(events)
+            level.append(usual)
+            events += size
+        self.minute[who], self.events[who], self.usual[who] = minute, events, usual
+        return before, level
 
 
 def mixed(owners: Keys, values: Keys, kind: np.uint64) -> Keys:

@@ -9,10 +9,12 @@ import numpy.typing as npt
 
 from parsers.arrow import Int64s, Mask
 from parsers.grouped import Groups
-from parsers.memory import Keys, Memory, Shape
+from parsers.keyed import Keyed
+from parsers.memory import Memory, Shape
 
 DAY_SECONDS: Final = 86_400
 HOUR_SECONDS: Final = 3_600
+HOURS: Final = 24
 LEARNING_DAYS: Final = 7  # of history before a user's behaviour counts for anything
 DORMANT_DAYS: Final = 60  # without an event, after which the next one is noticed
 FORGET_USERS_DAYS: Final = 180  # and so is a user
@@ -25,7 +27,7 @@ MOST_COUNTED: Final = 65_535  # events of one hour of the day, after which count
 USER: Final = {
     "first_day": Shape("i4"),
     "last_day": Shape("i4"),
-    "hours": Shape("u2", 24),
+    "hours": Shape("u2", HOURS),
     "minute": Shape("i4", initial=-1),
     "in_minute": Shape("u4"),
     "usual": Shape("f8"),
@@ -45,34 +47,29 @@ class People:
     """
 
     def __init__(
-        self, memory: Memory, met: int, owners: Keys, seconds: Int64s, days: Int64s, marks: Int64s
+        self, memory: Memory, met: int, owners: Keyed, seconds: Int64s, days: Int64s, marks: Int64s
     ) -> None:
         self._memory = memory
         self.owners = owners
         self.seconds = seconds
-        by_user = Groups(owners)
-        keys = by_user.ids[by_user.starts]
-        rows = memory.find(keys)
-        absent = rows < 0
-        long_ago = -FORGET_USERS_DAYS - 1
-        last = np.full(len(keys), long_ago, np.int64)
-        last[~absent] = memory["last_day"][rows[~absent]]
-        sorted_days = days[by_user.order]
-        before = by_user.before(by_user.highest(sorted_days, last), last)
-        anew = marks[by_user.order] - before > FORGET_USERS_DAYS
-        lives = np.cumsum(anew | by_user.first)  # a number for each life of each user, rising by user
-        self.groups = Groups(by_user.back(lives))
+        by_user = Groups(owners.codes)
+        keys = owners.keys[by_user.ids[by_user.starts]]
+        self._rows = memory.find(keys)
+        absent = self._rows < 0
+        anew = self._anew(by_user, absent, days, marks)
+        # Mostly a user has one life in a batch, and its groups are those of users.
+        several = (anew & ~by_user.first).any()
+        self.groups = Groups(by_user.back(np.cumsum(anew | by_user.first))) if several else by_user
         self._blank = anew[self.groups.starts]  # begins with nothing remembered
-        number_of_user = by_user.number[self.groups.starts]
-        self._keys = keys[number_of_user]
-        self._final = np.append(number_of_user[1:] != number_of_user[:-1], True)  # the last life of its user
+        self._user = by_user.number[self.groups.starts]
+        self._final = np.append(self._user[1:] != self._user[:-1], True)  # the last life of its user
         begins = by_user.back(anew)
         self.met_before: Int64s = met + np.cumsum(begins) - begins  # users met before each event
         self.met = met + int(begins.sum())
-        first = by_user.order[by_user.starts]
-        self._met_order = np.argsort(first[absent])
-        self._absent = keys[absent]
-        self.state = self._remembered(rows[number_of_user])
+        # Users are added in the order of the stream, so that what is remembered does not depend on batches.
+        self._new = np.flatnonzero(absent)[np.argsort(by_user.order[by_user.starts][absent])]
+        self._new_keys = keys[self._new]
+        self.state = self._remembered(self._rows[self._user])
         self._updates: dict[str, npt.NDArray[Any]] = {}
         self._days(days)
 
@@ -84,6 +81,18 @@ class People:
         result: npt.NDArray[Any] = values[self.groups.order]
         return result
 
+    def _anew(self, by_user: Groups, absent: Mask, days: Int64s, marks: Int64s) -> Mask:
+        """Say (sorted) with which events a user begins who is not known, or was forgotten."""
+        last = np.full(len(absent), -FORGET_USERS_DAYS - 1, np.int64)
+        last[~absent] = self._memory["last_day"][self._rows[~absent]]
+        anew = np.zeros(len(days), bool)
+        at, some = by_user.only(marks[-1] - last > FORGET_USERS_DAYS)  # nobody else can have been forgotten
+        if len(at):
+            last, places = last[by_user.number[at[some.starts]]], by_user.order[at]
+            before = some.before(some.highest(days[places], last), last)
+            anew[at] = marks[places] - before > FORGET_USERS_DAYS
+        return anew
+
     def _remembered(self, rows: Int64s) -> dict[str, npt.NDArray[Any]]:
         fresh = Memory(USER)
         fresh.add(np.ones(1, np.uint64))
@@ -92,7 +101,6 @@ class People:
         for name in USER:
             column = self._memory[name]
             values = column[np.maximum(rows, 0)] if len(column) else np.repeat(fresh[name], len(rows), axis=0)
-            values = values.copy()
             values[blank] = fresh[name][0]
             state[name] = values
         return state
@@ -104,29 +112,48 @@ class People:
         never = self._blank
         first = np.where(never, np.iinfo(np.int32).max, state["first_day"].astype(np.int64))
         last = np.where(never, -1, state["last_day"].astype(np.int64))
-        earliest = -groups.highest(-sorted_days, -first)
-        latest = groups.highest(sorted_days, last)
-        first_before, last_before = groups.before(earliest, first), groups.before(latest, last)
-        history = last_before >= 0
-        self.known: Mask = groups.back(history & (sorted_days - first_before >= LEARNING_DAYS))
-        self.dormant: Mask = groups.back(history & (sorted_days - last_before >= DORMANT_DAYS)) & self.known
-        self.update("first_day", earliest[groups.ends])
-        self.update("last_day", latest[groups.ends])
+        newest, oldest = groups.greatest(sorted_days), groups.least(sorted_days)
+        if (newest == oldest).all():
+            # Events of one day have the same history, and only the first of them can end an absence.
+            known = newest - first >= LEARNING_DAYS
+            self.known: Mask = groups.back(known[groups.number])
+            dormant = np.zeros(len(self), bool)
+            dormant[groups.order[groups.starts]] = known & (newest - last >= DORMANT_DAYS)
+            self.dormant: Mask = dormant
+        else:
+            earliest = -groups.highest(-sorted_days, -first)
+            latest = groups.highest(sorted_days, last)
+            first_before, last_before = groups.before(earliest, first), groups.before(latest, last)
+            history = last_before >= 0
+            self.known = groups.back(history & (sorted_days - first_before >= LEARNING_DAYS))
+            self.dormant = groups.back(history & (sorted_days - last_before >= DORMANT_DAYS)) & self.known
+        self.update("first_day", np.minimum(oldest, first))
+        self.update("last_day", np.maximum(newest, last))
 
     def off_hours(self) -> Mask:
-        """Return which events fall into hours of the day in which their user hardly ever does anything; and count."""
-        groups, state = self.groups, self.state
-        hours = self.sorted(self.seconds) // HOUR_SECONDS % 24
-        marks = np.zeros((len(self), 24), np.int32)
-        marks[np.arange(len(self)), hours] = 1
-        before = groups.sums(marks) + state["hours"].astype(np.int64)[groups.number]
-        before = np.minimum(before, MOST_COUNTED)
-        rows = np.arange(len(self))
-        near = before[rows, hours] + before[rows, (hours + 1) % 24] + before[rows, (hours - 1) % 24]
-        total = before.sum(axis=1)
+        """Return which events fall into hours of the day in which their user hardly ever does anything; and count.
+
+        An hour counts as often as it was before the event: what was remembered, and what was before it in the batch.
+        """
+        groups, counted = self.groups, self.state["hours"].astype(np.int64)
+        hours = self.sorted(self.seconds) // HOUR_SECONDS % HOURS
+        near = np.zeros(len(self), np.int64)
+        for step in (-1, 0, 1):
+            near += counted[groups.number, (hours + step) % HOURS]
+        total = counted.sum(axis=1)[groups.number] + groups.rank()
+        after = counted.copy()
+        for hour in np.flatnonzero(np.bincount(hours, minlength=HOURS)).tolist():
+            now = hours == hour
+            before = groups.flagged_before(now)
+            after[:, hour] += np.add.reduceat(now, groups.starts, dtype=np.int64)
+            if (after[:, hour] > MOST_COUNTED).any():
+                over = np.maximum(counted[groups.number, hour] + before - MOST_COUNTED, 0)
+                before -= over
+                total -= over
+            beside = now | (hours == (hour + 1) % HOURS) | (hours == (hour - 1) % HOURS)
+            near[beside] += before[beside]
         unusual = (total >= HABIT_EVENTS) & (near < RARE_HOUR_SHARE * total)
-        after = np.minimum(before[groups.ends] + marks[groups.ends], MOST_COUNTED)
-        self.update("hours", after)
+        self.update("hours", np.minimum(after, MOST_COUNTED))
         result: Mask = groups.back(unusual)
         return result
 
@@ -140,9 +167,8 @@ class People:
 
     def write(self) -> None:
         """Remember it: of a user with several lives, the last one."""
-        users = self._memory
-        if len(self._absent):
-            users.add(self._absent[self._met_order])
-        rows = users.find(self._keys[self._final])
+        rows = self._rows
+        rows[self._new] = self._memory.add(self._new_keys)
+        rows = rows[self._user[self._final]]
         for name, state in self.state.items():
-            users[name][rows] = self._updates.get(name, state)[self._final]
+            self._memory[name][rows] = self._updates.get(name, state)[self._final]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from parsers.addresses import address_column
 from parsers.columns import PARSED_SCHEMA
-from parsers.geography import Location, address_text, located, location_of
+from parsers.geography import Location, address_text, address_texts, located, location_of
 
 BERLIN = Location("DE", "Berlin", 52.52, 13.4)
 SHAPES: dict[str, dict[str, Any]] = {
@@ -131,3 +131,10 @@ def test_an_address_is_written_as_it_is_known(address):
     """What a database is asked is the address; IPv4 mapped into IPv6 is IPv4."""
     packed = address_column(pa.array([str(address)]))[0].as_py()
     assert address_text(packed) == str(getattr(address, "ipv4_mapped", None) or address)
+
+
+@given(st.lists(st.ip_addresses(), max_size=8), st.integers(0, 3))
+def test_many_addresses_are_written_as_one_is(addresses, begin):
+    """Also those of a part of a column."""
+    packed = address_column(pa.array(list(map(str, addresses)), pa.string())).slice(begin)
+    assert address_texts(packed) == [address_text(value.as_py()) for value in packed]

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parsers.habits import Acts, Habits
-from parsers.people import DAY_SECONDS
+from parsers.acts import Acts
+from parsers.habits import Habits
+from parsers.keyed import Keyed
+from parsers.people import DAY_SECONDS, LEARNING_DAYS, MOST_COUNTED
 from parsers.points import BEHAVIOUR
 from tests.parsers.plain_habits import Act, PlainHabits
 
@@ -64,15 +66,18 @@ def batch(acts: Sequence[Act]) -> Acts:
     def column(name: str, kind: str) -> np.ndarray:
         return np.array([getattr(act, name) for act in acts], kind)
 
+    def keys(name: str) -> Keyed:
+        return Keyed.of(column(name, "u8"))
+
     return Acts(
-        users=column("user", "u8"),
+        users=keys("user"),
         seconds=column("seconds", "i8"),
         read_days=column("read_day", "i8"),
-        countries=column("country", "u8"),
-        networks=column("network", "u8"),
-        devices=column("device", "u8"),
-        actions=column("action", "u8"),
-        addresses=column("address", "u8"),
+        countries=keys("country"),
+        networks=keys("network"),
+        devices=keys("device"),
+        actions=keys("action"),
+        addresses=keys("address"),
         logins=column("login", "i1"),
         succeeded=column("succeeded", "?"),
         latitude=column("latitude", "f8"),
@@ -129,6 +134,22 @@ def test_an_unusual_hour_needs_a_habit():
     assert folded(Habits(), [*by_day, night]) == expected
     assert expected[-1] == {"off_hours"}
     assert not set().union(*expected[:-1])
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32), counted=st.integers(MOST_COUNTED - 60, MOST_COUNTED))
+def test_an_hour_that_is_counted_to_the_end_stays_there(seed, counted):
+    """Sixty-five thousand events in each hour of the day, and then more: the same in one batch and one by one."""
+    acts = stream(seed, 300, days=0.01)
+    whole, single = Habits(), Habits()
+    for habits in (whole, single):
+        folded(habits, acts)  # everybody is known
+        habits.users["hours"][:] = counted
+        habits.users["first_day"][:] -= LEARNING_DAYS
+    again = stream(seed, 300, days=0.5)
+    assert folded(whole, again) == [folded(single, [act])[0] for act in again]
+    assert whole.users["hours"].tolist() == single.users["hours"].tolist()
+    assert whole.users["hours"].max() <= MOST_COUNTED
 
 
 @given(seed=st.integers(0, 2**32), cut=st.integers(1, 199))

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parsers.batch import Chunk, Mark, Place, Source
+from parsers.keyed import Hashes
 from parsers.points import BEHAVIOUR, LEVELS, Base, Points
-from parsers.risk import Scoring, hashes
+from parsers.risk import Scoring
 from parsers.scenarios import SCENARIOS, USUAL, Scenario
 from storage.transform import ParseOptions, Transformer
 
@@ -139,11 +140,8 @@ def test_the_configured_table_wins_over_the_built_in_one():
 
 def test_a_hash_is_the_same_for_ever():
     """What is remembered lies on disk, between releases and machines."""
-    assert hashes(pa.array(["alice", None, "alice"])).tolist() == [
-        9933345172075899469,
-        0,
-        9933345172075899469,
-    ]
+    found = Hashes(str.encode).column(pa.array(["alice", None, "alice"]))
+    assert found.keys[found.codes].tolist() == [9933345172075899469, 0, 9933345172075899469]
 
 
 def test_an_empty_batch_is_left_alone():
