@@ -25,6 +25,7 @@ ACTIONS: Mapping[ChangeKind, str] = {
     "updated": DETECTION,
     "acknowledged": "alert_acknowledged",
     "resolved": "alert_resolved",
+    "reopened": "alert_reopened",
 }
 LEVELS = {
     "informational": "info", "low": "info", "medium": "warning", "high": "error", "critical": "critical",

@@ -1,4 +1,4 @@
-"""`watchkeep alerts list`, `show`, `ack` and `resolve`: what rules found, and what is done about it."""
+"""`watchkeep alerts list`, `show`, `ack`, `resolve` and `reopen`: what rules found, and what is done about it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Any
 from daemon.command import CommandError, Context, Exit
 from daemon.terminal import count
 
-DOINGS = ("list", "show", "ack", "resolve")
-KINDS = {"ack": "acknowledged", "resolve": "resolved"}
+DOINGS = ("list", "show", "ack", "resolve", "reopen")
+KINDS = {"ack": "acknowledged", "resolve": "resolved", "reopen": "reopened"}
 STATES = ("open", "acknowledged", "resolved")
 SHORT_ID = 8  # characters by which an alert may be named, if no other begins so
 
 
 def look_after(context: Context) -> int:
-    """List, show, acknowledge or resolve."""
+    """List, show, acknowledge, resolve or reopen."""
     arguments = context.arguments
     words = arguments.what
     if len(words) != (arguments.doing != "list"):
         hint = f"watchkeep alerts {arguments.doing}{'' if arguments.doing == 'list' else ' ALERT'}"
-        raise CommandError("an alert's id belongs to show, ack and resolve", Exit.USAGE, hint=hint)
+        raise CommandError("an alert's id belongs to show, ack, resolve and reopen", Exit.USAGE, hint=hint)
     alerts = _ask(context, "GET", "/alerts")["alerts"]
     if arguments.doing == "list":
         return _list(context, alerts)
@@ -97,6 +97,7 @@ def _show(context: Context, alert: dict[str, Any]) -> int:
             "level": alert["level"],
             "group": _group(alert),
             "state": alert["state"] + (f", by {alert['by']}" if alert["by"] else ""),
+            "comment": alert["comment"],
             "opened": alert["opened"],
             "last": alert["last"],
             "fired": count(alert["count"]),
@@ -104,6 +105,7 @@ def _show(context: Context, alert: dict[str, Any]) -> int:
             "techniques": ", ".join(alert["techniques"]),
             "what to do": alert["runbook"],
             "meaning": alert["description"],
+            "false positives": "; ".join(alert["false_positives"]),
         }
     )
     return Exit.OK

@@ -13,15 +13,17 @@ import logging
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from daemon.alerting import change_of, event_of, told
-from daemon.rulebook import GIVEN, Rulebook
+from daemon.rulebook import GIVEN, USELESS, Rulebook
+from daemon.rulesheet import Fired, rule_row, text_of
 from daemon.selflog import SelfLog
-from parsers.sigma.alert import Alert, AlertChange, ChangeKind
+from parsers.sigma.alert import Alert, AlertChange, AlertState, ChangeKind
 from parsers.sigma.episodes import Episode, Episodes
 from storage import watermark
 from storage.archive import Archive
@@ -40,6 +42,10 @@ NICENESS = 10  # of its thread
 SETTLE_US = 60_000_000  # an episode is over no sooner than this after its last anchor was found
 RESOLVE_SECONDS = 5.0  # how often episodes are looked at for being over
 RELOAD_SECONDS = 30.0  # how often the files of rules are looked at
+# What a person may do with an alert, and the state that it has then.
+STATES: Mapping[ChangeKind, AlertState] = {
+    "acknowledged": "acknowledged", "resolved": "resolved", "reopened": "open",
+}  # fmt: skip
 
 _log = logging.getLogger(__name__)
 
@@ -274,7 +280,7 @@ class Detection:
             self._resolved_at = time.monotonic()
             for episode in self._episodes:
                 due = max(episode.last_us + episode.quiet_us, episode.arrived_us + SETTLE_US)
-                if episode.state != "resolved" and now >= due:
+                if episode.state != "resolved" and not episode.held and now >= due:
                     episode.state, episode.by, episode.comment = "resolved", "", ""
                     self._change(episode, "resolved", now)
             open_now = sum(episode.state != "resolved" for episode in self._episodes)
@@ -357,18 +363,20 @@ class Detection:
             return episode.alert if episode is not None and episode.number else None
 
     async def change(self, identity: str, kind: ChangeKind, *, by: str, comment: str = "") -> Alert | None:
-        """Acknowledge or resolve an alert; None: there is no such alert.
+        """Acknowledge, resolve or reopen an alert; None: there is no such alert.
 
-        Returns it as it is then; what it is already stays as it is. Raises OSError when the log refuses: then the
-        change is written as soon as it can be.
+        Returns it as it is then; what it is already stays as it is, and what is over is opened again before somebody
+        looks after it. Raises OSError when the log refuses: then the change is written as soon as it can be.
         """
         with self._memory:
             episode = self._episodes.by_id.get(identity)
             if episode is None or not episode.number:
                 return None
-            if kind == episode.state or (kind == "acknowledged" and episode.state == "resolved"):
+            state = STATES[kind]
+            if state == episode.state or (kind == "acknowledged" and episode.state == "resolved"):
                 return episode.alert
-            episode.state = "acknowledged" if kind == "acknowledged" else "resolved"
+            episode.state = state
+            episode.held = kind == "reopened" or (episode.held and kind == "acknowledged")
             episode.by, episode.comment = by, comment
             self._change(episode, kind, self._clock())
         await self._tell()
@@ -381,9 +389,19 @@ class Detection:
         book, detector = self._book, self._detector
         if book is None or detector is None:
             return []
+        fired = self._by_rule()
+        return [rule_row(item, fired.get(item.rule.id, Fired()), detector.broken) for item in book.judged]
+
+    def _by_rule(self) -> dict[str, Fired]:
+        """Return by a rule's id how often it fired, and its alerts."""
         with self._memory:
             fired = dict(self._fired)
-        return [_rule_json(item, fired.get(item.rule.id, (0, 0)), detector.broken) for item in book.judged]
+            held = [(episode.rule_id, episode.state) for episode in self._episodes if episode.number]
+        made = Counter(rule for rule, _ in held)
+        unresolved = Counter(rule for rule, state in held if state != "resolved")
+        return {
+            rule: Fired(*fired.get(rule, (0, 0)), made[rule], unresolved[rule]) for rule in {*fired, *made}
+        }
 
     async def read(self, text: str) -> RulesRead:
         """Read rules in YAML, which may refer to the rules in force."""
@@ -391,8 +409,25 @@ class Detection:
         book = await asyncio.to_thread(self._judge, text)
         given = [item for item in book.judged if item.rule.path == GIVEN]
         emitting = [rule for rule in book.emitting if rule.path == GIVEN]
-        bad = [(item.rule, item.why) for item in given if item.state in {"unsupported", "no source"}]
+        bad = [(item.rule, item.why) for item in given if item.state in USELESS]
         return RulesRead(emitting, bad, book.rules, book.routes)
+
+    def named(self, identity: str) -> RulesRead | None:
+        """Return a rule that is in force, or is correlated, to be tried as it is; None: there is none of this id."""
+        book, detector = self._book, self._detector
+        item = None if book is None else next((it for it in book.judged if it.rule.id == identity), None)
+        if book is None or detector is None or item is None:
+            return None
+        why = detector.broken.get(identity, item.why if item.state in USELESS else "")
+        return RulesRead(
+            [] if why else [item.rule], [(item.rule, why)] if why else [], book.rules, book.routes
+        )
+
+    async def text(self, identity: str) -> str:
+        """Return the text of a rule in force, as it stands in its file; empty where there is none."""
+        book = self._book
+        rule = None if book is None else book.rules.get(identity)
+        return "" if rule is None else await asyncio.to_thread(text_of, rule)
 
     @property
     def book(self) -> Rulebook | None:
@@ -402,13 +437,14 @@ class Detection:
     def status(self) -> Mapping[str, Any]:
         """Return how detection is."""
         with self._memory:
-            open_now = sum(episode.state != "resolved" for episode in self._episodes)
+            states = Counter(episode.state for episode in self._episodes if episode.number)
         return {
             "seq": self.seq,
             "watermark": self.watermark,
             "lag_rows": max(0, self._archive.snapshot.seq - self.seq),
             "trouble": self.trouble or None,
-            "open_alerts": open_now,
+            "open_alerts": states["open"] + states["acknowledged"],
+            "new_alerts": states["open"],
         }
 
     def close(self) -> None:
@@ -416,23 +452,6 @@ class Detection:
         self._thread.shutdown(wait=True)
         if self._detector is not None:
             self._detector.close()
-
-
-def _rule_json(item: Any, fired: tuple[int, int], broken: Mapping[str, str]) -> dict[str, Any]:
-    rule = item.rule
-    return {
-        "id": rule.id,
-        "title": rule.title,
-        "state": "unsupported" if rule.id in broken else item.state,
-        "why": broken.get(rule.id, item.why),
-        "level": rule.level,
-        "description": rule.description,
-        "author": rule.author,
-        "tags": list(rule.tags),
-        "references": list(rule.references),
-        "fired": fired[0],
-        "last_fired_us": fired[1] or None,
-    }
 
 
 def _lower_priority() -> None:

@@ -21,6 +21,7 @@ ENDINGS: Final = (".yml", ".yaml")
 MOST_RULE_BYTES: Final = 1 << 20  # of one file: what is larger is no rule
 GIVEN: Final = "(given)"  # the path of rules that came as a text
 State = Literal["active", "correlated", "no source", "unknown fields", "unsupported"]
+USELESS: Final = frozenset({"no source", "unsupported"})  # states in which a rule looks at nothing
 
 
 @dataclass(frozen=True, slots=True)

@@ -226,6 +226,7 @@ class Service:
             keyring=keyring,
             spares=self._spares,
             detection=self._detection,
+            telling=self._teller,
         )
         self._runner = create_runner(app)
         keys = KeyKeeper(keyring, self._live.audit)

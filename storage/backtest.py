@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +16,7 @@ from parsers.moments import rfc3339
 from parsers.sigma.episodes import quiet_us
 from parsers.sigma.rule import Rule
 from storage import sql
+from storage.buckets import MAX_BUCKETS, MONTH_US, grid, step_of
 from storage.correlating import Plan, reach_us
 from storage.filters import Bind
 from storage.query import Filter, Scope
@@ -21,6 +24,7 @@ from storage.scope import View, view
 from storage.snapshot import Snapshot
 
 EXAMPLES = 20  # anchors shown of each rule, the newest
+MOST_GROUPS = 10  # groups shown of each rule, those at which it fired most often
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,11 @@ class Anchor:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a rule would have done: anchors, and the episodes that these make; ``seconds`` to find out."""
+    """What a rule would have done: anchors, and the episodes that these make; ``seconds`` to find out.
+
+    ``series`` holds the start of each bucket (microseconds) with the anchors in it, zeros included; ``top`` the groups
+    with most anchors.
+    """
 
     rule: Rule
     anchors: int
@@ -56,6 +64,9 @@ class Outcome:
     last_us: int | None
     examples: tuple[Anchor, ...]
     seconds: float
+    series: tuple[tuple[int, int], ...] = ()
+    step_us: int = 0
+    top: tuple[tuple[tuple[str, ...], int], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return it as the API and the command line show it."""
@@ -69,6 +80,10 @@ class Outcome:
             "groups": self.groups,
             "first": None if self.first_us is None else rfc3339(self.first_us),
             "last": None if self.last_us is None else rfc3339(self.last_us),
+            "group_by": list(self.rule.grouped_by),
+            "top": [{"group": list(group), "fired": fired} for group, fired in self.top],
+            "series": [{"start": rfc3339(start), "fired": fired} for start, fired in self.series],
+            "series_seconds": self.step_us // 1_000_000,
             "examples": [anchor.to_json() for anchor in self.examples],
             "seconds": round(self.seconds, 3),
         }
@@ -93,18 +108,38 @@ def backtest(
     # Each rule says itself whether it is about the daemon's own events.
     asked = replace(scope or Scope(), internal="include")
     found = anchors_of(cursor, snapshot, rule, rules, routes, start_us=start_us, end_us=end_us, scope=asked)
+    times = [anchor[0] for anchor in found]
+    step_us, series = _series(times, start_us, end_us)
     return Outcome(
         rule=rule,
         anchors=len(found),
         episodes=_episodes(found, quiet_us(rule)),
         groups=len({anchor[2] for anchor in found}),
-        first_us=min((anchor[0] for anchor in found), default=None),
-        last_us=max((anchor[0] for anchor in found), default=None),
+        first_us=times[0] if times else None,
+        last_us=times[-1] if times else None,
         examples=_examples(cursor, view(snapshot, Filter(), asked), found[-EXAMPLES:], asked)
         if found
         else (),
         seconds=time.monotonic() - began,
+        series=series,
+        step_us=step_us,
+        top=tuple(Counter(anchor[2] for anchor in found).most_common(MOST_GROUPS)),
     )
+
+
+def _series(times: Sequence[int], start_us: int, end_us: int) -> tuple[int, tuple[tuple[int, int], ...]]:
+    """Return the width of the buckets of a range, as calendars in UTC have them, and how many of the times lie in each.
+
+    Of a range that is too long for buckets the part that has anything is divided; ``times`` rise.
+    """
+    if end_us - start_us > MAX_BUCKETS * MONTH_US:
+        start_us, end_us = (times[0], times[-1]) if times else (end_us, end_us)
+    step_us = step_of(end_us - start_us)
+    if end_us - start_us > MAX_BUCKETS * step_us:
+        return step_us, ()
+    starts = grid(start_us, end_us, step_us, "UTC")
+    counts = Counter(bisect_right(starts, at) - 1 for at in times)
+    return step_us, tuple((start, counts[place]) for place, start in enumerate(starts))
 
 
 Row = tuple[int, int, tuple[str, ...], float | None]

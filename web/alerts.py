@@ -1,47 +1,68 @@
-"""`/alerts`, `/detections` and `/rules`: what rules found, what people did about it, and the rules themselves."""
+"""`/alerts` and `/detections`: what rules found, what people did about it, and who was told."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import orjson
 from aiohttp import web
 
-from parsers.sigma.alert import Alert, ChangeKind, alert_json
+from parsers.sigma.alert import ALERT_STATES, Alert, ChangeKind, alert_json
+from parsers.sigma.naming import target_of
+from storage.correlating import ALERT_ENTITY
 from storage.cursors import CursorError
+from storage.filters import Term
+from storage.masking import HIDDEN, hidden_from
+from storage.query import Filter, ListQuery
 from web import events
 from web.answers import envelope, json_answer
-from web.bodies import AlertBody, RuleBody, read_body
+from web.asking import scope_of
+from web.bodies import AlertBody, read_body
 from web.callers import caller_of
-from web.errors import DETECTION_OFF, INVALID, NOT_FOUND, Fault, Problem
+from web.errors import DETECTION_OFF, NOT_FOUND, UNAVAILABLE, Fault, Problem
 from web.events import next_link
-from web.keys import CLOCK, DETECTION, QUERIES
-from web.params import AlertsParams, DetectionsParams, NoParams, RuleTestParams
+from web.keys import CLOCK, DETECTION, QUERIES, TELLING
+from web.params import AlertsParams, DetectionsParams, NoParams
 from web.status import Detection
-from web.times import parse_time, rfc3339
+from web.times import DAY_US, rfc3339
 
-MAX_TESTED = 20  # rules of one back-test
+MOST_CHANGES = 200  # of one alert's history, the newest; each is an event, and the list of events has all
 
 
 async def page(request: web.Request, params: AlertsParams) -> web.StreamResponse:
     """Answer with a page of alerts, the newest first."""
-    now_us = request.app[CLOCK]()
-    found = [alert for alert in _detection(request).alerts() if _wanted(alert, params)]
+    found = [(alert, shown(request, alert)) for alert in detection_of(request).alerts()]
+    alike = [(alert, row) for alert, row in found if _wanted(alert, row, params)]
+    states = Counter(alert.state for alert, _ in alike)
+    stated = [item for item in alike if not params.state or item[0].state in params.state]
     after = _mark(params.cursor) if params.cursor else None
-    rest = [a for a in found if after is None or (-a.opened_us, a.id) > (-after[0], after[1])]
+    rest = [item for item in stated if after is None or _place(item[0]) > (-after[0], after[1])]
     rows, more = rest[: params.limit], len(rest) > params.limit
-    cursor = f"{rows[-1].opened_us}.{rows[-1].id}" if more else None
+    cursor = f"{rows[-1][0].opened_us}.{rows[-1][0].id}" if more else None
     answer = {
-        **envelope([alert_json(alert) for alert in rows], f"{len(rows)} alerts", rfc3339(now_us)),
-        "total": len(found),
+        **envelope([row for _, row in rows], f"{len(rows)} alerts", _now(request)),
+        "total": len(stated),
+        "states": {state: states[state] for state in ALERT_STATES},
         "next": cursor,
     }
     return json_answer(answer, headers=next_link(request, cursor))
 
 
 async def one(request: web.Request, _: NoParams) -> web.StreamResponse:
-    """Answer with one alert."""
-    alert = _detection(request).alert(request.match_info["alert_id"])
+    """Answer with one alert, what became of it, and who was told."""
+    alert = detection_of(request).alert(request.match_info["alert_id"])
     if alert is None:
         raise _unknown()
-    return json_answer(envelope(alert_json(alert), "Alert found", rfc3339(request.app[CLOCK]())))
+    telling = request.app.get(TELLING)
+    answer = {
+        **envelope(shown(request, alert), "Alert found", _now(request)),
+        "history": await _history(request, alert),
+        "told": [] if telling is None else telling.told(alert.id),
+    }
+    return json_answer(answer)
 
 
 async def acknowledge(request: web.Request, _: NoParams) -> web.StreamResponse:
@@ -54,63 +75,19 @@ async def resolve(request: web.Request, _: NoParams) -> web.StreamResponse:
     return await _change(request, "resolved")
 
 
+async def reopen(request: web.Request, _: NoParams) -> web.StreamResponse:
+    """Open an alert again, which then only a person ends."""
+    return await _change(request, "reopened")
+
+
 async def detections(request: web.Request, params: DetectionsParams) -> web.StreamResponse:
     """Answer with a page of the events that tell where rules fired, newest first, evidence included."""
-    forced = {"action": ["detection"], "entity_type": ["alert"], "internal": "only"}
+    forced = {"action": ["detection"], "entity_type": [ALERT_ENTITY], "internal": "only"}
     return await events.page(request, params.model_copy(update=forced))
 
 
-async def rules(request: web.Request, _: NoParams) -> web.StreamResponse:
-    """Answer with every rule, what keeps it from working, and how often it fired since the daemon started."""
-    found = _detection(request).rules()
-    for rule in found:
-        last_us = rule.pop("last_fired_us")
-        rule["last_fired"] = None if last_us is None else rfc3339(last_us)
-    return json_answer(envelope(found, f"{len(found)} rules", rfc3339(request.app[CLOCK]())))
-
-
-async def try_rules(request: web.Request, params: RuleTestParams) -> web.StreamResponse:
-    """Answer with what rules that are sent along would have done over the archive."""
-    now_us = request.app[CLOCK]()
-    body = await read_body(RuleBody, request)
-    judged = await _detection(request).read(body.rule)
-    faults = [Fault(("body", "rule"), f"{rule.title}: {why}") for rule, why in judged.problems]
-    if faults or not judged.emitting:
-        said = "; ".join(fault.msg for fault in faults) or "there is no rule in it that fires"
-        raise Problem(INVALID, said, faults)
-    if len(judged.emitting) > MAX_TESTED:
-        raise Problem(
-            INVALID, f"more than {MAX_TESTED} rules at once", (Fault(("body", "rule"), "too many"),)
-        )
-    end_us = parse_time(params.end_date, now_us=now_us, end=True) if params.end_date else now_us
-    start_us = parse_time(params.start_date, now_us=now_us)
-    queries = request.app[QUERIES]
-    outcomes = [
-        await queries.backtest(rule, judged.rules, judged.routes, start_us=start_us, end_us=end_us)
-        for rule in judged.emitting
-    ]
-    data = [outcome.to_json() for outcome in outcomes]
-    answer = {
-        **envelope(data, f"{len(data)} rules tested", rfc3339(now_us)),
-        "start": rfc3339(start_us),
-        "end": rfc3339(end_us),
-    }
-    return json_answer(answer)
-
-
-async def _change(request: web.Request, kind: ChangeKind) -> web.StreamResponse:
-    body = await read_body(AlertBody, request) if request.can_read_body else AlertBody()
-    changed = await _detection(request).change(
-        request.match_info["alert_id"], kind, by=caller_of(request).id, comment=body.comment
-    )
-    if changed is None:
-        raise _unknown()
-    return json_answer(
-        envelope(alert_json(changed), f"The alert is {changed.state}", rfc3339(request.app[CLOCK]()))
-    )
-
-
-def _detection(request: web.Request) -> Detection:
+def detection_of(request: web.Request) -> Detection:
+    """Return the rules at work; raises the 501 where there are none."""
     found = request.app.get(DETECTION)
     if found is None:
         hint = "set `enabled = true` in [rules] and start the daemon again"
@@ -118,12 +95,82 @@ def _detection(request: web.Request) -> Detection:
     return found
 
 
-def _wanted(alert: Alert, params: AlertsParams) -> bool:
-    return (
-        (not params.state or alert.state in params.state)
-        and (not params.level or alert.level in params.level)
-        and (not params.rule or alert.rule_id in params.rule)
+def shown(request: web.Request, alert: Alert) -> dict[str, Any]:
+    """Return an alert as this caller may see it: a viewer sees whom it is about masked, as in events."""
+    row = alert_json(alert)
+    if hidden_from(scope_of(request)):
+        mask = request.app[QUERIES].mask
+        row["group"] = [
+            {"field": field, "value": HIDDEN if column is None else mask.value(column, value)}
+            for field, value in alert.group
+            for column in (target_of(field).column,)
+        ]
+        row["by"] = mask.value("username", row["by"])
+        row["comment"] = mask.text(alert.comment)
+    return row
+
+
+async def _change(request: web.Request, kind: ChangeKind) -> web.StreamResponse:
+    body = await read_body(AlertBody, request) if request.can_read_body else AlertBody()
+    try:
+        changed = await detection_of(request).change(
+            request.match_info["alert_id"], kind, by=caller_of(request).id, comment=body.comment
+        )
+    except OSError:
+        raise Problem(
+            UNAVAILABLE, "the daemon's own log cannot be written; the change is made as soon as it can"
+        ) from None
+    if changed is None:
+        raise _unknown()
+    return json_answer(envelope(shown(request, changed), f"The alert is {changed.state}", _now(request)))
+
+
+async def _history(request: web.Request, alert: Alert) -> list[dict[str, Any]]:
+    """Return the changes of an alert, newest first, from the events that tell of them."""
+    scope = scope_of(request, "only")
+    # Whoever may see the alert may ask for its events, also where the ids of things are masked.
+    scope = replace(scope, granted=(*scope.granted, Term("entity_id", alert.id)))
+    wanted = Filter.of(
+        {"entity_type": [ALERT_ENTITY], "entity_id": [alert.id]},
+        start_us=alert.opened_us - DAY_US,  # an application's clock may be ahead of ours by so much
     )
+    query = ListQuery(wanted, scope, limit=MOST_CHANGES, count=False)
+    found = await request.app[QUERIES].page(query)
+    return [_changed(orjson.loads(row)) for row in found.rows]
+
+
+def _changed(event: Mapping[str, Any]) -> dict[str, Any]:
+    told = event.get("metadata")
+    metadata = told if isinstance(told, Mapping) else {}  # a viewer may see nothing of it
+    episode = metadata.get("alert")
+    alert = episode if isinstance(episode, Mapping) else {}
+    user = event.get("user") or {}
+    return {
+        "change": metadata.get("change") or event.get("action"),
+        "when": event["timestamp"],
+        "by": user.get("username"),
+        "comment": alert.get("comment") or "",
+        "count": alert.get("count"),
+        "event_id": event["eventId"],
+    }
+
+
+def _wanted(alert: Alert, row: Mapping[str, Any], params: AlertsParams) -> bool:
+    return (
+        (not params.level or alert.level in params.level)
+        and (not params.rule or alert.rule_id in params.rule)
+        and (params.search_query is None or params.search_query.lower() in _words(row))
+    )
+
+
+def _words(row: Mapping[str, Any]) -> str:
+    """Return what a search looks in, in small letters: what the caller sees, so that it finds nothing else."""
+    values = (str(part["value"]) for part in row["group"])
+    return "\n".join((row["title"], *values, *row["techniques"], row["id"])).lower()
+
+
+def _place(alert: Alert) -> tuple[int, str]:
+    return -alert.opened_us, alert.id
 
 
 def _mark(cursor: str) -> tuple[int, str]:
@@ -131,6 +178,10 @@ def _mark(cursor: str) -> tuple[int, str]:
     if not opened.removeprefix("-").isascii() or not opened.removeprefix("-").isdigit() or not identity:
         raise CursorError("this cursor is not one of this list")
     return int(opened), identity
+
+
+def _now(request: web.Request) -> str:
+    return rfc3339(request.app[CLOCK]())
 
 
 def _unknown() -> Problem:

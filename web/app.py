@@ -62,6 +62,7 @@ from web.keys import (
     SITE,
     SQL,
     STATISTICS_CACHE,
+    TELLING,
     Load,
     WebOptions,
 )
@@ -70,7 +71,7 @@ from web.peers import Network, peer_of
 from web.ranges import Lengths
 from web.routes import add_routes
 from web.runner import create_runner
-from web.status import HTTP_IN_FLIGHT, HTTP_REFUSED, HTTP_SECONDS, Daemon, Detection
+from web.status import HTTP_IN_FLIGHT, HTTP_REFUSED, HTTP_SECONDS, Daemon, Detection, Telling
 
 __all__ = ["create_app", "create_runner"]
 
@@ -94,6 +95,7 @@ def create_app(
     keyring: Keyring | None = None,
     spares: Spares | None = None,
     detection: Detection | None = None,
+    telling: Telling | None = None,
 ) -> web.Application:
     """Return the application. ``clock`` gives microseconds since 1970; serve it with `create_runner`.
 
@@ -113,6 +115,8 @@ def create_app(
         app[SQL] = spares
     if detection is not None:
         app[DETECTION] = detection
+    if telling is not None:
+        app[TELLING] = telling
     app[OBSERVER] = observer or Silent()
     app[CLOCK] = clock or _wall_clock
     app[AUDIT] = Audit(daemon, app[CLOCK])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, TypeVar
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from web.answers import JSON
 from web.errors import INVALID, MEDIA_TYPE, Fault, Problem
@@ -13,6 +13,9 @@ from web.errors import INVALID, MEDIA_TYPE, Fault, Problem
 MAX_PARAMETERS = 100  # of one statement
 MAX_RULE_CHARS = 100_000  # of rules in one request; the whole pack has as many
 MAX_COMMENT_CHARS = 2000
+MAX_ID_CHARS = 200  # of a rule
+MAX_MATCHERS, MAX_MATCHER_CHARS = 50, 1000  # of one silence
+YEAR_SECONDS = 366 * 86_400  # the longest silence; what is to be silent for ever is a rule that is not wanted
 
 Value = str | int | float | bool | None
 
@@ -38,15 +41,45 @@ class SqlBody(Body):
 
 
 class RuleBody(Body):
-    """`POST /rules/test`: rules to try."""
+    """`POST /rules/test`: rules to try, or the id of one in force: one of the two."""
 
-    rule: Annotated[str, Field(min_length=1, max_length=MAX_RULE_CHARS)] = Field(
-        description="One or more rules in Sigma's YAML, separated by `---`; they may correlate rules that are in force"
+    rule: Annotated[str, Field(min_length=1, max_length=MAX_RULE_CHARS)] | None = Field(
+        default=None,
+        description="One or more rules in Sigma's YAML, separated by `---`; they may correlate rules that are in force",
+    )
+    id: Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)] | None = Field(
+        default=None, description="Id of a rule in force, in place of a text"
+    )
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> RuleBody:
+        if (self.rule is None) == (self.id is None):
+            raise ValueError("send either `rule` or `id`")
+        return self
+
+
+class SilenceBody(Body):
+    """`POST /silences`: whom not to tell of what, for how long, and why. The author is who asks."""
+
+    matchers: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=MAX_MATCHER_CHARS)]],
+        Field(min_length=1, max_length=MAX_MATCHERS),
+    ] = Field(
+        description='What all alerts meant have: `level="low"`, `user.id=~"svc-.*"`, with =, !=, =~ or !~'
+    )
+    comment: Annotated[str, Field(min_length=1, max_length=MAX_COMMENT_CHARS)] = Field(
+        description="Why nobody is to be told"
+    )
+    seconds: Annotated[float, Field(gt=0, le=YEAR_SECONDS, allow_inf_nan=False)] = Field(
+        description="How long it is in force; at most a year"
+    )
+    starts: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(
+        default=None, description="When it begins: ISO 8601; without it now"
     )
 
 
 class AlertBody(Body):
-    """`POST /alerts/{alert_id}/acknowledge` and `/resolve`; it may be left out."""
+    """`POST /alerts/{alert_id}/acknowledge`, `/resolve` and `/reopen`; it may be left out."""
 
     comment: Annotated[str, Field(max_length=MAX_COMMENT_CHARS)] = Field(
         default="", description="Why; kept in the event of the change"

@@ -61,6 +61,7 @@ SQL_MEMORY = Kind("sql-memory", 503, "The statement needed more memory than it m
 SQL_OFF = Kind("sql-off", 501, "Statements in SQL are not enabled")
 SQL_UNCONFINED = Kind("sql-unconfined", 501, "This system offers nothing to confine a statement with")
 DETECTION_OFF = Kind("detection-off", 501, "Rules do not look at events here")
+TELLING_OFF = Kind("telling-off", 501, "Nobody is told of alerts here")
 INTERNAL = Kind("internal", 500, "Something is wrong with this server")
 
 KINDS: tuple[Kind, ...] = (
@@ -88,6 +89,7 @@ KINDS: tuple[Kind, ...] = (
     SQL_OFF,
     SQL_UNCONFINED,
     DETECTION_OFF,
+    TELLING_OFF,
     INTERNAL,
 )
 

@@ -20,7 +20,7 @@ from web.cache import AnswerCache
 from web.dashboard import Site
 from web.peers import Peer
 from web.ranges import Lengths
-from web.status import Daemon, Detection
+from web.status import Daemon, Detection, Telling
 
 PREFIX = "/api/v1"  # and the same routes without it: clients of the original used both
 
@@ -73,6 +73,7 @@ OPTIONS = web.AppKey("options", WebOptions)
 QUERIES = web.AppKey("queries", Queries)
 HUB = web.AppKey("hub", Hub)
 DETECTION: web.AppKey[Detection] = web.AppKey("detection")  # only where rules look at events
+TELLING: web.AppKey[Telling] = web.AppKey("telling")  # only where people are told of alerts
 SQL = web.AppKey("sql", Spares)  # only where statements in SQL are answered
 DAEMON: web.AppKey[Daemon] = web.AppKey("daemon")
 OBSERVER: web.AppKey[Observer] = web.AppKey("observer")

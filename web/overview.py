@@ -11,7 +11,7 @@ from aiohttp import web
 
 from web.answers import json_answer
 from web.files import source_row
-from web.keys import CLOCK, DAEMON, OPTIONS, QUERIES
+from web.keys import CLOCK, DAEMON, DETECTION, OPTIONS, QUERIES
 from web.params import NoParams
 from web.status import Daemon, SourceStatus
 from web.times import rfc3339
@@ -34,6 +34,7 @@ async def status(request: web.Request, _: NoParams) -> web.StreamResponse:
     daemon = request.app[DAEMON]
     queries = request.app[QUERIES]
     snapshot = queries.snapshot()
+    detection = request.app.get(DETECTION)
     totals = await queries.totals()
     about_sources = await asyncio.to_thread(_about_sources, daemon)
     return json_answer(
@@ -49,6 +50,7 @@ async def status(request: web.Request, _: NoParams) -> web.StreamResponse:
             **totals,
             **daemon.status(),
             **about_sources,
+            "detection": None if detection is None else detection.status(),
             "timestamp": rfc3339(request.app[CLOCK]()),
         }
     )

@@ -208,6 +208,9 @@ class AlertsParams(Params):
         [], description="Level of its rule: informational, low, medium, high or critical"
     )
     rule: Annotated[list[Text], Field(max_length=MAX_VALUES)] = Field([], description="Id of its rule")
+    search_query: Text | None = Field(
+        None, description="A text, in any case, in its title, a value of its group, a technique or its id"
+    )
     limit: Annotated[int, Field(ge=1)] = Field(DEFAULT_LIMIT, description="Rows a page")
     cursor: Text | None = Field(None, description="`next` of the answer before; goes on exactly behind it")
 
@@ -220,6 +223,20 @@ class RuleTestParams(Params):
         description="From here on, inclusive: ISO 8601, a date (its first moment), -15m, -24h, -7d or now",
     )
     end_date: Time | None = Field(None, description="Up to here, inclusive; a date is its last moment")
+
+
+class SilenceParams(Params):
+    """`POST /silences`."""
+
+    dry_run: Literal["true", "false"] = Field(
+        "false", description="true: nothing is changed, the answer says which alerts it would mute now"
+    )
+
+
+class OutboxParams(Params):
+    """`GET /outbox`."""
+
+    limit: Annotated[int, Field(ge=1)] = Field(DEFAULT_LIMIT, description="Rows of each list")
 
 
 class LiveParams(Filters):

@@ -7,21 +7,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from pydantic.json_schema import models_json_schema
 
 from parsers.columns import COLUMNS, Column
 from parsers.vocabulary import LEVELS
+from web.alertshapes import DETECTION_MODELS
+from web.shape import Shape
 
 EVENT_ARRAY = "EventArray"
 PROBLEM = "Problem"
 REFERENCE = "#/components/schemas/{model}"
-
-
-class Shape(BaseModel):
-    """Base: an answer may get more fields in a later release, so clients must ignore what they do not know."""
-
-    model_config = ConfigDict(extra="allow")
 
 
 class Event(Shape):
@@ -472,6 +468,17 @@ class Status(Shape):
     )
     sources_total: int
     lag_bytes: int = Field(description="Bytes of all sources that no query can see yet")
+    detection: DetectionStatus | None = Field(description="null where rules do not look at events")
+
+
+class DetectionStatus(Shape):
+    """How far rules have looked, and how many alerts there are."""
+
+    seq: int = Field(description="Looked at up to here")
+    lag_rows: int
+    trouble: str | None
+    open_alerts: int = Field(description="Alerts that are not resolved")
+    new_alerts: int = Field(description="Those of them that nobody looks after")
 
 
 class Complaint(Shape):
@@ -595,109 +602,6 @@ class SqlColumn(Shape):
     type: str
 
 
-class AlertGroup(Shape):
-    """One field of an alert's group."""
-
-    field: str
-    value: str
-
-
-class AlertRow(Shape):
-    """One alert: an episode of a rule for one group."""
-
-    id: str
-    rule_id: str
-    title: str
-    level: str
-    group: list[AlertGroup]
-    state: str = Field(description="open, acknowledged or resolved")
-    opened: str = Field(description="Time of the first event at which the rule fired")
-    last: str = Field(description="Time of the last one")
-    count: int = Field(description="How often the rule fired")
-    evidence: list[str] = Field(
-        description="Event ids: the first twenty at which it fired, and the last twenty"
-    )
-    author: str
-    references: list[str]
-    techniques: list[str] = Field(description="ATT&CK techniques")
-    runbook: str
-    description: str
-    changed: str = Field(description="When its newest event was made")
-    by: str | None = Field(description="Who acknowledged or resolved it; null: the daemon")
-
-
-class AlertsAnswer(Shape):
-    """A page of alerts, the newest first."""
-
-    success: bool
-    message: str
-    data: list[AlertRow]
-    timestamp: str
-    total: int
-    next: str | None = Field(description="`cursor` of the next page; null on the last")
-
-
-class AlertAnswer(Shape):
-    """One alert."""
-
-    success: bool
-    message: str
-    data: AlertRow
-    timestamp: str
-
-
-class RuleRow(Shape):
-    """One rule and what became of it."""
-
-    id: str
-    title: str
-    state: str = Field(description="active, correlated, no source, unknown fields or unsupported")
-    why: str = Field(description="What keeps it from working, or should be known")
-    level: str
-    description: str
-    author: str
-    tags: list[str]
-    references: list[str]
-    fired: int = Field(description="How often since the daemon started")
-    last_fired: str | None
-
-
-class RulesAnswer(Shape):
-    """Every rule."""
-
-    success: bool
-    message: str
-    data: list[RuleRow]
-    timestamp: str
-
-
-class RuleTested(Shape):
-    """What a rule would have done."""
-
-    id: str
-    title: str
-    level: str
-    author: str
-    fired: int
-    episodes: int = Field(description="Alerts that would have been made")
-    groups: int
-    first: str | None
-    last: str | None
-    examples: list[dict[str, Any]] = Field(description="The newest events at which it would have fired")
-    seconds: float
-
-
-class RuleTestAnswer(Shape):
-    """What rules would have done between `start` and `end`."""
-
-    success: bool
-    message: str
-    data: list[RuleTested]
-    timestamp: str
-    start: str
-    end: str
-
-
 class SqlAnswer(Shape):
     """The answer to one statement. `rows` are lists in the order of `columns`; docs/sql.md says how values look."""
 
@@ -723,10 +627,7 @@ class ProblemBody(Shape):
 
 
 MODELS: tuple[type[Shape], ...] = (
-    AlertsAnswer,
-    AlertAnswer,
-    RulesAnswer,
-    RuleTestAnswer,
+    *DETECTION_MODELS,
     EventsPage,
     MinePage,
     ActivityPage,

@@ -151,7 +151,7 @@ class Detection(Protocol):
         ...
 
     async def change(self, identity: str, kind: ChangeKind, *, by: str, comment: str = "") -> Alert | None:
-        """Acknowledge or resolve an alert; None: there is no such alert. Raises OSError when that cannot be recorded."""
+        """Acknowledge, resolve or reopen an alert; None: there is no such alert. Raises OSError when that cannot be recorded."""
         ...
 
     def rules(self) -> list[dict[str, Any]]:
@@ -160,4 +160,56 @@ class Detection(Protocol):
 
     async def read(self, text: str) -> RulesRead:
         """Read rules in YAML; they may refer to the rules in force."""
+        ...
+
+    def named(self, identity: str) -> RulesRead | None:
+        """Return a rule in force as if it had been sent; None: there is none of this id."""
+        ...
+
+    async def text(self, identity: str) -> str:
+        """Return the text of a rule in force, empty if it cannot be had."""
+        ...
+
+    def status(self) -> Mapping[str, Any]:
+        """Return JSON-able facts for `/status`: how far it has looked, what is wrong, how many alerts there are."""
+        ...
+
+
+class Telling(Protocol):
+    """Who tells people of alerts. ValueError means that the one who asked was wrong, OSError that the disk refuses."""
+
+    def channels(self) -> list[dict[str, Any]]:
+        """Return every channel and how it does."""
+        ...
+
+    def told(self, alert_id: str) -> list[dict[str, Any]]:
+        """Return what is remembered of messages about an alert, oldest first."""
+        ...
+
+    def lately(self) -> list[dict[str, Any]]:
+        """Return what is remembered of all messages, newest first."""
+        ...
+
+    async def test(self, name: str) -> dict[str, Any]:
+        """Send a test message over a channel, and return what came back. Raises ValueError for no such channel."""
+        ...
+
+    def silences(self) -> dict[str, Any]:
+        """Return under ``silences`` those in force, to come, and lately ended."""
+        ...
+
+    def meant(self, matchers: Sequence[str]) -> list[str]:
+        """Return the ids of the alerts that are not over and that matchers mean."""
+        ...
+
+    async def silence(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Put a silence in force: ``matchers``, ``author``, ``comment``, ``seconds``, and ``starts_us`` if later."""
+        ...
+
+    async def expire(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """End the silence ``id`` now, in the name of ``author``."""
+        ...
+
+    async def letters(self, doing: str) -> dict[str, Any]:
+        """Return what waits and what was given up; ``retry`` and ``discard`` do that to what was given up."""
         ...

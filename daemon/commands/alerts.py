@@ -183,20 +183,20 @@ def _hours(text: str) -> float:
 
 COMMAND = Command(
     name="alerts",
-    text="Lists the alerts that rules made (list), shows one (show ALERT), says that you look after it (ack ALERT), or ends it "
-    "(resolve ALERT); each change is an event with who made it. Sends a test message over a channel and says what came back (test CHANNEL); keeps people from being told of some alerts "
+    text="Lists the alerts that rules made (list), shows one (show ALERT), says that you look after it (ack ALERT), ends it (resolve ALERT) or "
+    "opens it again (reopen ALERT), which then only a person ends; each change is an event with who made it. Sends a test message over a channel and says what came back (test CHANNEL); keeps people from being told of some alerts "
     "for a while (silence list, add, expire ID); shows what waits to be told and what nobody took (outbox list, retry, discard). "
     "Silences and their ends are events.",
     options=(
         Option(
             ("doing",),
-            "`list`, `show`, `ack`, `resolve`, `test`, `silence` or `outbox`",
+            "`list`, `show`, `ack`, `resolve`, `reopen`, `test`, `silence` or `outbox`",
             "doing",
             choices=DOINGS,
         ),
         Option(
             ("what",),
-            f"show, ack, resolve: the alert's id or its first {SHORT_ID} characters; test: the channel; silence: `list`, `add` or `expire ID`; outbox: `list`, `retry` or `discard`",
+            f"show, ack, resolve, reopen: the alert's id or its first {SHORT_ID} characters; test: the channel; silence: `list`, `add` or `expire ID`; outbox: `list`, `retry` or `discard`",
             "what",
             many=True,
             needed=False,
@@ -208,7 +208,7 @@ COMMAND = Command(
             many=True,
         ),
         Option(("--state",), "list: only alerts in this state", "STATE", choices=STATES),
-        Option(("--comment",), "ack, resolve: why; silence add: why nobody is to be told", "TEXT"),
+        Option(("--comment",), "ack, resolve, reopen: why; silence add: why nobody is to be told", "TEXT"),
         Option(("--hours",), "silence add: how long (2)", "HOURS", kind=_hours, default=2.0),
     ),
     examples=(

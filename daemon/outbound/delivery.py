@@ -158,7 +158,7 @@ class Worker:
         if outcome.ok:
             self.observer.count("alert_messages", channel=name, result="sent")
             self.failures, self.failing_since, self.last_ok, self.last_error = 0, None, now, ""
-            await self.in_thread(lambda: self.outbox.done(message))
+            await self.in_thread(lambda: self.outbox.done(message, int(now * 1e6), outcome.what))
             return
         self.last_error = outcome.what
         self.failing_since = self.failing_since or now

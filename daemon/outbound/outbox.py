@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ from storage.journal import Journal
 RECENT_US = 3_600_000_000  # an alert that ended unheard of within an hour is told all the same
 DIGEST = "digest"  # group of a message that stands for many: whatever comes later waits for it
 MOST_DEAD = 1000  # dead letters kept; of older ones only the count remains
+MOST_TOLD = 1000  # messages that left, or were given up, of which is known when and to whom
 KEPT_SILENCE_US = 5 * 86_400_000_000  # an expired silence is listed for five days, as Alertmanager does
 
 
@@ -40,6 +42,42 @@ class Dead:
         return {"message": self.message.to_json(), "why": self.why, "at_us": self.at_us}
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """How a message ended: who took it when, or why it was given up. ``what`` is what the receiver said."""
+
+    key: str
+    channel: str
+    kind: str
+    alerts: tuple[str, ...]
+    at_us: int
+    ok: bool
+    what: str
+
+    @classmethod
+    def of(cls, message: Message, at_us: int, *, ok: bool, what: str) -> Left:
+        """Return what is kept of a message."""
+        alerts = tuple(alert.id for alert in message.alerts)
+        return cls(message.key, message.channel, message.kind, alerts, at_us, ok, what)
+
+    @classmethod
+    def from_json(cls, given: Mapping[str, Any]) -> Left:
+        """Return what `dataclasses.asdict` made of one. Raises KeyError or TypeError for anything else."""
+        return cls(**{**given, "alerts": tuple(given["alerts"])})
+
+    def shown(self) -> dict[str, Any]:
+        """Return it for people."""
+        return {
+            "key": self.key,
+            "channel": self.channel,
+            "kind": self.kind,
+            "alerts": list(self.alerts),
+            "when": rfc3339(self.at_us),
+            "ok": self.ok,
+            "answer": self.what,
+        }
+
+
 class Outbox:
     """Messages by key, in order, with the dispatcher's state."""
 
@@ -50,6 +88,7 @@ class Outbox:
         self.dead: dict[str, Dead] = {}
         self.silences: dict[str, Silence] = {}
         self.dead_total = 0
+        self.left: deque[Left] = deque(maxlen=MOST_TOLD)
         self._most = most
         self._unread = 0
         self._journal = Journal(fs, folder, self._state)
@@ -99,6 +138,8 @@ class Outbox:
                 self._digested(Message.from_json(value["message"]), value["covers"])
             case "done":
                 self.pending.pop(value, None)
+            case "left":
+                self.left.append(Left.from_json(value))
             case "dead":
                 self._bury(Dead(Message.from_json(value["message"]), value["why"], value["at_us"]))
             case "dead_total":
@@ -128,6 +169,8 @@ class Outbox:
         for dead in self.dead.values():
             yield {"dead": dead.to_json()}
         yield {"dead_total": self.dead_total}
+        for left in self.left:
+            yield {"left": dataclasses.asdict(left)}
         for silence in self.silences.values():
             yield {"silence": silence.to_json()}
 
@@ -189,17 +232,21 @@ class Outbox:
 
     # What goes out
 
-    def done(self, message: Message) -> None:
-        """Note that the receiver took it. Until that is durable it may be sent again, with the same key."""
-        self._journal.append({"done": message.key})
+    def done(self, message: Message, now_us: int, what: str) -> None:
+        """Note that the receiver took it, and what it said. Until that is durable it may be sent again, with the same key."""
+        left = Left.of(message, now_us, ok=True, what=what)
+        self._journal.append({"done": message.key, "left": dataclasses.asdict(left)})
         self.pending.pop(message.key, None)
+        self.left.append(left)
         self._journal.compact_if_large()
 
     def fail(self, message: Message, why: str, now_us: int) -> None:
         """Give it up: it becomes a dead letter."""
         dead = Dead(message, why, now_us)
-        self._journal.append({"dead": dead.to_json()})
+        left = Left.of(message, now_us, ok=False, what=why)
+        self._journal.append({"dead": dead.to_json(), "left": dataclasses.asdict(left)})
         self._bury(dead)
+        self.left.append(left)
         self._journal.compact_if_large()
 
     def _bury(self, dead: Dead) -> None:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from daemon.outbound.delivery import Worker
 from daemon.outbound.dispatcher import Dispatcher, Route
-from daemon.outbound.matchers import Inhibition, Matcher, Silence, parsed
+from daemon.outbound.matchers import Inhibition, Matcher, Silence, labels, matched, parsed
 from daemon.outbound.message import Message
 from daemon.outbound.outbox import Outbox
 from daemon.outbound.sender import Channel, Outcome, Sender
@@ -247,6 +247,37 @@ class Teller:
             known = ", ".join(self._workers) or "none"
             raise ValueError(f"no channel is called {name!r}: there are {known}")
         return await tested(self._sender, self._workers[name].channel, self._now_us())
+
+    def channels(self) -> list[dict[str, Any]]:
+        """Return every channel: what it is, how it does, which routes lead to it; neither address nor secret."""
+        return [
+            {
+                **worker.status(),
+                "meaning": worker.channel.kind.meaning,
+                "failing": worker.failing(),
+                "heartbeat": name == self._options.heartbeat,
+                "routes": [
+                    {"match": [str(matcher) for matcher in route.matchers], "group_by": list(route.group_by)}
+                    for route in self._options.routes
+                    if name in route.channels
+                ],
+            }
+            for name, worker in self._workers.items()
+        ]
+
+    def told(self, alert_id: str) -> list[dict[str, Any]]:
+        """Return what is remembered of messages about an alert, oldest first: who took it, or why nobody did."""
+        return [left.shown() for left in self.outbox.left.copy() if alert_id in left.alerts]
+
+    def lately(self) -> list[dict[str, Any]]:
+        """Return what is remembered of all messages that left or were given up, newest first."""
+        return [left.shown() for left in reversed(self.outbox.left.copy())]
+
+    def meant(self, matchers: Sequence[str]) -> list[str]:
+        """Return the ids of the alerts that are not over and that matchers mean. Raises ValueError for one that is none."""
+        wanted = parsed(matchers)
+        known = list(self.outbox.dispatcher.alerts.values())
+        return [one.id for one in known if one.state != "resolved" and matched(wanted, labels(one))]
 
     def silences(self) -> dict[str, Any]:
         """Return the silences in force, to come, and lately ended."""

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from parsers.moments import rfc3339
-from parsers.sigma.rule import Level
+from parsers.sigma.rule import SCORES, Level
 
 AlertState = Literal["open", "acknowledged", "resolved"]
 ALERT_STATES: tuple[AlertState, ...] = ("open", "acknowledged", "resolved")
-ChangeKind = Literal["opened", "updated", "acknowledged", "resolved"]
+ChangeKind = Literal["opened", "updated", "acknowledged", "resolved", "reopened"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Alert:
 
     ``group`` holds (field, value) pairs as the rule names its fields. ``opened_us`` and ``last_us`` are the times of its
     first and last anchor; ``count`` is how many anchors it has, ``evidence`` some of their event ids, oldest first.
-    ``changed_us`` is when it was last changed, ``by`` who did that (empty: the daemon itself).
+    ``changed_us`` is when it was last changed, ``by`` who did that (empty: the daemon itself), ``comment`` what they said.
     """
 
     id: str
@@ -43,6 +43,8 @@ class Alert:
     description: str = ""
     changed_us: int = 0
     by: str = ""
+    comment: str = ""
+    false_positives: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ def alert_json(alert: Alert) -> dict[str, Any]:
         "rule_id": alert.rule_id,
         "title": alert.title,
         "level": alert.level,
+        "risk": SCORES[alert.level],
         "group": [{"field": name, "value": value} for name, value in alert.group],
         "state": alert.state,
         "opened": rfc3339(alert.opened_us),
@@ -76,6 +79,8 @@ def alert_json(alert: Alert) -> dict[str, Any]:
         "techniques": list(alert.techniques),
         "runbook": alert.runbook,
         "description": alert.description,
+        "false_positives": list(alert.false_positives),
         "changed": rfc3339(alert.changed_us),
         "by": alert.by or None,
+        "comment": alert.comment,
     }

@@ -41,6 +41,7 @@ class Episode:
 
     ``number`` counts the changes that were told, ``told`` the anchors when the last one was; ``told_us`` and
     ``arrived_us`` are by the clock of whoever drives. ``opened_seq`` is how far detection was when it was opened.
+    ``held``: somebody opened it again, so only a person ends it, however quiet the group is.
     """
 
     id: str
@@ -62,6 +63,7 @@ class Episode:
     changed_us: int = 0
     by: str = ""
     comment: str = ""
+    held: bool = False
 
     def add(self, at_us: int, event_id: str) -> None:
         """Count an anchor."""
@@ -102,6 +104,8 @@ class Episode:
             description=about["description"],
             changed_us=self.changed_us,
             by=self.by,
+            comment=self.comment,
+            false_positives=tuple(about.get("false_positives", ())),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -124,17 +128,17 @@ class Episode:
 
 def about(rule: Rule) -> dict[str, Any]:
     """Return what an alert tells of its rule."""
-    fields = rule.correlation.group_by if rule.correlation else tuple(target.name for target in rule.group)
     return {
         "title": rule.title,
         "level": rule.level,
-        "group_by": list(fields),
+        "group_by": list(rule.grouped_by),
         "author": rule.author,
         "license": rule.license,
         "references": list(rule.references),
         "techniques": list(rule.techniques),
         "runbook": str(rule.custom.get("runbook", "")),
         "description": rule.description,
+        "false_positives": list(rule.falsepositives),
     }
 
 

@@ -133,6 +133,11 @@ class Rule:
         return tuple(name.upper() for name in found)
 
     @property
+    def grouped_by(self) -> tuple[str, ...]:
+        """The names of the fields whose values tell its alerts apart."""
+        return self.correlation.group_by if self.correlation else tuple(target.name for target in self.group)
+
+    @property
     def score(self) -> int:
         """Its level as a number from 0 to 99."""
         return SCORES[self.level]

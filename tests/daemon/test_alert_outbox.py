@@ -35,6 +35,7 @@ def facts(box):
         box.dead,
         box.silences,
         box.dead_total,
+        list(box.left),
     )
 
 
@@ -43,7 +44,7 @@ def life(box):
     yield box.take([opened("a"), opened("b", level="critical")], START)
     yield box.decide(START + 30 * SECOND)
     yield box.silence(parsed(["user_id=42"]), "ann", "test", START, START + 900 * SECOND)
-    yield box.done(next(iter(box.pending.values())))
+    yield box.done(next(iter(box.pending.values())), START + 35 * SECOND, "status 200")
     yield box.fail(next(iter(box.pending.values())), "status 404", START + 40 * SECOND)
     yield box.take([resolved(opened("a"))], START + 60 * SECOND)
     yield box.decide(START + 400 * SECOND)
@@ -111,6 +112,7 @@ def test_a_torn_line_is_cut_off_and_a_damaged_one_is_left_out_and_kept(tmp_path)
 def test_the_journal_does_not_grow_with_its_history(tmp_path, monkeypatch):
     """Ten thousand steps of one alert leave a file of a few lines."""
     monkeypatch.setattr("storage.journal.COMPACT_BYTES", 20_000)
+    monkeypatch.setattr("daemon.outbound.outbox.MOST_TOLD", 20)
     monkeypatch.setattr(Disk, "sync_file", lambda self, path: None)
     box = outbox(tmp_path)
     for turn in range(200):
@@ -118,13 +120,31 @@ def test_the_journal_does_not_grow_with_its_history(tmp_path, monkeypatch):
         box.take([opened(f"a{turn}")], now)
         box.decide(now + 30 * SECOND)
         for message in list(box.pending.values()):
-            box.done(message)
+            box.done(message, now, "status 200")
         box.take([resolved(opened(f"a{turn}"))], now + 40 * SECOND)
         box.decide(now + 400 * SECOND)
         for message in list(box.pending.values()):
-            box.done(message)
+            box.done(message, now, "status 200")
     assert os.path.getsize(tmp_path / "outbox" / "journal.jsonl") < 60_000
     assert facts(outbox(tmp_path)) == facts(box)
+
+
+def test_who_was_told_of_what_is_remembered_as_long_as_there_is_room(tmp_path, monkeypatch):
+    """When it left, who took it and what came back, also of what was given up; the oldest goes first."""
+    monkeypatch.setattr("daemon.outbound.outbox.MOST_TOLD", 3)
+    box = outbox(tmp_path)
+    for turn, name in enumerate("abc"):
+        now = START + turn * 1000 * SECOND
+        box.take([opened(name, rule=f"r-{name}")], now)
+        box.decide(now + 30 * SECOND)
+        first, *others = box.pending.values()
+        box.done(first, now + 31 * SECOND, "status 200")
+        for message in others:
+            box.fail(message, "status 404", now + 32 * SECOND)
+    for kept in (box.left, outbox(tmp_path).left):
+        assert len(kept) == 3
+        assert kept[-1].alerts == ("c",)
+        assert {(left.ok, left.what) for left in kept} == {(True, "status 200"), (False, "status 404")}
 
 
 def test_too_many_messages_go_to_the_dead_letters_and_are_counted(tmp_path):
@@ -164,7 +184,7 @@ def living(folder, operation, pipe):
         box.decide(START + (30 + turn) * SECOND)
         for message in list(box.pending.values()):
             say("sent", message.key, *[one.id for one in message.alerts])
-            box.done(message)
+            box.done(message, START, "status 200")
             say("done", message.key)
         if turn == 2:
             box._journal._rewrite()

@@ -32,7 +32,7 @@ from storage.spares import SpareOptions, Spares
 from storage.transform import ParseOptions, Transformer
 from web.app import create_app, create_runner
 from web.keys import WebOptions
-from web.status import Detection, LogFile, SourceStatus
+from web.status import Detection, LogFile, SourceStatus, Telling
 
 DAY_US = 86_400_000_000
 NOW_US = 1_780_315_200_000_000  # 2026-06-01T12:00:00Z
@@ -43,6 +43,7 @@ class Station:
     """The daemon's part of a test: write lines to files, take them in, answer what the web side asks."""
 
     _one_at_a_time = threading.Lock()
+    _taking = threading.Lock()
 
     def __init__(self, root: Path) -> None:
         self.logs = root / "logs"
@@ -77,7 +78,7 @@ class Station:
             self._read[key] = self.archive.sources[source.sid].offset
             data = Path(key).read_bytes()[self._read[key] :]
             if data:
-                self._take(Path(key), source.file, data, internal=source.internal)
+                self.take(Path(key), source.file, data, internal=source.internal)
 
     # Lines in
 
@@ -90,7 +91,12 @@ class Station:
         data = b"".join(line + b"\n" for line in encoded)
         with path.open("ab") as out:
             out.write(data)
-        self._take(path, file, data, internal=internal)
+        self.take(path, file, data, internal=internal)
+
+    def take(self, path: Path, file: str, data: bytes, *, internal: bool) -> None:
+        """Take bytes in that were appended to a file; one thread at a time."""
+        with self._taking:
+            self._take(path, file, data, internal=internal)
 
     def _take(self, path: Path, file: str, data: bytes, *, internal: bool) -> None:
         facts = path.stat()
@@ -198,6 +204,7 @@ async def served(
     sql: SpareOptions | None = None,
     observer: Observer | None = None,
     detection: Detection | None = None,
+    telling: Telling | None = None,
 ):
     """Serve a station over real HTTP on a free port and give a client for it."""
     station.spares = _spares(station, sql) if sql is not None else None
@@ -221,6 +228,7 @@ async def served(
         keyring=keyring,
         spares=station.spares,
         detection=detection,
+        telling=telling,
     )
     server = RunnerServer(app)
     try:

@@ -11,16 +11,14 @@ import pytest
 from aiohttp.test_utils import TestClient
 from openapi_spec_validator import validate
 
-from daemon.detection import Detection, DetectionOptions
-from daemon.rulebook import PACK, read
-from daemon.selflog import SelfLog
+from daemon.outbound.sender import Channel
 from storage.filters import FIELDS
 from storage.keyring import Keyring
-from storage.observer import Silent
 from storage.roles import ROLES
 from storage.spares import SpareOptions
 from tests.support import ROOT
 from tests.web.station import NOW_US, Station, event, served
+from tests.web.watch import Watch
 from web.access import AccessOptions
 from web.keys import PREFIX, WebOptions
 from web.openapi import document
@@ -128,24 +126,19 @@ async def test_no_request_gets_a_5xx_or_an_undocumented_answer(
     elif caller in ROLES:
         options = ("--header", f"X-API-Key: {keyring.create(caller, caller, now_us=NOW_US)[1]}")
     unlimited = WebOptions(static=station.logs / "no", access=AccessOptions(requests_per_second=0))
-    detection = detecting(station)
-    await detection.caught_up()
-    async with served(station, unlimited, keyring=keyring, sql=SpareOptions(), detection=detection) as client:
+    nobody = Channel("nobody", "webhook", url="http://127.0.0.1:9/")  # port 9: refused at once
+    watch = Watch(station, channels=[nobody])
+    await watch.look()
+    async with served(
+        station,
+        unlimited,
+        keyring=keyring,
+        sql=SpareOptions(),
+        detection=watch.detection,
+        telling=watch.teller,
+    ) as client:
         await fuzzed(client, tmp_path, (*options, *size))
-    await asyncio.to_thread(detection.close)
-
-
-def detecting(station: Station) -> Detection:
-    """Return the rules of the pack at work on a station."""
-    log = SelfLog(station.archive.layout.own_log, node="main", version="0")
-    return Detection(
-        station.archive,
-        log,
-        Silent(),
-        DetectionOptions(),
-        lambda: read([PACK], ()),
-        judge=lambda text: read([PACK], (), given=text),
-    )
+    await watch.close()
 
 
 async def fuzzed(client: TestClient, tmp_path: Path, given: tuple[str, ...]) -> None:
