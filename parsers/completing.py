@@ -212,6 +212,12 @@ def _written(here: Place, field: Field, text: str) -> str:
     return quoted(text) if looks_inside(field, here.path) else word(text)
 
 
+def words(name: str) -> tuple[str, ...]:
+    """Return the words that the field of a name can have, if these are a closed list."""
+    found = _resolved(name)
+    return () if found is None else _words(found[0])
+
+
 def _words(field: Field) -> tuple[str, ...]:
     if field.kind is LEVEL:
         return LEVELS

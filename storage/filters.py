@@ -27,12 +27,24 @@ MAX_STATUS = 2**31 - 1
 
 
 class FilterError(QueryError):
-    """A filter's value does not fit its field; ``field`` names the parameter, ``position`` a character of its text."""
+    """A filter's value does not fit its field; ``field`` names the parameter, ``position`` a character of its text.
 
-    def __init__(self, field: str, what: str, hint: str = "", *, position: int | None = None) -> None:
+    ``suggestions`` are texts to give in its place.
+    """
+
+    def __init__(
+        self,
+        field: str,
+        what: str,
+        hint: str = "",
+        *,
+        position: int | None = None,
+        suggestions: tuple[str, ...] = (),
+    ) -> None:
         super().__init__(what, where=field, hint=hint)
         self.field = field
         self.position = position
+        self.suggestions = suggestions
 
 
 class Bind:

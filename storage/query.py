@@ -10,6 +10,7 @@ from typing import Any, Literal
 from parsers.expression import And, Comparison, Expression, Not, Or, both, comparisons, conjuncts, text_of
 from parsers.fields import EQUALS
 from parsers.grammar import OURS, PEOPLE, GrammarError, Limits, Search, parse
+from parsers.mending import mended
 from storage.comparing import bands_between, key_of
 from storage.filters import EXCLUDE, FIELDS, FilterError, Term, term
 from storage.lifting import Plain, lift, lower, ordered
@@ -178,7 +179,11 @@ def searched(q: str, *, now_us: int, limits: Limits = PEOPLE) -> Search:
         return parse(q, now_us=now_us, limits=limits)
     except GrammarError as error:
         raise FilterError(
-            "q", f"at character {error.position}: {error.what}", error.hint, position=error.position
+            "q",
+            f"at character {error.position}: {error.what}",
+            error.hint,
+            position=error.position,
+            suggestions=mended(q, error.position, now_us=now_us),
         ) from None
 
 

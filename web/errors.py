@@ -102,10 +102,13 @@ class Fault:
     msg: str
     hint: str = ""
     position: int | None = None  # of the character in a search, counted from 0
+    suggestions: tuple[str, ...] = ()  # whole searches that can be read
 
     def to_json(self) -> dict[str, object]:
-        """Return the member of ``errors``; ``position`` is only there when it says something."""
+        """Return the member of ``errors``; ``position`` and ``suggestions`` are only there when they say something."""
         found: dict[str, object] = {"loc": list(self.loc), "msg": self.msg, "hint": self.hint}
+        if self.suggestions:
+            found["suggestions"] = list(self.suggestions)
         return found if self.position is None else {**found, "position": self.position}
 
 
@@ -158,10 +161,10 @@ def from_archive(error: ArchiveError) -> Problem:
         ]
         return Problem(FORBIDDEN, error.what, faults)
     if isinstance(error, FilterError | CursorError):
-        name, position = (error.field, error.position) if isinstance(error, FilterError) else ("cursor", None)
-        return Problem(
-            INVALID, f"{name}: {error.what}", (Fault(("query", name), error.what, hint, position),)
-        )
+        fault = Fault(("query", "cursor"), error.what, hint)
+        if isinstance(error, FilterError):
+            fault = Fault(("query", error.field), error.what, hint, error.position, error.suggestions)
+        return Problem(INVALID, f"{fault.loc[-1]}: {error.what}", (fault,))
     if isinstance(error, QueryError):
         return Problem(UNAVAILABLE, error.what, (Fault(("query",), error.what, hint),))
     headers = {"Retry-After": str(RETRY_SECONDS)} if error.retry else {}

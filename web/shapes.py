@@ -593,6 +593,7 @@ class ProblemFault(Shape):
     msg: str
     hint: str
     position: int | None = Field(None, description="In a search: the character, counted from 0")
+    suggestions: list[str] = Field([], description="In a search: what can be read in its place")
 
 
 class SqlColumn(Shape):

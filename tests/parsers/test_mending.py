@@ -1,0 +1,53 @@
+"""What is offered in place of a search that cannot be read."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parsers.grammar import GrammarError, parse
+from parsers.mending import LONGEST, MOST, mended
+
+SLIPS = {
+    "levl:error": "level:error",
+    "level:errr": "level:error",
+    "level:(error OR critcal)": "level:(error OR critical)",
+    "user:ana levle:>=warnin": None,  # two slips at once are no near text
+    "level:>=warnin": "level:>=warning",
+    "risk:hihg": "risk:high",
+    "usr.name:ana": "user.name:ana",
+    "browser:chrome": "metadata.browser:chrome",
+    "level:error (user:ana": "level:error (user:ana)",
+    '"disk full': '"disk full"',
+    "level:error)": "level:error",
+    "disk OR": "disk",
+    "level:error user:": "level:error",
+    "a AND OR b": 'a AND "OR" b',
+}
+
+
+@pytest.mark.parametrize(("wrong", "right"), SLIPS.items(), ids=list(SLIPS))
+def test_a_slip_is_mended_where_it_is(wrong: str, right: str | None) -> None:
+    """Nothing else of the search changes, and what is offered first is what was meant."""
+    with pytest.raises(GrammarError) as caught:
+        parse(wrong)
+    offered = mended(wrong, caught.value.position)
+    assert (right in offered) if right is not None else all(parse(text) for text in offered)
+
+
+@given(st.text(alphabet='levlrosuan:()"*-!>=. OR0123~\\', max_size=40))
+def test_whatever_is_offered_can_be_read(text: str) -> None:
+    """For any text, and only a few of them."""
+    try:
+        parse(text)
+    except GrammarError as error:
+        offered = mended(text, error.position)
+        assert len(offered) <= MOST
+        for other in offered:
+            assert other != text
+            parse(other)
+
+
+def test_a_long_text_costs_no_second_reading() -> None:
+    """Every candidate would be read as a whole."""
+    text = "levl:error " * (LONGEST // 10)
+    assert mended(text, 0) == ()
