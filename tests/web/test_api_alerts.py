@@ -112,7 +112,7 @@ async def test_an_alert_says_what_it_is_what_became_of_it_and_who_was_told(desk:
     for word, comment in (("acknowledge", "asking eve"), ("resolve", "it was she"), ("reopen", "it was not")):
         status, answer = await desk.ask(f"{path}/{word}", body={"comment": comment})
         assert (status, answer["data"]["comment"]) == (200, comment)
-    assert answer["data"]["state"] == "open"
+    assert (await desk.get(path))["data"]["state"] == "open"
     await desk.watch.look()
 
     found = await desk.get(path)
