@@ -14,6 +14,7 @@ from storage.filters import Term
 from storage.later import later
 from storage.masking import Mask, hidden_from
 from storage.query import Filter, Scope
+from storage.rare import Rare
 from storage.rows import RowCache
 from storage.scope import view
 from storage.sieve import Sieve
@@ -79,6 +80,7 @@ def context(
     query: ContextQuery,
     *,
     sieve: Sieve,
+    rare: Rare,
     cache: RowCache,
     mask: Mask,
 ) -> Context | None:
@@ -86,9 +88,11 @@ def context(
     sql.show(cursor, snapshot.hot)
     wanted = Filter(terms=(Term("event_id", query.event_id),))
     anywhere = replace(query.scope, internal="include")
-    seen = view(snapshot, wanted, anywhere)
-    narrow = sieve.over(snapshot, wanted, anywhere)
-    same = pages.find(cursor, seen, wanted, anywhere, limit=MAX_DUPLICATES, narrow=narrow)
+    same = rare.find(cursor, snapshot, wanted, anywhere)
+    if same is None:
+        seen = view(snapshot, wanted, anywhere)
+        narrow = sieve.over(snapshot, wanted, anywhere)
+        same = pages.find(cursor, seen, wanted, anywhere, limit=MAX_DUPLICATES, narrow=narrow)
     if not same:
         return None
     first = min(same, key=lambda position: position.seq)
@@ -97,7 +101,7 @@ def context(
     shown = mask.rows([text])[0] if hidden_from(query.scope) else text
     found = Context(shown)
     for by in query.by:
-        around = _Around(cursor, snapshot, query, first, sieve, cache)
+        around = _Around(cursor, snapshot, query, first, sieve, rare, cache)
         group = around.group(by, event, orjson.loads(shown))
         if hidden_from(query.scope):
             group = replace(group, rows=tuple(mask.rows(list(group.rows))))
@@ -114,6 +118,7 @@ class _Around:
     query: ContextQuery
     first: pages.Position
     sieve: Sieve
+    rare: Rare
     cache: RowCache
 
     def group(self, by: By, event: Event, shown: Event) -> Group:
@@ -132,11 +137,7 @@ class _Around:
 
     def _group(self, group: Group, wanted: Filter, scope: Scope) -> Group:
         query, first = self.query, self.first
-        seen = view(self.snapshot, wanted, scope)
-        narrow = self.sieve.over(self.snapshot, wanted, scope)
-        key = (first.time_us, first.seq)
-        older = pages.find(self.cursor, seen, wanted, scope, limit=query.before + 1, after=key, narrow=narrow)
-        newer = later(self.cursor, seen, wanted, scope, limit=query.after + 1, after=key, narrow=narrow)
+        older, newer = self._beside(wanted, scope)
         kept = [*reversed(newer[: query.after]), first, *older[: query.before]]
         return replace(
             group,
@@ -144,4 +145,19 @@ class _Around:
             at=min(len(newer), query.after),
             older=len(older) > query.before,
             newer=len(newer) > query.after,
+        )
+
+    def _beside(self, wanted: Filter, scope: Scope) -> tuple[list[pages.Position], list[pages.Position]]:
+        """Return the rows right before the first, newest first, and right after it, oldest first; one more each."""
+        query = self.query
+        key = (self.first.time_us, self.first.seq)
+        few = self.rare.find(self.cursor, self.snapshot, wanted, scope)
+        if few is not None:
+            newer = [position for position in reversed(few) if (position.time_us, position.seq) > key]
+            return pages.behind(few, key)[: query.before + 1], newer[: query.after + 1]
+        seen = view(self.snapshot, wanted, scope)
+        narrow = self.sieve.over(self.snapshot, wanted, scope)
+        return (
+            pages.find(self.cursor, seen, wanted, scope, limit=query.before + 1, after=key, narrow=narrow),
+            later(self.cursor, seen, wanted, scope, limit=query.after + 1, after=key, narrow=narrow),
         )

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from storage import sql
-from storage.pruning import note_read
 from storage.query import Filter, Scope
 from storage.render import event_texts
 from storage.rows import RowCache
@@ -31,14 +28,6 @@ SLICE_GROWTH = (
     16  # how much larger the next slice is when nothing was found: a rare value takes few statements
 )
 SLICE_MARGIN = 1.5  # when some were found, the next slice should hold the missing ones and a half more
-
-
-# Rows with one event id that are read whole: retries of an event are few, and a program that numbers nothing has one id.
-FETCHED_AT_ONCE = 50
-
-
-class TooManyError(Exception):
-    """More rows match than are read whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +94,11 @@ def find(
     return found
 
 
+def behind(positions: Sequence[Position], after: sql.Key | None) -> list[Position]:
+    """Return the positions, newest first, that come behind (time_us, seq) in a list; all of them without it."""
+    return [position for position in positions if after is None or (position.time_us, position.seq) < after]
+
+
 def _tightened(part: View) -> View:
     """Return the part with its times as near as its files and rows allow: statistics then exclude more row groups."""
     return part if part.empty else part.between(*part.span())
@@ -158,35 +152,6 @@ def slice_start(view: View, end_us: int, rows: int) -> int:
 
 def _rows(part: File | Hot) -> int:
     return part.rows if isinstance(part, File) else part.table.num_rows
-
-
-def same_id(
-    cursor: duckdb.DuckDBPyConnection, view: View, event_id: str, scope: Scope
-) -> tuple[str, int] | None:
-    """Return the JSON text of the first event (by seq) with an id and how many there are; None if there is none.
-
-    Whole rows are read by one statement. Raises TooManyError when there are more than FETCHED_AT_ONCE of them.
-    """
-    tables: list[pa.Table] = []
-    if view.files:
-        note_read(view.root, view.files, view.start_us, view.end_us)
-        condition = partial(sql.where, view, Filter(), scope)
-        statement = sql.by_event_id(view.paths(), event_id, condition, limit=FETCHED_AT_ONCE + 1)
-        tables.append(statement.table(cursor))
-        if tables[0].num_rows > FETCHED_AT_ONCE:
-            raise TooManyError
-    own = (pc.field("event_id") == event_id) & (pc.field("seq") <= view.seq)
-    if scope.tenant is not None:
-        own &= pc.field("tenant") == scope.tenant
-    if scope.internal != "include":
-        own &= pc.field("internal") == (scope.internal == "only")
-    tables += [batch.table.filter(own) for batch in view.hot]
-    found = [(int(table["seq"].to_numpy().min()), table) for table in tables if table.num_rows]
-    if not found:
-        return None
-    seq, table = min(found, key=lambda pair: pair[0])
-    first = int(np.flatnonzero(table["seq"].to_numpy() == seq)[0])
-    return event_texts(table.slice(first, 1))[0], sum(table.num_rows for _, table in found)
 
 
 def fetch(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -28,8 +27,8 @@ from storage.masking import HIDDEN, Mask, hidden_from
 from storage.packing import packed
 from storage.planner import Planner
 from storage.profile import ProfileQuery, profile
-from storage.pruning import note_snapshot
 from storage.query import ExportQuery, Filter, ListQuery, RejectQuery, Scope, StatisticsQuery, fingerprint
+from storage.rare import Rare
 from storage.rejects import RejectPage, reject_page
 from storage.rows import RowCache
 from storage.scope import view
@@ -81,6 +80,7 @@ class Queries:
         self._rows = RowCache()
         self._counts = counting.FileCounts()
         self._sieve = Sieve()
+        self._rare = Rare(self._sieve, self._rows)
 
     def snapshot(self) -> Snapshot:
         """Return the newest snapshot."""
@@ -111,25 +111,25 @@ class Queries:
         mark = cursors.decode(query.cursor, query.filter, query.scope) if query.cursor else None
         limit_seq = mark.snapshot if mark else query.snapshot
         seq = snapshot.seq if limit_seq is None else min(limit_seq, snapshot.seq)
-        seen = view(snapshot, query.filter, query.scope, seq)
         skip = 0 if mark else ((query.page or 1) - 1) * query.limit
         after = (mark.time_us, mark.seq) if mark else None
 
-        def find(cursor: duckdb.DuckDBPyConnection) -> tuple[list[pages.Position], list[str]]:
-            note_snapshot(snapshot)
-            sql.show(cursor, snapshot.hot)
-            narrow = self._sieve.over(snapshot, query.filter, query.scope)
-            found = pages.find(
-                *(cursor, seen, query.filter, query.scope),
-                limit=query.limit + 1,
-                skip=skip,
-                after=after,
-                narrow=narrow,
-            )
+        def find(cursor: duckdb.DuckDBPyConnection) -> tuple[list[pages.Position], list[str], int | None]:
+            asked = query.filter, query.scope
+            few = self._rare.find(cursor, snapshot, *asked, seq=seq)
+            if few is not None:
+                found = pages.behind(few, after)[skip : skip + query.limit + 1]
+            else:
+                seen = view(snapshot, *asked, seq)
+                sql.show(cursor, snapshot.hot)
+                narrow = self._sieve.over(snapshot, *asked)
+                found = pages.find(
+                    cursor, seen, *asked, limit=query.limit + 1, skip=skip, after=after, narrow=narrow
+                )
             texts = pages.fetch(cursor, found[: query.limit], snapshot.hot, self._rows)
-            return found, self._shown(texts, query.scope)
+            return found, self._shown(texts, query.scope), None if few is None else len(few)
 
-        found, rows = await self._engine.run(find)
+        found, rows, total = await self._engine.run(find)
         following = None
         if len(found) > query.limit:
             last = found[query.limit - 1]
@@ -139,6 +139,8 @@ class Queries:
             return Page(rows, skip + len(rows), False, None, seq, {})
         if not query.count:
             return Page(rows, skip + len(rows), True, following, seq, {})
+        if total is not None:
+            return Page(rows, total, False, following, seq, {})
         total, estimate, plan = await self._total(query, snapshot, seq)
         if estimate and rows:
             total = max(total, skip + len(rows))
@@ -174,16 +176,14 @@ class Queries:
         snapshot = self.snapshot()
         asked = scope or Scope(internal="include")
         wanted = Filter(terms=(Term("event_id", event_id),))
-        seen = view(snapshot, wanted, asked)
 
         def find(cursor: duckdb.DuckDBPyConnection) -> EventAnswer | None:
-            note_snapshot(snapshot)
-            sql.show(cursor, snapshot.hot)
-            left = self._sieve.over(snapshot, wanted, asked).view(seen)
-            with contextlib.suppress(pages.TooManyError):
-                same = pages.same_id(cursor, left, event_id, asked)
-                return EventAnswer(self._shown([same[0]], asked)[0], same[1] - 1) if same else None
-            found = pages.find(cursor, left, wanted, asked, limit=MAX_DUPLICATES)
+            found = self._rare.find(cursor, snapshot, wanted, asked)
+            if found is None:
+                sql.show(cursor, snapshot.hot)
+                narrow = self._sieve.over(snapshot, wanted, asked)
+                seen = view(snapshot, wanted, asked)
+                found = pages.find(cursor, seen, wanted, asked, limit=MAX_DUPLICATES, narrow=narrow)
             if not found:
                 return None
             first = min(found, key=lambda position: position.seq)
@@ -196,7 +196,13 @@ class Queries:
         """Return what lies around an event; None when no event has the id."""
         snapshot = self.snapshot()
         around = partial(
-            context, snapshot=snapshot, query=query, sieve=self._sieve, cache=self._rows, mask=self.mask
+            context,
+            snapshot=snapshot,
+            query=query,
+            sieve=self._sieve,
+            rare=self._rare,
+            cache=self._rows,
+            mask=self.mask,
         )
         return await self._engine.run(around)
 

@@ -88,6 +88,11 @@ class Narrow:
         self._rollups = rollups
         self._needs = needs
 
+    @property
+    def ids(self) -> tuple[tuple[str, tuple[Id, ...]], ...]:
+        """The columns with Bloom filters of which a matching row has one of these values each; none if it need not."""
+        return self._needs.ids
+
     def view(self, seen: View) -> View:
         """Return the view without the files that cannot hold a match, the others narrowed to where they can."""
         if not self._needs:

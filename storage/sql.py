@@ -7,7 +7,7 @@ of earlier formats answer too. Only names of our own columns become text; whatev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -271,20 +271,19 @@ def by_row(path: str, rows: Sequence[int]) -> Statement:
     )
 
 
-def by_event_id(
-    paths: Sequence[str], event_id: str, condition: Callable[[Bind], str], *, limit: int
-) -> Statement:
-    """Return what is shown of at most ``limit`` rows with this event id in some files, in no order.
+def whole(view: View, wanted: Filter, scope: Scope, *, limit: int) -> Statement:
+    """Return what is shown of at most ``limit`` matching rows, in no order, and where each lies: as `positions`.
 
-    Where few rows match, finding and fetching them at once saves a statement; ``condition`` says which more must hold.
+    Where few rows match, finding and fetching them at once saves a statement for each file.
     """
     bind = Bind()
-    used = frozenset[str]().union(*(shape(path).used for path in paths))
-    united = "" if all(shape(path).complete for path in paths) else ", union_by_name = true"
+    from_item = source(view, bind)
+    condition = where(view, wanted, scope, bind)
+    used = frozenset[str]().union(*(shape(path).used for path in view.paths()))
     columns = ", ".join(quote(name) for name in RENDERED if name in used)
     return Statement(
-        f"SELECT {columns} FROM read_parquet({bind(list(paths))}{united}) "
-        f"WHERE {quote('event_id')} = {bind(event_id)} AND {condition(bind)} LIMIT {bind(limit)}",
+        f"SELECT epoch_us({TIME}) AS time_us, {FILE}, {ROW}, {columns} FROM {from_item} "
+        f"WHERE {condition} LIMIT {bind(limit)}",
         bind.values,
     )
 
