@@ -71,6 +71,7 @@ def ours(archive: Path, data: Path, asked: tuple[Question, ...], times: int) -> 
     """Ask Watchkeep over HTTP."""
     measured = Measured()
     with Daemon.over(archive, data / "no-logs", data / "settings") as daemon:
+        daemon.settle()
         with daemon.connect() as connection:
             for question in asked:
                 if question.letter != "*":

@@ -19,6 +19,8 @@ from benchmarks.measure import KIBIBYTE, ROOT, WATCHKEEP, BenchmarkError
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 POLL_SECONDS = 0.05
+SETTLED_SECONDS = 1.0
+SETTLED_SHARE = 0.05  # of a core: what an idle daemon stays below
 ANSWER_SECONDS = 600.0
 
 
@@ -54,6 +56,15 @@ class Daemon:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+    def settle(self) -> None:
+        """Wait until the daemon has done what it does after a start, which takes from the first answers' time."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            before = self.cpu_seconds()
+            time.sleep(SETTLED_SECONDS)
+            if self.cpu_seconds() - before < SETTLED_SHARE * SETTLED_SECONDS:
+                return
 
     def connect(self) -> Connection:
         """Return a connection that stays open between requests."""

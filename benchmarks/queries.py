@@ -48,6 +48,7 @@ def measure(data: Path, events: int, times: int = TIMES) -> None:
         plain.execute(
             f"CREATE VIEW events AS SELECT * FROM read_parquet('{glob}', union_by_name = true) WHERE NOT internal"
         )
+        daemon.settle()
         with daemon.connect() as connection:
             rows = [_row(question, connection, plain, daemon, times) for question in questions(plain)]
             heads = ("question", "HTTP ms", "CPU ms", "plain SQL ms", "SQL / HTTP")
