@@ -10,6 +10,7 @@ import statistics
 import sys
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.daemon import Connection, Daemon
@@ -24,16 +25,17 @@ POLL_SECONDS = 0.004
 MARK_SECONDS = 0.1  # mean time between two measured events
 GIVE_UP_SECONDS = 30.0
 STOCK = 50_000  # different lines, then again from the first
+TIME_KEY = b'"timestamp":"'
 
 
 class Stream(threading.Thread):
-    """An application that appends ``rate`` events a second, one write each, and sometimes a marked one."""
+    """An application that appends ``rate`` events of now a second, one write each, and sometimes a marked one."""
 
     def __init__(self, path: Path, rate: int) -> None:
         super().__init__(daemon=True)
         self.written = 0
         self.behind = 0.0  # greatest delay of the stream itself, seconds
-        self._stock = lines(STOCK)
+        self._stock = [_around_time(line) for line in lines(STOCK)]
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
         self._rate = rate
         self._ended = threading.Event()
@@ -44,16 +46,19 @@ class Stream(threading.Thread):
         while not self._ended.is_set():
             due = int((time.perf_counter() - began) * self._rate)
             self.behind = max(self.behind, (due - self.written) / self._rate)
+            now = _now()
             while self.written < due:
-                os.write(self._fd, self._stock[self.written % STOCK])
+                before, after = self._stock[self.written % STOCK]
+                os.write(self._fd, before + now + after)
                 self.written += 1
             time.sleep(TICK_SECONDS)
 
     def mark(self, event_id: str) -> float:
         """Append an event with this id and return when its write began."""
-        line = self._stock[0]
+        before, after = self._stock[0]
         began = time.perf_counter()
-        os.write(self._fd, b'{"eventId":"%s"' % event_id.encode() + line[line.index(b',"correlationId"') :])
+        line = before[before.index(b',"correlationId"') :] + _now() + after
+        os.write(self._fd, b'{"eventId":"%s"' % event_id.encode() + line)
         return began
 
     def stop(self) -> None:
@@ -61,6 +66,16 @@ class Stream(threading.Thread):
         self._ended.set()
         self.join()
         os.close(self._fd)
+
+
+def _around_time(line: bytes) -> tuple[bytes, bytes]:
+    """Return what of a line comes before its time, and what after."""
+    begin = line.index(TIME_KEY) + len(TIME_KEY)
+    return line[:begin], line[line.index(b'"', begin) :]
+
+
+def _now() -> bytes:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").encode().replace(b"+00:00", b"Z")
 
 
 def measure(data: Path, rate: int = RATE, seconds: float = SECONDS) -> None:

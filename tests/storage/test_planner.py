@@ -44,7 +44,7 @@ QUARTER_US = 15 * MINUTE_US
 @pytest.fixture(scope="module")
 def cursor() -> Iterator[duckdb.DuckDBPyConnection]:
     engine = Engine(EngineOptions(threads=1))
-    with engine._connection.cursor() as cursor:
+    with engine.cursor() as cursor:
         yield cursor
     engine.close()
 
@@ -271,6 +271,18 @@ def test_a_roll_up_covers_each_row_once_in_every_family_of_counts(rows: list[Row
     for family in ("totals", "counts", "levels"):
         sums = [_events(part, family) for part in (whole, *halves)]
         assert sums[0] == sums[1] + sums[2] == len(stored)
+
+
+@given(rows=st.lists(row_strategy, max_size=40))
+@hypothesis_settings(max_examples=25)
+def test_one_family_alone_is_what_the_whole_roll_up_has_of_it(rows: list[Row]) -> None:
+    """Hot rows are counted by the family that a question needs, and by no other."""
+    table = table_of(filled(rows))
+    whole = rollups.delta(table, complete=True)
+    for family in rollups.FAMILIES.values():
+        if not family.keys:
+            mine = whole.filter(pc.equal(whole["family"], pa.scalar(family.name)))
+            assert rollups.counted(table, family).equals(mine)
 
 
 @pytest.mark.parametrize(
