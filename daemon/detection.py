@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import threading
 import time
 from collections import Counter
@@ -27,6 +26,7 @@ from parsers.sigma.alert import Alert, AlertChange, AlertState, ChangeKind
 from parsers.sigma.episodes import Episode, Episodes
 from storage import watermark
 from storage.archive import Archive
+from storage.courtesy import stand_back
 from storage.detecting import Anchor, Detector, DetectorOptions
 from storage.observer import Observer
 from web.status import RulesRead
@@ -38,7 +38,6 @@ RETRY_SECONDS = 5.0  # after a look that failed
 REST_SHARE = 4  # times as long as a look took, detection rests when it has caught up
 GIVE_WAY_SECONDS = 10.0  # the longest that detection waits between two looks because ingest has a backlog
 GIVE_WAY_STEP_SECONDS = 0.2
-NICENESS = 10  # of its thread
 SETTLE_US = 60_000_000  # an episode is over no sooner than this after its last anchor was found
 RESOLVE_SECONDS = 5.0  # how often episodes are looked at for being over
 RELOAD_SECONDS = 30.0  # how often the files of rules are looked at
@@ -95,7 +94,7 @@ class Detection:
         self._judge = judge
         self._busy = busy
         self._clock = clock
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="detection", initializer=_lower_priority)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="detection", initializer=stand_back)
         self._memory = threading.Lock()
         self._telling = asyncio.Lock()
         self._episodes = Episodes(options.most_alerts)
@@ -452,9 +451,3 @@ class Detection:
         self._thread.shutdown(wait=True)
         if self._detector is not None:
             self._detector.close()
-
-
-def _lower_priority() -> None:
-    """Let everything else go first. Where threads have no priority of their own, nothing happens."""
-    with contextlib.suppress(OSError, AttributeError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

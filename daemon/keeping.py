@@ -23,6 +23,7 @@ from daemon.oldlogs import Compression, OldFile, compress
 from daemon.steps import Steps
 from daemon.wanted import Values
 from storage.archive import Archive
+from storage.courtesy import stand_back
 from storage.keeping import DAY_US, ClockError, HoldsUnknownError
 from storage.observer import Observer
 from storage.retention import DropReport, Policy, ages
@@ -104,7 +105,7 @@ class Keeper:
         self._around = surroundings
         self._clock = clock
         self._now = now
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="keeper")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="keeper", initializer=stand_back)
         self._exporting = asyncio.Lock()
         self._due = {"export": clock(), "budget": clock(), "retention": clock() + FIRST_CLEANUP_SECONDS}
         self._last: dict[str, Any] = {}

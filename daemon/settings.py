@@ -234,9 +234,17 @@ class Archive(Section):
 class Query(Section):
     """What one question may cost."""
 
-    threads: int = Field(default=2, ge=1, le=256, description="Threads that answer questions.")
+    threads: int = Field(
+        default=2,
+        ge=1,
+        le=256,
+        description="Threads that answer questions; exports and back-tests have one each.",
+    )
     memory_limit_mb: int = Field(
-        default=256, ge=64, le=1_048_576, description="Memory of all questions together, MiB."
+        default=256,
+        ge=64,
+        le=1_048_576,
+        description="Memory of all questions together, MiB; exports and back-tests have as much again.",
     )
     deadline_seconds: float = Field(
         default=10.0,

@@ -15,6 +15,7 @@ from typing import TypeVar
 from daemon.space import free_bytes
 from daemon.steps import Steps
 from storage.archive import Archive
+from storage.courtesy import stand_back
 from storage.observer import Observer
 from storage.snapshot import File
 
@@ -44,7 +45,7 @@ class Upkeep:
         self._observer = observer
         self._clock = clock
         self._wall = wall
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="upkeep")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="upkeep", initializer=stand_back)
         now = clock()
         self._due = {
             "publish": now,

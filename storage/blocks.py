@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from parsers import arrow
 from storage import pages, sql
+from storage.courtesy import step_aside
 from storage.freeing import give_back
 from storage.query import ExportQuery
 from storage.scope import View
@@ -109,6 +110,7 @@ def _fetched(reader: pa.RecordBatchReader) -> list[pa.RecordBatch]:
     rows = size = 0
     try:
         for batch in reader:
+            step_aside()
             batches.append(batch)
             rows += batch.num_rows
             size += batch.nbytes

@@ -1,8 +1,9 @@
 """DuckDB behind a bounded pool of threads: every query has a cursor of its own, a deadline and a place to run in.
 
-Places keep the classes of work apart, so that exports never take the threads that pages need. A query that passes
-its deadline, or whose client goes away, is interrupted; the caller then waits until its thread has really stopped,
-so that no query runs on unseen and the next one finds its place free.
+Places keep the classes of work apart, so that exports never take the threads that pages need. Long work has even an
+instance of DuckDB for itself, for an instance has one queue of tasks for all its cursors, and steps aside
+(`storage.courtesy`). A query that passes its deadline, or whose client goes away, is interrupted; the caller then waits
+until its thread has really stopped, so that no query runs on unseen and the next one finds its place free.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -19,6 +21,7 @@ from typing import Any, TypeVar
 
 import duckdb
 
+from storage.courtesy import COURTESY, Courtesy, stand_back, step_aside
 from storage.duck import connect
 from storage.errors import BusyError, DeadlineError, QueryError, UnreadableError
 from storage.freeing import give_back
@@ -45,18 +48,22 @@ BUSY_RETRY_SECONDS = 1.0  # what a caller without a place is told to wait
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """How many queries of one class run at a time, and how many more may wait for a place."""
+    """How many queries of one class run at a time, and how many more may wait for a place.
+
+    Work that is ``long`` lets the others go first.
+    """
 
     running: int
     waiting: int
+    long: bool = False
 
 
 DEFAULT_PLACES = MappingProxyType(
     {
         "interactive": Places(running=4, waiting=64),  # pages, single events, counts
         "statistics": Places(running=2, waiting=32),
-        "export": Places(running=2, waiting=2),
-        "rules": Places(running=1, waiting=4),  # rules tried over the archive
+        "export": Places(running=2, waiting=2, long=True),
+        "rules": Places(running=1, waiting=4, long=True),  # rules tried over the archive
         # Followers: what has just come, read once for all who want the same; and what each of them missed before.
         # Their number is bounded elsewhere, so all of them may wait.
         "live": Places(running=1, waiting=4096),
@@ -67,7 +74,10 @@ DEFAULT_PLACES = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """Bounds of the query engine: ``threads`` DuckDB may use in all, memory in megabytes, seconds a query may take."""
+    """Bounds of the query engine: ``threads`` DuckDB may use in all, memory in megabytes, seconds a query may take.
+
+    Long work has one thread for each query, and ``memory_limit_mb`` once more.
+    """
 
     threads: int = 2
     memory_limit_mb: int = 256
@@ -88,15 +98,12 @@ class Engine:
         self.observer = observer or Silent()
         self.pruning = Pruning(observer)
         self.sheets = Sheets(self.options.rollup_cache_mb, observer)
-        self._connection = connect(threads=self.options.threads, memory_limit_mb=self.options.memory_limit_mb)
-        for setting in _SETTINGS:
-            self._connection.execute(setting)
-        empty_hot(self._connection)
+        self.courtesy = Courtesy()
+        classes = self.options.places.values()
+        self._quick = _Lane(self.options, self.options.threads, [each for each in classes if not each.long])
+        self._quick.open()
+        self._long = _Lane(self.options, 1, [each for each in classes if each.long], stand_back)
         self._places = {name: _Place(name, places) for name, places in self.options.places.items()}
-        self._pool = ThreadPoolExecutor(
-            max_workers=sum(places.running for places in self.options.places.values()),
-            thread_name_prefix="watchkeep-query",
-        )
 
     async def run(
         self,
@@ -111,11 +118,12 @@ class Engine:
         included), and QueryError for what DuckDB refuses. When this is cancelled, so is the query.
         """
         seconds = self.options.deadline_seconds if deadline is None else deadline
-        cursor: duckdb.DuckDBPyConnection | None = None
+        lane = self._lane(place)
         try:
-            async with asyncio.timeout(seconds), self._places[place]:
-                cursor = self._connection.cursor()
-                return await self._watch(cursor, self._start(cursor, work))
+            with self.courtesy.question() if lane is self._quick else contextlib.nullcontext():
+                async with asyncio.timeout(seconds), self._places[place]:
+                    cursor = await lane.cursor()
+                    return await self._watch(cursor, self._start(lane, cursor, work))
         except TimeoutError:
             raise DeadlineError(
                 f"the query took longer than {seconds:g} s",
@@ -132,25 +140,37 @@ class Engine:
         error of the work rises here, after the pieces before it.
         """
         async with self._places[place]:
-            cursor = self._connection.cursor()
-            steps = _Steps(cursor, work(cursor), self.pruning, self._told)
-            running = self._pooled(steps.take)
+            lane = self._lane(place)
+            cursor = await lane.cursor()
+            courtesy = self.courtesy if lane is self._long else None
+            steps = _Steps(cursor, work(cursor), self.pruning, self._told, courtesy)
+            running = lane.begin(steps.take)
             try:
                 while pieces := await asyncio.shield(running):
-                    running = self._pooled(steps.take)
+                    running = lane.begin(steps.take)
                     for piece in pieces:
                         yield piece
             finally:
                 await _finish(cursor, running)
-                await _finish(cursor, self._pooled(steps.close))
+                await _finish(cursor, lane.begin(steps.close))
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """Return a cursor for work outside of any event loop, without deadline and place."""
+        return self._quick.at_once()
 
     def close(self) -> None:
-        """Wait for the threads and close the instance. Nothing may be running any more."""
-        self._pool.shutdown(wait=True)
-        self._connection.close()
+        """Wait for the threads and close the instances. Nothing may be running any more."""
+        self._quick.close()
+        self._long.close()
+
+    def _lane(self, place: str) -> _Lane:
+        return self._long if self.options.places[place].long else self._quick
 
     def _start(
-        self, cursor: duckdb.DuckDBPyConnection, work: Callable[[duckdb.DuckDBPyConnection], T]
+        self,
+        lane: _Lane,
+        cursor: duckdb.DuckDBPyConnection,
+        work: Callable[[duckdb.DuckDBPyConnection], T],
     ) -> asyncio.Future[T]:
         def call() -> T:
             try:
@@ -161,7 +181,7 @@ class Engine:
             finally:
                 cursor.close()
 
-        return self._pooled(call)
+        return lane.begin(call)
 
     def _told(self, error: duckdb.Error | OSError | UnreadableError) -> QueryError:
         """Return what the caller is told; a file that cannot be read is counted and logged as well."""
@@ -174,9 +194,6 @@ class Engine:
         told.__cause__ = error
         return told
 
-    def _pooled(self, call: Callable[[], T]) -> asyncio.Future[T]:
-        return asyncio.get_running_loop().run_in_executor(self._pool, call)
-
     @staticmethod
     async def _watch(cursor: duckdb.DuckDBPyConnection, running: asyncio.Future[T]) -> T:
         try:
@@ -184,6 +201,59 @@ class Engine:
         except asyncio.CancelledError:  # the deadline passed, or the client went away
             await _finish(cursor, running)
             raise
+
+
+class _Lane:
+    """An instance of DuckDB, and the threads for the queries of some classes."""
+
+    def __init__(
+        self,
+        options: EngineOptions,
+        threads: int,
+        classes: Sequence[Places],
+        initializer: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._options = options
+        self._threads = threads
+        self._opening = threading.Lock()
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._pool = ThreadPoolExecutor(
+            max_workers=max(1, sum(places.running for places in classes)),
+            thread_name_prefix="watchkeep-query",
+            initializer=initializer,
+        )
+
+    def open(self) -> None:
+        """Open the instance, unless it is open; takes some tens of milliseconds."""
+        with self._opening:
+            if self._connection is not None:
+                return
+            connection = connect(threads=self._threads, memory_limit_mb=self._options.memory_limit_mb)
+            for setting in _SETTINGS:
+                connection.execute(setting)
+            empty_hot(connection)
+            self._connection = connection
+
+    async def cursor(self) -> duckdb.DuckDBPyConnection:
+        """Return a new cursor."""
+        if self._connection is None:
+            await asyncio.shield(self.begin(self.open))
+        return self.at_once()
+
+    def at_once(self) -> duckdb.DuckDBPyConnection:
+        """Return a new cursor of an instance that is open."""
+        assert self._connection is not None
+        return self._connection.cursor()
+
+    def begin(self, call: Callable[[], T]) -> asyncio.Future[T]:
+        """Call something in one of the threads."""
+        return asyncio.get_running_loop().run_in_executor(self._pool, call)
+
+    def close(self) -> None:
+        """Wait for the threads and close the instance."""
+        self._pool.shutdown(wait=True)
+        if self._connection is not None:
+            self._connection.close()
 
 
 class _Steps:
@@ -195,11 +265,13 @@ class _Steps:
         pieces: Iterator[Piece],
         pruning: Pruning,
         told: Callable[[Any], QueryError],
+        courtesy: Courtesy | None,
     ) -> None:
         self._cursor = cursor
         self._told = told
         self._pieces = self._watched(pieces, pruning)
         self._context = copy_context()  # the same for every step: what is noted in one is there in the next
+        self._context.run(COURTESY.set, courtesy)
         self._error: QueryError | None = None
         self._enough = 1  # byte
 
@@ -223,6 +295,7 @@ class _Steps:
         size = 0
         if self._error is not None:
             raise self._error
+        step_aside()
         try:
             for piece in self._pieces:
                 taken.append(piece)

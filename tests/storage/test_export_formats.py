@@ -52,7 +52,7 @@ filters = st.builds(
 @pytest.fixture(scope="module")
 def cursor() -> Iterator[duckdb.DuckDBPyConnection]:
     engine = Engine(EngineOptions(threads=1))
-    with engine._connection.cursor() as cursor:
+    with engine.cursor() as cursor:
         yield cursor
     engine.close()
 

@@ -14,7 +14,7 @@ SOAKED = 10_000  # questions
 @pytest.fixture(scope="module")
 def cursor() -> Iterator[duckdb.DuckDBPyConnection]:
     engine = Engine(EngineOptions(threads=1))
-    with engine._connection.cursor() as cursor:
+    with engine.cursor() as cursor:
         yield cursor
     engine.close()
 

@@ -23,7 +23,11 @@ ENDLESS = "SELECT count(*) FROM range(100000000) a, range(100000) b WHERE (a.ran
 @pytest_asyncio.fixture
 async def engine() -> AsyncIterator[Engine]:
     places = MappingProxyType(
-        {"interactive": Places(1, 1), "statistics": Places(1, 0), "export": Places(1, 1)}
+        {
+            "interactive": Places(1, 1),
+            "statistics": Places(1, 0),
+            "export": Places(1, 1, long=True),
+        }
     )
     engine = Engine(EngineOptions(threads=1, memory_limit_mb=64, deadline_seconds=30, places=places))
     yield engine
@@ -188,9 +192,10 @@ async def test_a_reader_that_does_not_read_holds_no_thread(engine: Engine) -> No
     stream = engine.stream(pieces)
     await anext(stream)
     await asyncio.sleep(0.05)
-    busy = engine._pool._work_queue.qsize()
-    together = threading.Barrier(engine._pool._max_workers, timeout=5)
-    await asyncio.gather(*(engine._pooled(together.wait) for _ in range(engine._pool._max_workers)))
+    lane = engine._lane("export")
+    busy = lane._pool._work_queue.qsize()
+    together = threading.Barrier(lane._pool._max_workers, timeout=5)
+    await asyncio.gather(*(lane.begin(together.wait) for _ in range(lane._pool._max_workers)))
     assert busy == 0
     await stream.aclose()
     assert await engine.run(one) == 1

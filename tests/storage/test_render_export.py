@@ -66,7 +66,7 @@ def engine() -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def cursor(engine: Engine) -> Iterator[duckdb.DuckDBPyConnection]:
-    with engine._connection.cursor() as cursor:
+    with engine.cursor() as cursor:
         yield cursor
 
 
