@@ -19,6 +19,7 @@ import orjson
 from aiofiles.base import wrap
 
 from daemon.discovery import Root
+from storage.failpoints import reach
 
 FOLDER_MODE = 0o750
 SEARCHED_FILES = 30  # newest days in which an event is looked for after a crash
@@ -124,10 +125,11 @@ class SelfLog:
             size = os.fstat(fd).st_size
             if size and os.pread(fd, 1, size - 1) != b"\n":
                 line = b"\n" + line  # a full disk left half an event: this one must not be glued to it
-            written = os.write(fd, line)
+            written = os.write(fd, line[: reach("write", path)])
             if written < len(line):
                 raise OSError(f"only {written} of {len(line)} bytes could be written to {path}")
             if durable:
+                reach("sync", path)
                 os.fdatasync(fd)
         finally:
             os.close(fd)

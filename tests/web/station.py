@@ -47,7 +47,7 @@ class Station:
 
     def __init__(self, root: Path) -> None:
         self.logs = root / "logs"
-        self.logs.mkdir(parents=True)
+        self.logs.mkdir(parents=True, exist_ok=True)
         self.archive = Archive.open(ArchiveOptions(path=str(root / "archive")))
         self.transformer = Transformer(ParseOptions(node="main"))
         self.now_us = NOW_US
@@ -79,6 +79,24 @@ class Station:
             data = Path(key).read_bytes()[self._read[key] :]
             if data:
                 self.take(Path(key), source.file, data, internal=source.internal)
+
+    def resume(self) -> None:
+        """Take up the sources of a station that another process had, each where it is committed; nothing is read yet."""
+        for state in self.archive.sources.values():
+            source = source_of(state)
+            folder = Path(self.archive.layout.own_log) if source.internal else self.logs
+            self._sources[str(folder / source.file)] = source
+            self._read[str(folder / source.file)] = state.offset
+
+    def take(self, file: str, most: int | None = None, *, internal: bool = False) -> bool:
+        """Take in the next whole lines of a log file, ``most`` of them; returns whether there were any."""
+        folder = Path(self.archive.layout.own_log) if internal else self.logs
+        path = folder / file
+        lines = path.read_bytes()[self._read.get(str(path), 0) :].splitlines(keepends=True)
+        data = b"".join(line for line in lines[:most] if line.endswith(b"\n"))
+        if data:
+            self._take(path, file, data, internal=internal)
+        return bool(data)
 
     # Lines in
 
