@@ -12,11 +12,9 @@ from daemon.selflog import SelfLog
 from parsers.sigma.alert import AlertChange, ChangeKind
 from parsers.sigma.episodes import Episode
 from storage import sql
+from storage.alerted import ALERT_ID, newest
 from storage.correlating import ALERT_ENTITY
 from storage.duck import connect
-from storage.filters import Bind, quote
-from storage.query import Filter, Scope
-from storage.scope import view
 from storage.snapshot import Snapshot
 
 DETECTION = "detection"  # the action of an event that tells of anchors
@@ -38,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 def event_id(alert_id: str, number: int) -> str:
     """Return the id of the event of an alert's change: the same whenever it is made."""
-    return f"alert-{alert_id}-{number}"
+    return f"{ALERT_ID}{alert_id}-{number}"
 
 
 def event_of(episode: Episode, kind: ChangeKind) -> dict[str, Any]:
@@ -87,24 +85,9 @@ def told(snapshot: Snapshot, selflog: SelfLog, most: int) -> dict[str, Episode]:
 
 
 def _archived(snapshot: Snapshot, most: int) -> Iterator[Mapping[str, Any]]:
-    scope = Scope(internal="only")
-    seen = view(snapshot, Filter(), scope)
-    if seen.empty:
-        return
-    bind = Bind()
     with connect(threads=1, memory_limit_mb=MEMORY_LIMIT_MB) as connection:
-        sql.register(connection, seen.hot)
-        from_item = sql.source(seen, bind)
-        condition = sql.where(seen, Filter(), scope, bind)
-        rows = connection.execute(
-            f"SELECT arg_max(metadata, seq) FROM {from_item} WHERE {condition} "
-            f"AND {quote('entity_type')} = {bind(ALERT_ENTITY)} AND starts_with(event_id, {bind('alert-')}) "
-            f"GROUP BY entity_id ORDER BY max(seq) DESC LIMIT {bind(most)}",
-            bind.values,
-        ).fetchall()
-    for (metadata,) in rows:
-        if metadata:
-            yield orjson.loads(metadata)
+        sql.register(connection, snapshot.hot)
+        yield from newest(connection, snapshot, most)
 
 
 def _logged(selflog: SelfLog) -> Iterator[Mapping[str, Any]]:

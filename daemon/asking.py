@@ -83,6 +83,10 @@ class Answers(Protocol):
         """Return the figures of the last hours, or of the range among ``values``."""
         ...
 
+    def risk(self, values: Values, hours: int) -> dict[str, Any]:
+        """Return the riskiest users and addresses of the last hours, or of the range among ``values``."""
+        ...
+
     def count(self, values: Values) -> int:
         """Return how many events match."""
         ...
@@ -174,6 +178,10 @@ class Daemon:
     def statistics(self, values: Values, hours: int) -> dict[str, Any]:
         """Ask for the figures."""
         return self._json("/events/statistics", {**values, "hours": [str(hours)]})
+
+    def risk(self, values: Values, hours: int) -> dict[str, Any]:
+        """Ask for the riskiest."""
+        return self._json("/risk", {**values, "hours": [str(hours)]})
 
     def count(self, values: Values) -> int:
         """Ask for one row and the total."""
@@ -358,6 +366,14 @@ class Files:
 
         asked, scope = question(values, hours=hours)
         return self._once(lambda queries: queries.statistics(StatisticsQuery(asked, scope)))
+
+    def risk(self, values: Values, hours: int) -> dict[str, Any]:
+        """Compute the riskiest."""
+        from storage.query import StatisticsQuery
+
+        asked, scope = question(values, hours=hours)
+        query = StatisticsQuery(asked, scope, parts=frozenset({"risk"}))
+        return self._once(lambda queries: queries.statistics(query))
 
     def count(self, values: Values) -> int:
         """Count."""

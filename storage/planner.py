@@ -24,6 +24,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from parsers.entityrisk import LEAST_EVENT_POINTS
 from storage import rolled, sql
 from storage.coded import Codes, Flags, Ints, encode
 from storage.filters import Bind
@@ -91,6 +92,17 @@ class Ranking:
     top: list[Ranked]
     distinct: int | None = None
     present: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Risky events: row by row ``events`` of a score of ``points`` belong to the (key, name) of the number ``subjects``."""
+
+    keys: Any
+    names: Any
+    subjects: Ints
+    points: Ints
+    events: Ints
 
 
 @dataclass(slots=True)
@@ -340,6 +352,40 @@ class Planner:
         best = _best(keys, pa.nulls(len(keys), pa.string()), events, top)
         named = [replace(item, name=_name_of(found, item.key)) for item in best]
         return Ranking(named, len(keys), int(events.sum()))
+
+    def scored(self, family: Family, wanted: Filter, scope: Scope) -> Scored:
+        """Return the risky events of each user or address, by score; ``family`` is one of the risky ones."""
+        rolls = None if wanted.names else family  # its words are scores, which no filter knows
+        parts = self._plan(wanted, scope, rolls, rolls, family.name)
+        found: list[tuple[Any, Any, Places, Ints, Ints]] = []
+        for rolling, sheet, low, high in self._pieces(parts):
+            mask = sheet.mask(self._chosen(rolling, wanted, scope), low, high)
+            groups, words = self._sheets.combinations(rolling).grouped(rolling.dimensions)
+            points = np.array([int(score) for (score,) in words], np.int64)
+            assert sheet.subjects is not None
+            about = sheet.subjects[mask], points[groups[sheet.combinations[mask]]], sheet.events[mask]
+            found.append((sheet.keys, sheet.names, *about))
+        if parts.rows:
+            risky = replace(wanted, min_risk=max(LEAST_EVENT_POINTS, wanted.min_risk or 0))
+            by = [rolled.SCORE, *rolled.key_and_name(family)]
+            table = self._table(rolled.cells(rolled.Parts((), parts.rows), risky, scope, by, keyed=family))
+            keys, names = (table[name].combine_chunks() for name in ("key", "name"))
+            subjects = np.arange(len(keys), dtype=np.int32)
+            points, events = (table[name].to_numpy().astype(np.int64) for name in ("score", "events"))
+            found.append((keys, names, subjects, points, events))
+        if not found:
+            none = np.zeros(0, np.int64)
+            return Scored(pa.array([], pa.string()), pa.array([], pa.string()), none, none, none)
+        keys, names, numbers = unite([(keys, names) for keys, names, *_ in found])
+        return Scored(
+            keys,
+            names,
+            np.concatenate([place[each[2]] for place, each in zip(numbers, found, strict=True)]).astype(
+                np.int64
+            ),
+            np.concatenate([each[3] for each in found]),
+            np.concatenate([each[4] for each in found]),
+        )
 
     # Adding up
 

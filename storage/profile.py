@@ -18,6 +18,7 @@ from storage.filters import Bind, quote
 from storage.later import later
 from storage.masking import Mask, hidden_from
 from storage.query import Filter, Scope, StatisticsQuery, searched
+from storage.risky import risk_of
 from storage.rows import RowCache
 from storage.scope import View, view
 from storage.sheets import Sheets
@@ -78,6 +79,7 @@ class _Profile:
         self._cache = cache
         self._mask = mask
         self._hidden = hidden_from(query.scope)
+        self._whole = snapshot
         self._narrow = sieve.over(snapshot, query.subject, query.scope)
         seen = view(snapshot, query.subject, query.scope)
         held = {file.path for file in self._narrow.view(seen).files}
@@ -120,7 +122,7 @@ class _Profile:
             "timeRange": figures["timeRange"],
             **{name: figures[name] for names in _FIGURES.values() for name in names},
             "devices": self._devices(),
-            "risk": self._risk(figures["byRiskBand"]),
+            "risk": {**self._risk(figures["byRiskBand"]), "entity": self._entity_risk()},
             "series": course["buckets"],
             "interval": course["interval"],
             "heatmap": course["heatmap"],
@@ -174,6 +176,21 @@ class _Profile:
             "byBand": bands,
             "high": [orjson.loads(text) for text in texts],
         }
+
+    def _entity_risk(self) -> dict[str, Any]:
+        """Return how risky the subject is by all that was found about it lately, whatever the filter says besides."""
+        end_us = self._query.filter.end_us
+        assert end_us is not None
+        sql.show(self._cursor, self._whole.hot)
+        found = risk_of(
+            self._cursor,
+            self._whole,
+            lambda wanted: self._narrow.view(view(self._snapshot, wanted, self._scope)),
+            self._query.subject,
+            self._scope,
+            end_us,
+        )
+        return self._mask.risk(found) if self._hidden else found
 
     def _seen(self) -> View:
         return view(self._snapshot, self._query.filter, self._scope)

@@ -20,7 +20,11 @@ Internal = Literal["exclude", "include", "only"]
 DEFAULT_LIMIT = 50  # rows on a page, as in the original
 _PLAIN = ("terms", "min_risk", "max_risk", "start_us", "end_us", "search", "subject")
 _FILTER_KEYS = ("values", *_PLAIN[1:], "q")  # of the JSON in records; old records lack the later ones
-STATISTICS_PARTS = ("counts", "users", "countries", "addresses", "entities", "critical", "previous", "series")
+DEFAULT_PARTS = ("counts", "users", "countries", "addresses", "entities", "critical", "previous", "series")
+STATISTICS_PARTS = (
+    *DEFAULT_PARTS,
+    "risk",
+)  # the last only for who asks: the original's figures have no such thing
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +217,7 @@ class StatisticsQuery:
 
     filter: Filter
     scope: Scope = field(default_factory=Scope)
-    parts: frozenset[str] = frozenset(STATISTICS_PARTS)
+    parts: frozenset[str] = frozenset(DEFAULT_PARTS)
     top: int = 10
     timezone: str = "UTC"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from parsers.entityrisk import MOST_POINTS
 from storage.comparing import bands_between, condition
 from storage.filters import TEXT, Bind, conditions, quote
 from storage.query import Filter, Scope
@@ -41,6 +42,8 @@ DIMENSIONS = {
     },
     "risk": Dimension("risk", quote("risk"), RISK_BAND),
 }
+# The score itself; the roll-ups that have it are those of risky events alone.
+SCORE = Dimension("score", f"CAST({quote('risk')} AS BIGINT)", f"least({quote('risk_score')}, {MOST_POINTS})")
 
 
 def bucket(step_us: int) -> Dimension:

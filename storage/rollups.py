@@ -16,6 +16,8 @@ addresses address, heavy ones only                        1 day      address
 entities  entity, heavy ones only                         1 day      entity id, entity type
 has_address level, category, outcome                      1 day      ``ip``, of events with an address
 hours     user                                            1 hour     as users, without the name: for sets
+*risky*   user or address, of risky events; ``risk``      1 day      as users, or the address
+          holds their score
 *column*  a column of FEW, level, category, outcome       1 day      the column's text
 sketches  nothing: see `storage.sketch`                   none       number of the row group
 ========= =============================================== ========== ===================================
@@ -28,13 +30,14 @@ row of the family, without a key, then says in ``at_most`` how often any omitted
 `storage.planner` proves that a list of the top ten is exact, or reads the rows instead.
 
 The columns of FEW mostly have few values, and facets ask for them. A file that has more than FEW_KEYS of one keeps none,
-and its row without a key has an ``at_most``. The last two kinds of families came later than the others: where a file
-was written by a release that did not have them, the row without a key is missing too.
+and its row without a key has an ``at_most``. The last three kinds of families came later than the others: where a file
+was written by a release that did not have them, the row without a key is missing too. It is also missing, with all of
+the family, where a file has too many risky rows to count them once more (RISKY_ROWS).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +46,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from parsers.columns import TIMESTAMP
+from parsers.entityrisk import LEAST_EVENT_POINTS, MOST_POINTS
 from storage.coded import Coded, Cube, Flags, Ints, encode, pack, starts_of, take
 
 QUARTER_US = (
@@ -53,6 +57,9 @@ DAY_US = 86_400_000_000
 HEAVY_KEYS = 4096  # a file with at most so many addresses or entities keeps them all
 HEAVY_SHARE = 128  # otherwise it keeps at most one key per so many rows
 FEW_KEYS = 256  # a file with more values of a column of FEW keeps none of them: it is no list to choose from
+# A file with more combinations of entity, day and score among its risky events keeps none: an application that calls
+# everything risky would have it written twice.
+RISKY_ROWS = 65_536
 RISK_BANDS = ("low", "medium", "high")
 LOW_RISK_TO = 30  # bands of the original: low 0-30, medium 31-70, high 71-100
 MEDIUM_RISK_TO = 70
@@ -106,6 +113,8 @@ ADDRESSES = Family("addresses", DAY_US, (), ("ip",), heavy=True)
 ENTITIES = Family("entities", DAY_US, (), ("entity_id", "entity_type"), heavy=True)
 HAS_ADDRESS = Family("has_address", DAY_US, _KIND, ("has_address",), marked=True)
 HOURS = Family("hours", HOUR_US, (), _USER, named=False, marked=True)
+RISKY_USERS = Family("risky_users", DAY_US, ("risk",), _USER, marked=True)
+RISKY_ADDRESSES = Family("risky_addresses", DAY_US, ("risk",), ("ip",), marked=True)
 FEW = {
     column: Family(column, DAY_US, _KIND, (column,), few=True, marked=True)
     for column in ("method", "status_code", "entity_type", "server", "environment", "source_file")
@@ -123,6 +132,8 @@ FAMILIES = {
         ENTITIES,
         HAS_ADDRESS,
         HOURS,
+        RISKY_USERS,
+        RISKY_ADDRESSES,
         *FEW.values(),
     )
 }
@@ -167,6 +178,7 @@ def delta(table: pa.Table, *, complete: bool = False) -> pa.Table:
             (few, cube if complete else _few(few, cube))
             for few, cube in zip(FEW.values(), by_kind[2:], strict=True)
         ),
+        *_risky(columns, table["risk_score"], complete=complete),
         (COUNTS, fine),  # the large families last: readers of the others skip their row groups
         (USAGE, usage),
         (HOURS, events.by((*_USER, "hour", *_ALWAYS))),
@@ -218,6 +230,23 @@ def _risk(column: Any) -> Coded:
     scores = pc.fill_null(column.combine_chunks(), -1).to_numpy()
     codes = np.searchsorted(np.array([0, LOW_RISK_TO + 1, MEDIUM_RISK_TO + 1]), scores, side="right")
     return Coded(codes.astype(np.int64), len(RISK_BANDS) + 1, pa.array([None, *RISK_BANDS], pa.string()))
+
+
+_SCORES = pa.array([str(score) for score in range(MOST_POINTS + 1)], pa.string())
+
+
+def _risky(columns: Mapping[str, Coded], scores: Any, *, complete: bool) -> Iterator[tuple[Family, Cube]]:
+    """Yield the families of risky events, whose ``risk`` is the score itself, but for those with too many rows."""
+    points = pc.fill_null(scores.combine_chunks(), 0).to_numpy().astype(np.int64)
+    rows = np.flatnonzero(points >= LEAST_EVENT_POINTS)
+    known = {name: columns[name].at(columns[name].codes[rows]) for name in (*_USER, "ip", "day", *_ALWAYS)}
+    risky = Cube({**known, "risk": Coded(np.minimum(points[rows], MOST_POINTS), len(_SCORES), _SCORES)})
+    for family in (RISKY_USERS, RISKY_ADDRESSES):
+        names = (*family.keys, "day", *family.dimensions, *_ALWAYS)
+        cube = risky.by(names) if len(rows) else Cube({name: risky.columns[name] for name in names}, rows)
+        assert cube.counts is not None
+        if complete or len(cube.counts) <= RISKY_ROWS:
+            yield family, cube
 
 
 def _is_there(addresses: Coded) -> Coded:

@@ -17,6 +17,7 @@ from storage.buckets import grid, step_of
 from storage.filters import Term
 from storage.planner import Planner
 from storage.query import Filter, StatisticsQuery
+from storage.risky import riskiest
 from storage.rolled import DIMENSIONS
 from storage.rollups import HOUR_US, RISK_BANDS
 from storage.rows import RowCache
@@ -79,6 +80,7 @@ class _Statistics:
             ("countries", self._countries),
             ("addresses", self._addresses),
             ("entities", self._entities),
+            ("risk", self._risk),
             ("critical", self._critical),
             ("previous", self._previous),
             ("series", self._series),
@@ -138,6 +140,10 @@ class _Statistics:
         return {
             "topEntities": [{"type": item.name, "id": item.key, "eventCount": item.events} for item in top]
         }
+
+    def _risk(self) -> dict[str, Any]:
+        top = self._query.top
+        return riskiest(self._planner, self._cursor, self._snapshot, self._filter, self._scope, top)
 
     def _critical(self) -> dict[str, Any]:
         levels = [term for term in self._filter.terms if term.field == "level"]

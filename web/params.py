@@ -340,8 +340,17 @@ class StatisticsParams(RangeParams):
     tz: Zone = Field("UTC", description="Time zone whose days are the grid of `series`")
     parts: Parts = Field(
         None,
-        description=f"Only these figures, separated by commas: {', '.join(STATISTICS_PARTS)}. Without it all of them.",
+        description=f"Only these figures, separated by commas: {', '.join(STATISTICS_PARTS)}. Without it all but the last.",
     )
+
+
+class RiskParams(RangeParams):
+    """`GET /risk`: the riskiest users and addresses of the last hours, or of an own range."""
+
+    hours: Annotated[int, Field(ge=1, le=MAX_HOURS)] = Field(
+        720, description="The last so many hours; ignored when start_date is given"
+    )
+    top: Annotated[int, Field(ge=1, le=MAX_TOP)] = Field(10, description="At most so many of each")
 
 
 class StatsParams(Params):

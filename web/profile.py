@@ -1,4 +1,4 @@
-"""`GET /users/{user_id}` and `/entities/{entity_type}/{entity_id}`: what is known of one user or one thing."""
+"""`GET /users/{user_id}`, `/addresses/{ip}` and `/entities/{entity_type}/{entity_id}`: what is known of one of them."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ async def user(request: web.Request, params: ProfileParams) -> web.StreamRespons
     key = request.match_info["user_id"]
     named = {"username": key.removeprefix(NAME_PREFIX)} if key.startswith(NAME_PREFIX) else {"user_id": key}
     return await _profile(request, params, named)
+
+
+async def address(request: web.Request, params: ProfileParams) -> web.StreamResponse:
+    """Answer with what is known of one address."""
+    return await _profile(request, params, dict(request.match_info))
 
 
 async def entity(request: web.Request, params: ProfileParams) -> web.StreamResponse:
@@ -70,6 +75,10 @@ async def _timeline(
     return {"data": [orjson.Fragment(row) for row in page.rows], "next": cursor, "link": link}
 
 
+_ROUTES = {"user_id": "/users/", "ip": "/addresses/", "entity_id": "/entities/"}
+
+
 def _prefix(request: web.Request) -> str:
     """Return what stands before the route in the address that was asked."""
-    return request.path[: request.path.index("/users/" if "user_id" in request.match_info else "/entities/")]
+    name = next(name for name in _ROUTES if name in request.match_info)
+    return request.path[: request.path.index(_ROUTES[name])]

@@ -69,7 +69,8 @@ $ curl -sOJ 'http://127.0.0.1:8710/api/v1/events/export?format=csv&category=secu
 - **Too slow, too many**: a query that passes its deadline is cancelled and answered 503 with what to narrow; when all
   places for a kind of query are taken the answer is 429 with `Retry-After`. A client that leaves stops its query.
 - **Following**: `/events/live` is described in [live.md](live.md).
-- **One user**: `/users/{user_id}` takes an id, or `name:` and a username where events have no id.
+- **One user**: `/users/{user_id}` takes an id, or `name:` and a username where events have no id; `/addresses/{ip}` and
+  `/entities/{entity_type}/{entity_id}` say the same of others. How risky each is, and why: [risk.md](risk.md).
 - **SQL** ([docs/sql.md](sql.md)) is off unless `[sql] enabled`. A statement runs in a confined process of its own; its answer
   is complete, within the caps that `X-Truncated` tells of, before its first byte. Every statement that runs leaves a trace.
 - **Exports** are streamed at the reader's pace. `X-Total-Count` says how many events there are. One that fails in the

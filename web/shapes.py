@@ -5,7 +5,7 @@ The Event's schema comes from the column table; the envelopes are the original's
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 from pydantic.json_schema import models_json_schema
@@ -99,6 +99,58 @@ class ContextAnswer(Shape):
     timestamp: str
 
 
+class Contribution(Shape):
+    """What makes an entity risky: an alert, an event, or several events of equal points. `adds` is its part of the score."""
+
+    kind: Literal["alert", "event", "events"]
+    points: int
+    count: int
+    adds: float
+    id: str | None = Field(None, description="Of the alert or the event; not for who sees neither")
+    at: str | None = None
+    title: str | None = Field(None, description="Of an alert's rule")
+    level: str | None = Field(None, description="Of an alert")
+    reasons: list[str] | None = Field(None, description="Names of an event's reasons")
+
+
+class EntityRisk(Shape):
+    """How risky a user, an address or a thing is by all that was found about it (docs/risk.md)."""
+
+    riskScore: float = Field(ge=0, le=100)  # noqa: N815
+    riskBand: Literal["low", "medium", "high"]  # noqa: N815
+    contributing: int = Field(description="How many alerts and events there are")
+    contributions: list[Contribution] = Field(description="The ten that weigh most")
+
+
+class OneRisk(EntityRisk):
+    """The risk of the one who was asked for."""
+
+    timeRange: dict[str, Any]  # noqa: N815
+
+
+class RiskyUser(EntityRisk):
+    """A user by the risk."""
+
+    username: str | None
+    userId: str | None  # noqa: N815
+
+
+class RiskyAddress(EntityRisk):
+    """An address by its risk."""
+
+    ip: str
+
+
+class RiskAnswer(Shape):
+    """The riskiest users and addresses of a range."""
+
+    success: bool
+    timeRange: dict[str, Any]  # noqa: N815
+    riskyUsers: list[RiskyUser]  # noqa: N815
+    riskyAddresses: list[RiskyAddress]  # noqa: N815
+    plan: Any = Field(description="Whether roll-ups or a scan answered")
+
+
 class Risk(Shape):
     """How risky the events of a range were."""
 
@@ -106,6 +158,7 @@ class Risk(Shape):
     max: float | None
     byBand: dict[str, int]  # noqa: N815
     high: list[Event] = Field(description="The newest of the band high, at most ten")
+    entity: OneRisk = Field(description="Of the subject itself, over the thirty days before the range's end")
 
 
 class Timeline(Shape):
@@ -229,6 +282,8 @@ class Statistics(Shape):
     topUsers: list[TopUser] | None = None  # noqa: N815
     topIps: list[TopAddress] | None = None  # noqa: N815
     topEntities: list[TopEntity] | None = None  # noqa: N815
+    riskyUsers: list[RiskyUser] | None = None  # noqa: N815
+    riskyAddresses: list[RiskyAddress] | None = None  # noqa: N815
     previous: Earlier | None = None
     series: list[Point] | None = None
     seriesSeconds: int | None = None  # noqa: N815

@@ -8,13 +8,13 @@ import orjson
 from aiohttp import web
 
 from storage.filters import Term
-from storage.query import STATISTICS_PARTS, Filter, Scope, StatisticsQuery, searched
+from storage.query import DEFAULT_PARTS, Filter, Scope, StatisticsQuery, searched
 from web.answers import etag, raw_answer, unchanged, validators
 from web.asking import filter_of, question_of, scope_of, version_of
 from web.callers import caller_of
 from web.errors import invalid
 from web.keys import CLOCK, QUERIES, STATISTICS_CACHE
-from web.params import Params, RangeParams, StatisticsParams, StatsParams, words_of
+from web.params import Params, RangeParams, RiskParams, StatisticsParams, StatsParams, words_of
 from web.times import DAY_US, SECOND_US
 
 HOUR_US = 3600 * SECOND_US
@@ -29,9 +29,20 @@ async def statistics(request: web.Request, params: StatisticsParams) -> web.Stre
     query = StatisticsQuery(
         filter=wanted,
         scope=scope,
-        parts=frozenset(words_of(params.parts)) if params.parts else frozenset(STATISTICS_PARTS),
+        parts=frozenset(words_of(params.parts) if params.parts else DEFAULT_PARTS),
         timezone=params.tz,
     )
+
+    async def make() -> bytes:
+        return orjson.dumps({"success": True, **await request.app[QUERIES].statistics(query)})
+
+    return await reused(request, params, query.scope, make)
+
+
+async def risk(request: web.Request, params: RiskParams) -> web.StreamResponse:
+    """Answer with the riskiest users and addresses of the last hours, or of the range given."""
+    wanted, scope = ranged(request, params)
+    query = StatisticsQuery(filter=wanted, scope=scope, parts=frozenset({"risk"}), top=params.top)
 
     async def make() -> bytes:
         return orjson.dumps({"success": True, **await request.app[QUERIES].statistics(query)})

@@ -1,4 +1,4 @@
-"""`watchkeep stats`: the figures of the last hours; `watchkeep stats storage`: what lies where."""
+"""`watchkeep stats`: the figures of the last hours; `… risk`: who is riskiest; `… storage`: what lies where."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from daemon.filtering import FILTERS, REPEATED, values_of
 from daemon.terminal import Output, count, size
 
 DEFAULT_HOURS = 24
+DEFAULT_RISK_HOURS = 720
 DEFAULT_DAYS = 14
 BAR_CELLS = 30
 NUMBER_CELLS = 12
+SHOWN_CONTRIBUTIONS = 3  # in a line of a terminal
 
 
 def run(context: Context) -> int:
@@ -22,9 +24,15 @@ def run(context: Context) -> int:
     arguments, output = context.arguments, context.output
     if arguments.what == "storage":
         return _storage(context)
-    figures = connect(context).statistics(values_of(arguments), arguments.hours)
+    values, answers = values_of(arguments), connect(context)
+    if arguments.what == "risk":
+        figures = answers.risk(values, arguments.hours or DEFAULT_RISK_HOURS)
+    else:
+        figures = answers.statistics(values, arguments.hours or DEFAULT_HOURS)
     if output.machine:
         output.object(figures)
+    elif arguments.what == "risk":
+        _show_risk(output, figures)
     else:
         _show(output, figures)
     return Exit.OK
@@ -113,6 +121,38 @@ def _show(output: Output, figures: dict[str, Any]) -> None:
     _bars(output, "user", ((row["username"], row["eventCount"]) for row in figures["topUsers"]))
 
 
+def _show_risk(output: Output, found: dict[str, Any]) -> None:
+    span = found["timeRange"]
+    output.facts({"from": span["start"], "to": span["end"]})
+    for heading, rows in (("user", found["riskyUsers"]), ("address", found["riskyAddresses"])):
+        if rows:
+            output.line()
+            heads = (heading, "risk", "", "from", "heaviest")
+            output.rows(
+                heads,
+                (
+                    (
+                        row["ip"] if heading == "address" else row["username"] or row["userId"],
+                        f"{row['riskScore']:5.1f}",
+                        row["riskBand"],
+                        count(row["contributing"]),
+                        ", ".join(_contribution(part) for part in row["contributions"][:SHOWN_CONTRIBUTIONS]),
+                    )
+                    for row in rows
+                ),
+            )
+    if not found["riskyUsers"] and not found["riskyAddresses"]:
+        output.line("nobody has an alert or a risky event")
+
+
+def _contribution(part: dict[str, Any]) -> str:
+    """Name a contribution in a few words."""
+    if part["kind"] == "alert":
+        return f"{part.get('title', 'an alert')} (+{part['adds']})"
+    events = "an event" if part["count"] == 1 else f"{count(part['count'])} events"
+    return f"{events} of {part['points']} (+{part['adds']})"
+
+
 def _bars(output: Output, heading: str, rows: Iterable[tuple[Any, int]]) -> None:
     """Print names with their counts, largest first, each with a bar."""
     ordered: Sequence[tuple[Any, int]] = sorted(rows, key=lambda row: -row[1])
@@ -131,16 +171,17 @@ def _bars(output: Output, heading: str, rows: Iterable[tuple[Any, int]]) -> None
 
 COMMAND = Command(
     name="stats",
-    text="Print how many events of each kind there were in the last hours, or between --since and --until; with `storage`, "
-    "what the archive's days are made of: files, events, bytes and row groups, what waits, how much the last questions "
-    f"left unread, and what could be better. {REPEATED}",
+    text="Print how many events of each kind there were in the last hours, or between --since and --until; with `risk`, "
+    "the users and addresses with the highest risk and what it comes from; with `storage`, what the archive's days are made "
+    "of: files, events, bytes and row groups, what waits, how much the last questions left unread, and what could be better. "
+    f"{REPEATED}",
     options=(
         Option(
             ("what",),
-            "`events` (the default) or `storage`",
+            "`events` (the default), `risk` or `storage`",
             "WHAT",
             default="events",
-            choices=("events", "storage"),
+            choices=("events", "risk", "storage"),
             needed=False,
         ),
         Option(
@@ -151,13 +192,17 @@ COMMAND = Command(
             DEFAULT_DAYS,
         ),
         Option(
-            ("--hours",), f"the last so many hours (default: {DEFAULT_HOURS})", "N", positive, DEFAULT_HOURS
+            ("--hours",),
+            f"the last so many hours (default: {DEFAULT_HOURS}, for risk {DEFAULT_RISK_HOURS})",
+            "N",
+            positive,
         ),
         *FILTERS,
     ),
     run=run,
     examples=(
         "watchkeep stats --hours 168",
+        "watchkeep stats risk",
         "watchkeep stats storage",
         "watchkeep stats --since 2026-11-01 --until 2026-11-30 --json",
     ),

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import urllib.parse
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -25,6 +26,7 @@ import pytest
 from daemon import asking, cli, resuming
 from daemon.command import CommandError, Exit
 from daemon.control import call
+from parsers.entityrisk import LEAST_EVENT_POINTS
 from storage.layout import Layout
 from tests.support import ROOT
 
@@ -324,6 +326,10 @@ def test_figures_add_up(place: Place) -> None:
     (figures,) = place.rows("stats", "--since", "2026-11-20", "--until", "2026-11-20")
     assert figures["totals"] == {"events": 60, "users": 3}
     assert figures["byLevel"] == dict.fromkeys(LEVELS, 12)
+    (found,) = place.rows("stats", "risk", "--since", "2026-11-20", "--until", "2026-11-20")
+    events = place.rows("query", "--since", "2026-11-20", "--until", "2026-11-20", "--limit", "100")
+    risky = [event["user"]["username"] for event in events if event["riskScore"] >= LEAST_EVENT_POINTS]
+    assert {user["username"]: user["contributing"] for user in found["riskyUsers"]} == Counter(risky)
 
 
 @pytest.mark.timeout(120)

@@ -40,6 +40,7 @@ PLANTED = {
 PERSON = event(
     eventId="e-person",
     level="critical",
+    riskScore=90,
     sessionId=PLANTED["session"],
     onBehalfOf=PLANTED["on behalf of"],
     user={"id": int(PLANTED["user id"]), "username": PLANTED["username"]},
@@ -98,6 +99,7 @@ async def door(station_with_people: Station) -> AsyncIterator[Door]:
 def address_of(route: Route) -> str:
     """Return an address of a route that leads to the planted event where there is one to name."""
     values = {"event_id": "e-person", "user_id": PLANTED["user id"], "entity_type": "user"}
+    values["ip"] = PLANTED["address"]
     path = re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], "x"), route.path)
     return f"{path}?timeout=0.2" if route.name == "followEvents" else path
 
