@@ -29,6 +29,7 @@ PARTS = (
     "places",
     "risk",
     "detect",
+    "alerts",
     "attacks",
 )
 
