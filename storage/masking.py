@@ -329,7 +329,7 @@ class Mask:
             kept["topIps"] = [{"ip": network, "eventCount": events} for network, events in ranked]
         if "riskyUsers" in kept:
             kept["riskyUsers"] = [
-                self.risk(user)
+                user
                 | {
                     "username": self.value("username", user["username"]),
                     "userId": self.value("user_id", user["userId"]),
@@ -340,7 +340,7 @@ class Mask:
             networks: dict[str, dict[str, Any]] = {}
             for entry in kept["riskyAddresses"]:  # the riskiest first, and it stands for its network
                 network = self.value("ip", entry["ip"]) or HIDDEN
-                networks.setdefault(network, self.risk(entry) | {"ip": network})
+                networks.setdefault(network, entry | {"ip": network})
             kept["riskyAddresses"] = list(networks.values())
         if "topEntities" in kept:
             kept["topEntities"] = [
@@ -350,15 +350,6 @@ class Mask:
         if "criticalEvents" in kept:
             kept["criticalEvents"] = [self.event(event) for event in kept["criticalEvents"]]
         return kept
-
-    @staticmethod
-    def risk(answer: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the risk of an entity without which alerts and events it comes from: who sees no alerts sees points."""
-        shown = [
-            {name: value for name, value in part.items() if name not in {"id", "title"}}
-            for part in answer["contributions"]
-        ]
-        return {**answer, "contributions": shown}
 
     def line(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Return what a line says, by whatever names it uses, masked: for lines that are no events yet."""

@@ -182,7 +182,7 @@ class _Profile:
         end_us = self._query.filter.end_us
         assert end_us is not None
         sql.show(self._cursor, self._whole.hot)
-        found = risk_of(
+        return risk_of(
             self._cursor,
             self._whole,
             lambda wanted: self._narrow.view(view(self._snapshot, wanted, self._scope)),
@@ -190,7 +190,6 @@ class _Profile:
             self._scope,
             end_us,
         )
-        return self._mask.risk(found) if self._hidden else found
 
     def _seen(self) -> View:
         return view(self._snapshot, self._query.filter, self._scope)

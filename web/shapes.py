@@ -106,7 +106,7 @@ class Contribution(Shape):
     points: int
     count: int
     adds: float
-    id: str | None = Field(None, description="Of the alert or the event; not for who sees neither")
+    id: str | None = Field(None, description="Of the alert or the event")
     at: str | None = None
     title: str | None = Field(None, description="Of an alert's rule")
     level: str | None = Field(None, description="Of an alert")

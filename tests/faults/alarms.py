@@ -155,7 +155,7 @@ async def _said(_event: object) -> None:
 def _take(station: Station, own: str) -> bool:
     """Take in the next lines of the application, and all of the daemon's own."""
     there = (Path(station.archive.layout.own_log) / own).exists()
-    return station.take(LOG, AT_ONCE) | (there and station.take(own, internal=True))
+    return station.take_lines(LOG, AT_ONCE) | (there and station.take_lines(own, internal=True))
 
 
 def check(folder: Path) -> None:
@@ -171,7 +171,7 @@ def check(folder: Path) -> None:
         for file in station.archive.state.files.values()
         if file.kind == "events"
     ]
-    rows = duckdb.sql(
+    rows = duckdb.execute(
         "SELECT event_id, entity_id, internal, json_extract_string(metadata, '$.change') AS change, "
         "json_extract(metadata, '$.alert.groups[0]') AS who, CAST(json_extract(metadata, '$.alert.count') AS INT) AS n "
         f"FROM read_parquet({paths!r}, union_by_name = true)"

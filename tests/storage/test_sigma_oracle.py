@@ -22,7 +22,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sigma.backends.sqlite import sqliteBackend
+from sigma.backends.sqlite.sqlite import sqliteBackend
 from sigma.collection import SigmaCollection
 
 from tests.storage.test_correlating import EVENTS, SPAN, Seen, connected, event_rule, fired, matched, rules

@@ -88,14 +88,14 @@ class Station:
             self._sources[str(folder / source.file)] = source
             self._read[str(folder / source.file)] = state.offset
 
-    def take(self, file: str, most: int | None = None, *, internal: bool = False) -> bool:
+    def take_lines(self, file: str, most: int | None = None, *, internal: bool = False) -> bool:
         """Take in the next whole lines of a log file, ``most`` of them; returns whether there were any."""
         folder = Path(self.archive.layout.own_log) if internal else self.logs
         path = folder / file
         lines = path.read_bytes()[self._read.get(str(path), 0) :].splitlines(keepends=True)
         data = b"".join(line for line in lines[:most] if line.endswith(b"\n"))
         if data:
-            self._take(path, file, data, internal=internal)
+            self.take(path, file, data, internal=internal)
         return bool(data)
 
     # Lines in

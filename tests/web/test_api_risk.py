@@ -30,7 +30,9 @@ MOST = sum(100 / i**1.5 for i in range(1, MOST_COUNTED + 1))
 
 def risk(points: list[int]) -> float:
     """The definition, rounded as shown."""
-    return round(100 * sum(p / i**1.5 for i, p in enumerate(sorted(points, reverse=True), 1)) / MOST, 1)
+    return round(
+        float(100 * sum(p / i**1.5 for i, p in enumerate(sorted(points, reverse=True), 1)) / MOST), 1
+    )
 
 
 def alert(
@@ -229,8 +231,8 @@ async def test_alerts_count_for_who_sees_everything(
     assert kinds == ({"events", "alert"} if sees else {"events"})
 
 
-async def test_a_viewer_sees_points_and_no_alerts(station: Station) -> None:
-    """Users as pseudonyms, addresses as networks, and neither ids nor titles of what was found."""
+async def test_a_viewer_sees_users_as_pseudonyms_and_addresses_as_networks(station: Station) -> None:
+    """What was found about whom, as everywhere."""
     lines(station)
     alert(station, "a1", "high", {"user.id": "1"})
     async with served(station):
@@ -240,7 +242,7 @@ async def test_a_viewer_sees_points_and_no_alerts(station: Station) -> None:
             StatisticsQuery(ranged, Scope(role="viewer"), parts=frozenset({"risk"}))
         )
     said = str(found)
-    secrets = ("'ann'", "'bob'", "'eve'", "10.0.0.3", "Rule a1", "'a1'")
+    secrets = ("'ann'", "'bob'", "'eve'", "10.0.0.3")
     assert [secret for secret in secrets if secret in said] == []
     assert len(found["riskyAddresses"]) == 1  # one network, with the score of its riskiest address
     assert len(found["riskyUsers"]) == 3
