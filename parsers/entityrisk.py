@@ -8,7 +8,7 @@ those of Elastic's entity risk (Kibana, `entity_analytics/risk_score/constants.t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import numpy as np
@@ -21,8 +21,6 @@ MOST_POINTS: Final = 100
 LEAST_EVENT_POINTS: Final = 50
 DAYS: Final = 30  # that contributions are looked for, as in Elastic's
 SHOWN: Final = 10  # contributions that are named, as in Elastic's
-# Points of an alert by its level, as Elastic's rules have them; what merely informs is no risk.
-LEVEL_POINTS: Final[Mapping[str, int]] = {"low": 21, "medium": 47, "high": 73, "critical": 99}
 LOW_TO: Final = 30  # the original's bands, of the score rounded half up
 MEDIUM_TO: Final = 70
 

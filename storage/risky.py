@@ -19,7 +19,6 @@ import pyarrow as pa
 from parsers.entityrisk import (
     DAYS,
     LEAST_EVENT_POINTS,
-    LEVEL_POINTS,
     MOST_POINTS,
     SHOWN,
     added,
@@ -27,6 +26,7 @@ from parsers.entityrisk import (
     scores,
 )
 from parsers.moments import rfc3339
+from parsers.sigma.rule import SCORES
 from storage import sql
 from storage.alerted import Alerted, alerted
 from storage.coded import encode
@@ -118,7 +118,7 @@ def _alerts(cursor: duckdb.DuckDBPyConnection, snapshot: Snapshot, wanted: Filte
     assert wanted.start_us is not None
     assert wanted.end_us is not None
     every = alerted(cursor, snapshot, MOST_ALERTS, wanted.start_us, wanted.end_us)
-    return [alert for alert in every if LEVEL_POINTS.get(alert.level) and not alert.dismissed]
+    return [alert for alert in every if SCORES.get(alert.level) and not alert.dismissed]
 
 
 def _about(alert: Alerted, subject: Filter) -> bool:
@@ -147,7 +147,7 @@ def _of_alert(alert: Alerted) -> _Part:
         "level": alert.level,
         "at": rfc3339(alert.opened_us),
     }
-    return _Part(LEVEL_POINTS[alert.level], 1, (0, alert.id), said)
+    return _Part(SCORES[alert.level], 1, (0, alert.id), said)
 
 
 def _events(cursor: duckdb.DuckDBPyConnection, look: View, wanted: Filter, scope: Scope) -> list[_Part]:
@@ -193,9 +193,7 @@ def _top(
     whose = np.asarray(column.codes, np.int64)
     pairs = len(found.keys)
     owners = np.concatenate([whose[found.subjects], whose[pairs:]])
-    points = np.concatenate(
-        [found.points, np.array([LEVEL_POINTS[alert.level] for _, alert in about], np.int64)]
-    )
+    points = np.concatenate([found.points, np.array([SCORES[alert.level] for _, alert in about], np.int64)])
     counts = np.concatenate([found.events, np.ones(len(about), np.int64)])
     all_scores = np.round(scores(owners, points, counts, column.size), 1)
     least = max(0.1, float(np.partition(all_scores, -top)[-top])) if len(all_scores) > top else 0.1

@@ -12,12 +12,12 @@ from aiohttp.test_utils import TestClient
 
 from daemon.alerting import event_of
 from parsers.batch import Chunk, Parsed
-from parsers.entityrisk import LEVEL_POINTS, MOST_COUNTED
+from parsers.entityrisk import MOST_COUNTED
 from parsers.points import Points
 from parsers.risk import Scoring
 from parsers.sigma.alert import ChangeKind
 from parsers.sigma.episodes import Episode
-from parsers.sigma.rule import Level
+from parsers.sigma.rule import SCORES, Level
 from storage.filters import Term
 from storage.queries import Queries
 from storage.query import Filter, Scope, StatisticsQuery
@@ -131,7 +131,7 @@ async def test_the_riskiest_are_those_of_the_definition(station: Station, client
     extra = {"ann": ["high", "medium"], "bob": ["critical"], "eve": ["low"]}
     expected = {
         name: risk(
-            [LEVEL_POINTS[level] for level in extra[name]]
+            [SCORES[level] for level in extra[name]]
             + [row["riskScore"] for row in rows if row["riskScore"] >= 50 and row["user"]["username"] == name]
         )
         for name in extra
