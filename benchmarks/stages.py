@@ -49,7 +49,7 @@ STAGES = (
     Stage("places", ("storage.transform:located",)),
     Stage("redact", ("parsers.redact:Redactor.table",)),
     Stage("parse, the rest", ("storage.transform:Transformer.parse",)),
-    Stage("risk: what habits need", ("parsers.risk:_acts", "parsers.risk:_users")),
+    Stage("risk: what habits need", ("parsers.acts:ActReader.read",)),
     Stage("risk: habits", ("parsers.habits:Habits.fold",)),
     Stage("risk: scores", ("daemon.scoring:Scorer.score",)),
     Stage("risk: checkpoints", ("daemon.scoring:Scorer.checkpoint",)),
@@ -57,7 +57,7 @@ STAGES = (
     Stage(
         "gather rows for sealed files", ("storage.archive:Archive.append_sealed", "storage.merge:Inputs.slices")
     ),
-    Stage("roll-ups: keep what they count", ("storage.seal:narrowed",)),
+    Stage("texts to numbers, kept for roll-ups", ("storage.seal:coded", "storage.seal:one_dictionary", "storage.seal:narrowed")),
     Stage("roll-ups: count", ("storage.rollups:delta",)),
     Stage("roll-ups: write", ("storage.seal:stage_rollup", "storage.commit:stage_rollup")),
     Stage("sketches", ("storage.parquet:sketch",)),

@@ -17,7 +17,7 @@ from typing import Final
 
 import numpy as np
 
-from parsers.arrow import CACHE_BYTES, Array, Bytes, Int64s, Mask
+from parsers.arrow import Array, Bytes, Int64s, Mask
 from parsers.arrow import texts as texts_of
 
 # One number holds four counts of 12 bits each, so that one addition counts all.
@@ -27,6 +27,8 @@ OBJECT: Final = 1 << 24
 STRING: Final = 1 << 36
 ODD: Final = 1 << 60
 MOST_KEYS: Final = 4000  # per line; more would overflow into the next count
+
+WEIGHED_BYTES: Final = 128 << 10  # weighed together
 
 _COLON, _QUOTE, _SPACE = 0x3A, 0x22, 0x20
 
@@ -45,15 +47,26 @@ WEIGHT: Final = _table()
 
 
 def weigh(block: Bytes, starts: Int64s, ends: Int64s) -> Int64s:
-    """Return the weight of each line ``block[starts[i]:ends[i]]``; lines must rise and not overlap."""
-    if not len(starts):
-        return np.zeros(0, np.int64)
-    places, weights = _keys(block)
+    """Return the weight of each line ``block[starts[i]:ends[i]]``; lines must rise and not overlap.
+
+    Works on as many lines at a time as the processor's cache holds with all that is found in them.
+    """
+    found = np.zeros(len(starts), np.int64)
+    first = 0
+    while first < len(starts):
+        last = max(first + 1, int(np.searchsorted(ends, starts[first] + WEIGHED_BYTES)))
+        found[first:last] = _weighed(block, starts[first:last], ends[first:last])
+        first = last
+    return found
+
+
+def _weighed(block: Bytes, starts: Int64s, ends: Int64s) -> Int64s:
+    places, weights = _keys(block, int(starts[0]), int(ends[-1]))
+    odd = places[weights >= ODD]
     total = np.zeros(len(weights) + 1, np.int64)
-    np.cumsum(weights & ~ODD, out=total[1:])
+    np.cumsum(weights & ~ODD if len(odd) else weights, out=total[1:])
     first, last = np.searchsorted(places, starts), np.searchsorted(places, ends)
     found = total[last] - total[first]
-    odd = places[weights >= ODD]
     if len(odd):
         lines = np.searchsorted(ends, odd, side="right")
         found[lines[lines < len(found)]] = ODD
@@ -122,38 +135,30 @@ def _first_bytes(texts: Array) -> tuple[Bytes, Mask, Bytes, Int64s]:
     return own, offsets[1:] > offsets[:-1], block, offsets
 
 
-def _keys(block: Bytes) -> tuple[Int64s, Int64s]:
-    """Positions of the colons that end a key, and the weight of the value after each."""
-    places: list[Int64s] = []
-    weights: list[Int64s] = []
-    for start in range(0, len(block), CACHE_BYTES):
-        colons = np.flatnonzero(block[start : start + CACHE_BYTES] == _COLON) + start
-        before = block[np.maximum(colons - 1, 0)]
-        odd = colons[before <= _SPACE]
-        if len(odd):  # white space before a colon matters only after a key's closing quote
-            further = block[np.maximum(odd - 2, 0)]
-            odd = odd[(further == _QUOTE) | (further <= _SPACE)]
-        colons = colons[before == _QUOTE]
-        at = np.minimum(colons + 1, len(block) - 1)
+def _keys(block: Bytes, begin: int, end: int) -> tuple[Int64s, Int64s]:
+    """Positions of the colons that end a key between two places, and the weight of the value after each."""
+    begin = max(begin, 1)  # what comes first has no key before it
+    colon, before = block[begin:end] == _COLON, block[begin - 1 : end - 1]
+    colons = np.flatnonzero(colon & (before == _QUOTE)) + begin
+    at = np.minimum(colons + 1, len(block) - 1)
+    value = block[at]
+    spaced = value == _SPACE
+    if spaced.any():
+        at = np.minimum(at + spaced, len(block) - 1)
         value = block[at]
-        spaced = value == _SPACE
-        if spaced.any():
-            at = np.minimum(at + spaced, len(block) - 1)
-            value = block[at]
-        weight = WEIGHT[value]
-        nulls = np.flatnonzero(value == ord("n"))
-        if len(nulls):  # DuckDB takes "nan" for a number
-            weight[nulls[block[np.minimum(at[nulls] + 1, len(block) - 1)] != ord("u")]] = ODD
-        minus = np.flatnonzero(value == ord("-"))
-        if len(minus):
-            weight[minus[block[np.minimum(at[minus] + 1, len(block) - 1)] > ord("9")]] = ODD
-        if len(odd):
-            colons = np.concatenate([colons, odd])
-            weight = np.concatenate([weight, np.full(len(odd), ODD, np.int64)])
-            order = np.argsort(colons, kind="stable")
-            colons, weight = colons[order], weight[order]
-        places.append(colons)
-        weights.append(weight)
-    if len(places) == 1:
-        return places[0], weights[0]
-    return np.concatenate([np.zeros(0, np.int64), *places]), np.concatenate([np.zeros(0, np.int64), *weights])
+    weight = WEIGHT[value]
+    nulls = np.flatnonzero(value == ord("n"))
+    if len(nulls):  # DuckDB takes "nan" for a number
+        weight[nulls[block[np.minimum(at[nulls] + 1, len(block) - 1)] != ord("u")]] = ODD
+    minus = np.flatnonzero(value == ord("-"))
+    if len(minus):
+        weight[minus[block[np.minimum(at[minus] + 1, len(block) - 1)] > ord("9")]] = ODD
+    odd = np.flatnonzero(colon & (before <= _SPACE)) + begin
+    if len(odd):  # white space before a colon matters only after a key's closing quote
+        further = block[np.maximum(odd - 2, 0)]
+        odd = odd[(further == _QUOTE) | (further <= _SPACE)]
+        colons = np.concatenate([colons, odd])
+        weight = np.concatenate([weight, np.full(len(odd), ODD, np.int64)])
+        order = np.argsort(colons, kind="stable")
+        colons, weight = colons[order], weight[order]
+    return colons, weight

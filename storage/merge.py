@@ -25,6 +25,7 @@ from storage.layout import Layout
 from storage.parquet import ROW_GROUP_ROWS, STANDARD
 from storage.provenance import Footer, parse_footer
 from storage.snapshot import File, Kind
+from storage.words import without_idle_words
 
 # Decoded row groups kept while slices are cut. Files follow each other in time, so that the group in which one slice
 # ends is the one with which the next begins: one full group, or the many small ones of short commits.
@@ -60,10 +61,7 @@ class Inputs:
         self._layout = layout
         self._time = TIME[kind]
         self._coded = STANDARD.coded(_SCHEMA[kind])
-        self.schema = pa.schema(
-            field.with_type(pa.dictionary(pa.int32(), field.type)) if field.name in self._coded else field
-            for field in _SCHEMA[kind]
-        )
+        self.schema = STANDARD.coded_schema(_SCHEMA[kind])
         self._files: list[File] = []
         self._places: list[tuple[int, int]] = []  # (file, row group) in order of position
         self._classes: list[str] = []
@@ -236,17 +234,4 @@ def _column(
     if back is not None:
         whole = whole.take(back)
     whole = whole.combine_chunks()
-    return _without_idle_words(whole) if coded else whole
-
-
-def _without_idle_words(column: Any) -> Any:
-    """Return a coded column whose dictionary holds no word that no row has: else a few rows would bring all of a file's."""
-    codes = pc.fill_null(column.indices, 0).to_numpy()
-    used = np.zeros(max(len(column.dictionary), 1), np.bool_)
-    used[codes[pc.is_valid(column.indices).to_numpy(zero_copy_only=False)]] = True
-    if bool(used[: len(column.dictionary)].all()):
-        return column
-    renumbered = (np.cumsum(used) - 1).astype(np.int32)[codes]
-    missing = pc.is_null(column.indices).to_numpy(zero_copy_only=False)
-    words = column.dictionary.take(pa.array(np.flatnonzero(used)))
-    return pa.DictionaryArray.from_arrays(pa.array(renumbered, pa.int32(), mask=missing), words)
+    return without_idle_words(whole) if coded else whole

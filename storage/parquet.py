@@ -75,6 +75,14 @@ class Encoding:
         """Return the text columns that are stored as numbers of words."""
         return [name for name in schema.names if name in self._repeating(schema) and _is_text(schema, name)]
 
+    def coded_schema(self, schema: pa.Schema) -> pa.Schema:
+        """Return ``schema`` with these columns as dictionaries, as rows are held while they wait for a file."""
+        coded = set(self.coded(schema))
+        return pa.schema(
+            field.with_type(pa.dictionary(pa.int32(), field.type)) if field.name in coded else field
+            for field in schema
+        )
+
     def _compression(self, schema: pa.Schema) -> dict[str, Any]:
         """Return the options for it. Sketches are random bits; uncompressed, single blocks of them can be read."""
         if COLUMN not in schema.names:

@@ -17,16 +17,19 @@ from storage.hot import extent_us
 from storage.late import Key
 from storage.layout import Layout
 from storage.merge import Inputs, Positions
-from storage.parquet import ROW_GROUP_ROWS, ParquetFile
+from storage.parquet import ROW_GROUP_ROWS, STANDARD, ParquetFile
 from storage.provenance import Origin
 from storage.rollups import narrowed
 from storage.sketch import with_sketches
 from storage.snapshot import File, Kind
+from storage.words import coded, one_dictionary
 
 # Files of an import that are open at once, each with some 600 KiB of buffers: the days on both sides of a midnight.
 MOST_OPEN = 4
 ENDING_THREADS = 2
 MOST_ENDING = 4  # files that end at once, or wait for it
+
+_CODED = STANDARD.coded_schema(EVENT_SCHEMA)
 
 
 class Stager:
@@ -159,7 +162,8 @@ class SealedWriter:
     def write(self, parts: Iterable[tuple[tuple[str, str, bool], pa.Table]]) -> None:
         """Append rows by key; each table is sorted by time."""
         origin: Origin | None = None
-        for key, table in parts:
+        for key, plain in parts:
+            table = coded(plain, _CODED)
             low, high = extent_us(table.column("timestamp"))
             sealing = self._open.pop(key, None)
             if sealing is not None:
@@ -231,14 +235,16 @@ class SealedWriter:
             sealing.file = ParquetFile(
                 self._fs,
                 self._layout.staged(sealing.path),
-                EVENT_SCHEMA,
+                _CODED,
                 node=self._layout.node,
                 bloom_rows=min(rows, ROW_GROUP_ROWS),
                 sketching=True,
             )
         table = pa.concat_tables(sealing.waiting)
         whole = rows // least * least
-        sealing.file.write(table.slice(0, whole))
+        for begin in range(0, whole, ROW_GROUP_ROWS):
+            group = table.slice(begin, min(ROW_GROUP_ROWS, whole - begin))
+            sealing.file.write(one_dictionary(group))
         sealing.waiting = [table.slice(whole)] if whole < rows else []
 
     def _close(self, key: tuple[str, str, bool], origin: Origin, *, last: bool = False) -> None:
@@ -256,11 +262,11 @@ class SealedWriter:
                 raise
             return
         self._ending.append((sealing, self._threads.submit(self._end, sealing, key, origin, last=last)))
-        self._collect(most=MOST_ENDING)
+        self._collect(most=MOST_ENDING, rows=ROW_GROUP_ROWS)
 
-    def _collect(self, *, most: int) -> None:
-        """Wait until at most ``most`` files are about to end, and take the entries of the others."""
-        while len(self._ending) > most:
+    def _collect(self, *, most: int, rows: int = 0) -> None:
+        """Wait until at most ``most`` files of together ``rows`` rows are about to end, and take the entries of the others."""
+        while len(self._ending) > most or sum(sealing.rows for sealing, _ in self._ending) > rows:
             self.files += self._ending[0][1].result()
             self._ending.popleft()
 

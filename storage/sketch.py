@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 from parsers.columns import TIMESTAMP
 from storage.bloom import BLOCK_BITS, BLOCK_BYTES, Probe, filled, mixed
 from storage.filters import SEARCHED
+from storage.words import used
 
 VERSION = 2  # 1 had one probe for a value, and was never released
 FAMILY = "sketches"  # of the rows of a roll-up that hold sketches; their `key` is the number of the row group
@@ -50,7 +51,7 @@ _FEW_BYTES = 1 << 20  # texts below are sorted, those above marked in a table of
 # Letters that are not ASCII while their lower case is: a text with one could match what its bytes do not show.
 DECEITFUL = tuple(letter.encode() for letter in "\u0130\u212a")
 
-_LOWER = np.frombuffer(bytes(range(256)).lower(), np.uint8)
+_A, _LETTERS, _CASE_BIT = np.uint8(ord("A")), np.uint8(26), np.uint8(5)  # 1 << 5 makes a letter a small one
 _HEAD = struct.Struct("<BxxxIIqq")  # version, rows, columns told, least and greatest time
 
 
@@ -137,7 +138,7 @@ def sketch(table: pa.Table) -> bytes:
             told |= 1 << bit
             keys.append(_value_keys(bit, values))
     found = [_bytes(table[name]) for name in SEARCHED]
-    if not any(letter in text.tobytes() for text in found for letter in DECEITFUL):
+    if not any(_deceives(text) for text in found):
         told |= 1 << TEXTS
         keys.append(_gram_keys(_distinct_grams(found)))
     hashes = np.concatenate(keys) if keys else np.zeros(0, np.uint64)
@@ -186,7 +187,7 @@ def _values(column: Any, most: int) -> list[bytes] | None:
     if column.null_count == len(column):
         return []
     if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
+        column = _words(column)
     if pa.types.is_integer(column.type):
         column = column.cast(pa.string())
     if len(column) > 2 * most and len(pc.unique(column.slice(0, 2 * most))) > most + 1:
@@ -194,13 +195,21 @@ def _values(column: Any, most: int) -> list[bytes] | None:
     distinct: Any = pc.unique(column).drop_null()
     if len(distinct) > most:
         return None
-    return [value.encode() if isinstance(value, str) else value for value in distinct.to_pylist()]
+    found: list[bytes] = (
+        distinct.cast(pa.binary()) if pa.types.is_string(distinct.type) else distinct
+    ).to_pylist()
+    return found
+
+
+def _words(column: Any) -> Any:
+    """Return the words of a coded column that some row has."""
+    return pa.concat_arrays([chunk.dictionary.filter(pa.array(used(chunk))) for chunk in column.chunks])
 
 
 def _bytes(column: Any) -> npt.NDArray[np.uint8]:
     """Return the bytes of all texts of a column, one after the other."""
     if pa.types.is_dictionary(column.type):
-        column = pa.chunked_array([pc.unique(column)]).cast(column.type.value_type)
+        column = pa.chunked_array([_words(column)])
     texts: Any = column.drop_null().combine_chunks()
     if isinstance(texts, pa.ChunkedArray):
         texts = pa.concat_arrays(texts.chunks) if texts.num_chunks else pa.array([], pa.string())
@@ -212,11 +221,16 @@ def _bytes(column: Any) -> npt.NDArray[np.uint8]:
     return found
 
 
+def _deceives(text: npt.NDArray[np.uint8]) -> bool:
+    data = text.tobytes()
+    return not data.isascii() and any(letter in data for letter in DECEITFUL)
+
+
 def _grams(text: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]:
     """Return the hash of every run of GRAM bytes, ASCII letters in lower case."""
     if len(text) < GRAM:
         return np.zeros(0, np.uint32)
-    lower = _LOWER[text]
+    lower = text | ((text - _A < _LETTERS).view(np.uint8) << _CASE_BIT)
     # Every run of four bytes is a number that begins one byte after the one before.
     runs = np.ndarray((len(lower) - GRAM + 1,), "<u4", lower.data, strides=(1,))
     found: npt.NDArray[np.uint32] = runs * np.uint32(_SPREAD)

@@ -38,6 +38,8 @@ from parsers.weigh import ODD, weigh
 
 SAMPLE_LINES = 64  # lines that a new shape is made of
 LESSONS = 200  # slow lines of one batch that a shape learns from
+# A statement that is not prepared costs a millisecond, and its rows come one by one, not all together as a copy.
+STREAMED_LINES = 4_096
 MOST_PROFILES_KNOWN = 10_000  # sources whose detected profile is remembered
 CAREFUL_BATCHES = (
     32  # after a malformed line, check validity first for so many batches: an error costs a second run
@@ -253,11 +255,15 @@ class Transformer:
     def _run(self, reader: _Reader, texts: pa.ChunkedArray[Any]) -> pa.StructArray:
         self._feed.table = pa.table({"line": texts})
         try:
-            name = f"read_{reader.profile}"
-            if reader.prepared != reader.shape.version:
-                self._connection.execute(f"PREPARE {name} AS {reader.shape.sql()}")
-                reader.prepared = reader.shape.version
-            result = self._connection.sql(f"EXECUTE {name}").to_arrow_table()
+            if len(texts) >= STREAMED_LINES:
+                rows = self._connection.sql(reader.shape.sql()).to_arrow_reader(len(texts))
+                result = rows.read_all()
+            else:
+                name = f"read_{reader.profile}"
+                if reader.prepared != reader.shape.version:
+                    self._connection.execute(f"PREPARE {name} AS {reader.shape.sql()}")
+                    reader.prepared = reader.shape.version
+                result = self._connection.sql(f"EXECUTE {name}").to_arrow_table()
         finally:
             self._feed.clear()
         structs = result.column("s").combine_chunks()
