@@ -1,7 +1,8 @@
 """One user or one thing over time: since when it is known, what it does, when, from where, and how risky that was.
 
 Figures come from `storage.statistics` and `storage.trends`, so they are those of the lists with the same filter. Files
-that cannot hold anything of the subject are left out before any figure is counted.
+that cannot hold anything of the subject are left out before any figure is counted; the rows of the others are read once
+(`storage.gathered`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import orjson
 from parsers.moments import rfc3339
 from storage import pages, sql
 from storage.filters import Bind, quote
+from storage.gathered import Gathered, gathered
 from storage.later import later
 from storage.masking import Mask, hidden_from
 from storage.query import Filter, Scope, StatisticsQuery, searched
@@ -80,6 +82,9 @@ class _Profile:
         self._mask = mask
         self._hidden = hidden_from(query.scope)
         self._whole = snapshot
+        # What figures are counted from, and which rows of it: the subject's own, once they are gathered.
+        self._wanted = query.filter
+        self._gathered: Gathered | None = None
         self._narrow = sieve.over(snapshot, query.subject, query.scope)
         seen = view(snapshot, query.subject, query.scope)
         held = {file.path for file in self._narrow.view(seen).files}
@@ -87,6 +92,7 @@ class _Profile:
         self._snapshot = replace(
             snapshot, events=tuple(file for file in snapshot.events if file.path in held)
         )
+        self._counted = self._snapshot
 
     def answer(self, sheets: Sheets | None) -> dict[str, Any] | None:
         """Compute every part."""
@@ -95,39 +101,57 @@ class _Profile:
         known = self._known()
         if known is None:
             return None
+        entity = self._entity_risk()  # first: its rows are not only those that will be gathered
+        read = self._gather()
         asked = StatisticsQuery(
-            filter=query.filter,
+            filter=self._wanted,
             scope=self._scope,
             parts=frozenset({"counts", "users", "countries", "addresses", "entities"}),
             top=query.top,
             timezone=query.timezone,
         )
-        figures = statistics(self._cursor, self._snapshot, asked, self._cache, sheets)
+        if self._gathered is not None:
+            sheets = None  # those of files and batches know nothing of gathered rows
+        figures = statistics(
+            self._cursor, self._counted, asked, self._cache, sheets, roll=self._gathered is None
+        )
         if self._hidden:
             figures = self._mask.figures(figures)
         course = trends(
             self._cursor,
-            self._snapshot,
+            self._counted,
             TrendQuery(
-                filter=query.filter,
+                filter=self._wanted,
                 scope=self._scope,
                 by="level",
                 timezone=query.timezone,
                 heatmap=True,
             ),
             sheets,
+            roll=self._gathered is None,
         )
         return {
             **known,
             "timeRange": figures["timeRange"],
             **{name: figures[name] for names in _FIGURES.values() for name in names},
             "devices": self._devices(),
-            "risk": {**self._risk(figures["byRiskBand"]), "entity": self._entity_risk()},
+            "risk": {**self._risk(figures["byRiskBand"]), "entity": entity},
             "series": course["buckets"],
             "interval": course["interval"],
             "heatmap": course["heatmap"],
-            "plan": figures["plan"],
+            "plan": figures["plan"] | ({"filesScanned": read} if self._gathered is not None else {}),
         }
+
+    def _gather(self) -> int:
+        """Read the subject's rows in the range, if they are not too many; return from how many files."""
+        query = self._query
+        seen = view(self._snapshot, query.filter, self._scope)
+        self._gathered = gathered(self._cursor, seen, query.filter, self._scope)
+        if self._gathered is not None:
+            self._counted = replace(self._snapshot, events=(), rollups=(), hot=(self._gathered.rows,))
+            self._wanted = Filter(start_us=query.filter.start_us, end_us=query.filter.end_us)
+            sql.register(self._cursor, self._counted.hot)
+        return len(seen.files)
 
     def _known(self) -> dict[str, str] | None:
         """Return when the subject was first and last seen at all."""
@@ -149,7 +173,7 @@ class _Profile:
         bind, seen = Bind(), self._seen()
         agent = quote("user_agent")
         from_item = sql.source(seen, bind)
-        condition = sql.where(seen, self._query.filter, self._scope, bind)
+        condition = sql.where(seen, self._wanted, self._scope, bind)
         statement = Statement(
             f"SELECT {agent}, count(*) AS n FROM {from_item} WHERE {condition} AND {agent} IS NOT NULL "
             f"GROUP BY 1 ORDER BY n DESC, 1 LIMIT {bind(self._query.top)}",
@@ -160,13 +184,14 @@ class _Profile:
     def _risk(self, bands: dict[str, int]) -> dict[str, Any]:
         """Return mean and greatest score, events by band, and the newest of high risk."""
         score = quote("risk_score")
-        statement = sql.grouped(
-            self._seen(), self._query.filter, self._scope, None, f"avg({score}), max({score})"
-        )
+        statement = sql.grouped(self._seen(), self._wanted, self._scope, None, f"avg({score}), max({score})")
         mean, most = statement.rows(self._cursor)[0]
-        wanted = self._query.filter.narrowed(HIGH)
-        seen = view(self._snapshot, wanted, self._scope)
-        found = pages.find(self._cursor, seen, wanted, self._scope, limit=HIGH_EVENTS, narrow=self._narrow)
+        wanted = self._wanted.narrowed(HIGH)
+        seen = view(self._counted, wanted, self._scope)
+        narrow = self._narrow if self._gathered is None else None
+        found = pages.find(self._cursor, seen, wanted, self._scope, limit=HIGH_EVENTS, narrow=narrow)
+        if self._gathered is not None:
+            found = [self._gathered.position(position.time_us, position.seq) for position in found]
         texts = pages.fetch(self._cursor, found, self._snapshot.hot, self._cache)
         if self._hidden:
             texts = self._mask.rows(texts)
@@ -192,4 +217,4 @@ class _Profile:
         )
 
     def _seen(self) -> View:
-        return view(self._snapshot, self._query.filter, self._scope)
+        return view(self._counted, self._wanted, self._scope)

@@ -252,6 +252,17 @@ def count_by_file(view: View, wanted: Filter, scope: Scope) -> Statement:
     return Statement(f"SELECT {FILE}, count(*) FROM {from_item} WHERE {condition} GROUP BY 1", bind.values)
 
 
+def columns_of(view: View, wanted: Filter, scope: Scope, columns: Sequence[str], *, limit: int) -> Statement:
+    """Return some columns of at most ``limit`` matching rows, in no order, and `FILE` and `ROW` of each."""
+    bind = Bind()
+    from_item = source(view, bind)
+    condition = where(view, wanted, scope, bind)
+    chosen = ", ".join(quote(name) for name in columns)
+    return Statement(
+        f"SELECT {FILE}, {ROW}, {chosen} FROM {from_item} WHERE {condition} LIMIT {bind(limit)}", bind.values
+    )
+
+
 def grouped(view: View, wanted: Filter, scope: Scope, key: str | None, aggregates: str) -> Statement:
     """Return aggregates of matching rows, by one key expression of ours or over all of them."""
     bind = Bind()
