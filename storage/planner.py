@@ -27,6 +27,7 @@ import pyarrow.compute as pc
 from parsers.entityrisk import LEAST_EVENT_POINTS
 from storage import rolled, sql
 from storage.coded import Codes, Flags, Ints, encode
+from storage.combinations import Places
 from storage.filters import Bind
 from storage.pruning import note_rolled
 from storage.query import Filter, Scope
@@ -48,7 +49,7 @@ from storage.rollups import (
     Family,
 )
 from storage.scope import View, inside, path_of, view
-from storage.sheets import Places, Sheet, Sheets, filter_key, unite
+from storage.sheets import Sheet, Sheets, filter_key, unite
 from storage.snapshot import File, Snapshot
 
 ROLL_UP = "roll-up"
@@ -406,7 +407,7 @@ class Planner:
         """Yield every sheet of a count with its family and which of its buckets count."""
         for sums in parts.sums:
             if sums.low_us is None and sums.high_us is None and not single:
-                for sheet in self._sheets.of_files(sums.root, sums.files, sums.family):
+                for sheet in self._sheets.of_files(self._cursor, sums.root, sums.files, sums.family):
                     yield sums.family, sheet, None, None
             else:
                 for file in sums.files:

@@ -6,7 +6,8 @@ decided once for each combination, and counting a sheet is then an index and a s
 texts of the sheet's own; sheets that are added up have theirs united first.
 
 Files never change, so a sheet stays right as long as it is kept: up to a budget, the least recently used goes first.
-Sheets of one month are also kept as their sum, so that a year is twelve additions. Nothing is read before it is asked.
+Sheets of one day are kept as their sum, read by one statement, and so are those of one month, so that a year is twelve
+additions and a new file costs a day of them. Nothing is read before it is asked.
 """
 
 from __future__ import annotations
@@ -15,37 +16,33 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import pairwise
 from typing import Any, TypeVar
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from storage import rollups
 from storage.coded import Codes, Flags, Ints, encode, pack, unpack
-from storage.filters import Bind
+from storage.combinations import ALWAYS, Combinations, Places
+from storage.filters import Bind, quote
 from storage.observer import Observer, Silent
 from storage.query import Filter, Scope
-from storage.rollups import QUARTER_US, ROLLUP_SCHEMA, Family
+from storage.rollups import QUARTER_US, Family
 from storage.snapshot import File, Hot
-from storage.sql import Statement
+from storage.sql import FILE, Statement
 
 DEFAULT_BUDGET_MB = 48
 MEGABYTE = 1 << 20
 REMEMBERED = 65_536  # numbers, a tuple of references each: the sets of a year of days, for several filters
-DECIDED = 256  # filters whose combinations are known
 MERGED_KEYS = 16_384  # of a sum of heavy families; a file keeps a fourth of that, and a sum may hold hundreds
 
 _CODED = ("level", "category", "action", "outcome", "risk", "tenant", "key", "name")
-_ALWAYS = ("internal", "tenant")
 
 T = TypeVar("T")
-Places = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,68 +97,6 @@ class Sheet:
         return sums.astype(np.int64)
 
 
-class Combinations:
-    """The combinations of words that occurred in families with the same dimensions, by number. For any thread."""
-
-    def __init__(self, dimensions: Sequence[str]) -> None:
-        self.names = (*dimensions, *_ALWAYS)
-        self._rows: list[tuple[Any, ...]] = []
-        self._numbers: dict[tuple[Any, ...], int] = {}
-        self._decided: OrderedDict[str, Flags] = OrderedDict()
-        self._grouped: dict[tuple[str, ...], tuple[Places, list[tuple[Any, ...]]]] = {}
-        self._lock = threading.Lock()
-
-    def numbered(self, rows: Sequence[tuple[Any, ...]]) -> Places:
-        """Return the numbers of some rows of words, giving new ones to those not seen yet."""
-        with self._lock:
-            for row in rows:
-                if row not in self._numbers:
-                    self._numbers[row] = len(self._rows)
-                    self._rows.append(row)
-            return np.array([self._numbers[row] for row in rows], np.int32)
-
-    def chosen(self, cursor: duckdb.DuckDBPyConnection, condition: Callable[[Bind], str], key: str) -> Flags:
-        """Return which numbers fulfil a condition over the columns of roll-ups; ``key`` names it.
-
-        DuckDB decides, once for each combination: a filter then means the same as in a statement over rows.
-        """
-        with self._lock:
-            flags = self._decided.get(key)
-            rows = self._rows[:]
-        if flags is not None and len(flags) == len(rows):
-            return flags
-        bind = Bind()
-        columns = [pa.array([row[n] for row in rows], _type_of(name)) for n, name in enumerate(self.names)]
-        number = pa.array(np.arange(len(rows)))
-        cursor.register("combinations", pa.table([number, *columns], names=["number", *self.names]))
-        try:
-            text = f"SELECT number FROM combinations WHERE {condition(bind)}"
-            found = Statement(text, bind.values).table(cursor)["number"].to_numpy()
-        finally:
-            cursor.unregister("combinations")
-        flags = np.zeros(len(rows), np.bool_)
-        flags[found] = True
-        with self._lock:
-            self._decided[key] = flags
-            self._decided.move_to_end(key)
-            if len(self._decided) > DECIDED:
-                self._decided.popitem(last=False)
-        return flags
-
-    def grouped(self, names: Sequence[str]) -> tuple[Places, list[tuple[Any, ...]]]:
-        """Return the group of each number when only some of the words count, and the words of each group."""
-        wanted = tuple(names)
-        with self._lock:
-            held = self._grouped.get(wanted)
-            if held is not None and len(held[0]) == len(self._rows):
-                return held
-            at = [self.names.index(name) for name in wanted]
-            groups: dict[tuple[Any, ...], int] = {}
-            numbers = [groups.setdefault(tuple(row[n] for n in at), len(groups)) for row in self._rows]
-            self._grouped[wanted] = held = (np.array(numbers, np.int32), list(groups))
-            return held
-
-
 class Sheets:
     """Sheets by what they were made of, within ``budget_mb`` megabytes. For any thread."""
 
@@ -199,7 +134,9 @@ class Sheets:
 
         return self._get((family.name, *extent), make)
 
-    def of_files(self, root: str, files: Sequence[File], family: Family) -> list[Sheet]:
+    def of_files(
+        self, cursor: duckdb.DuckDBPyConnection, root: str, files: Sequence[File], family: Family
+    ) -> list[Sheet]:
         """Return sheets that together are a family of some roll-ups; those of sealed files of a month as their sum.
 
         Sums of families with keys have no buckets any more.
@@ -211,13 +148,7 @@ class Sheets:
                 found.append(self.of_file(root, file, family))
             else:
                 months.setdefault(file.day[:7], []).append(file)
-        for those in months.values():
-            if len(those) == 1:
-                found.append(self.of_file(root, those[0], family))
-            else:
-                key = (family.name, root, *(file.path for file in those))
-                found.append(self._get(key, partial(self._sum, root, those, family)))
-        return found
+        return found + [self._of_month(cursor, root, those, family) for those in months.values()]
 
     def number(self, key: tuple[Any, ...], make: Callable[[], int]) -> int:
         """Return a number that holds for ever, made once and kept for a while."""
@@ -233,9 +164,33 @@ class Sheets:
                 self._numbers.popitem(last=False)
         return made
 
-    def _sum(self, root: str, files: Sequence[File], family: Family) -> Sheet:
-        sheets = [self.of_file(root, file, family) for file in files]
-        return united(sheets, family) if family.keys else _one_after_another(sheets)
+    def _of_month(
+        self, cursor: duckdb.DuckDBPyConnection, root: str, files: Sequence[File], family: Family
+    ) -> Sheet:
+        days: dict[str | None, list[File]] = {}
+        for file in files:
+            days.setdefault(file.day, []).append(file)
+
+        def make() -> Sheet:
+            sheets = [self._of_day(cursor, root, those, family) for those in days.values()]
+            return united(sheets, family) if family.keys else _one_after_another(sheets)
+
+        if len(days) == 1:
+            return self._of_day(cursor, root, files, family)
+        return self._get(("month", *_named(root, files, family)), make)
+
+    def _of_day(
+        self, cursor: duckdb.DuckDBPyConnection, root: str, files: Sequence[File], family: Family
+    ) -> Sheet:
+        def make() -> Sheet:
+            if family.marked:  # whether it is there at all is told file by file
+                return united([self.of_file(root, file, family) for file in files], family)
+            paths = [f"{root}/{file.path}" for file in files]
+            return sheet_of_several(_load_several(cursor, paths, family), family, self.combinations(family))
+
+        if len(files) == 1:
+            return self.of_file(root, files[0], family)
+        return self._get(_named(root, files, family), make)
 
     def _get(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
         with self._lock:
@@ -279,6 +234,29 @@ def sheet_of(table: pa.Table, family: Family, combinations: Combinations) -> She
     )
     known = np.full(len(keys), bound, np.int64) if family.heavy else None
     return Sheet(numbers, places, subjects, events, keys, names, known, bound if family.heavy else 0, there)
+
+
+def sheet_of_several(table: pa.Table, family: Family, combinations: Combinations) -> Sheet:
+    """Return rows of one family of several files, told apart by `FILE`, as their sum. Not for families that are marked."""
+    sheet = sheet_of(table, family, combinations)
+    if not family.keys:
+        return sheet
+    if family.heavy:
+        hidden: Any = table["at_most"]
+        marks = pc.is_null(table["key"]).to_numpy()
+        files = table[FILE].to_numpy()
+        bounds = np.bincount(
+            files[marks],
+            weights=hidden.fill_null(0).to_numpy()[marks],
+            minlength=int(files.max(initial=0)) + 1,
+        )
+        # A file that names a key hides none of its events: what it may hide of others is known not to be this key's.
+        assert sheet.subjects is not None
+        pairs = np.unique(files[~marks].astype(np.int64) * max(1, len(sheet.keys)) + sheet.subjects)
+        at, subjects = np.divmod(pairs, max(1, len(sheet.keys)))
+        known = np.bincount(subjects, weights=bounds[at], minlength=len(sheet.keys)).astype(np.int64)
+        sheet = replace(sheet, known=known)
+    return united([sheet], family)
 
 
 def united(sheets: Sequence[Sheet], family: Family) -> Sheet:
@@ -368,9 +346,25 @@ def _load(path: str, family: Family) -> pa.Table:
     return table.filter(pc.equal(table["family"], pa.scalar(family.name)))
 
 
+def _load_several(cursor: duckdb.DuckDBPyConnection, paths: Sequence[str], family: Family) -> pa.Table:
+    """Read one family's rows of several roll-ups by one statement; `FILE` says which file a row is of."""
+    columns = ", ".join(quote(name) for name in _columns_of(family))
+    bind = Bind()
+    text = (
+        f"SELECT {columns}, {FILE} FROM read_parquet({bind(list(paths))}, union_by_name = true) "
+        f"WHERE {quote('family')} = {bind(family.name)}"
+    )
+    return Statement(text, bind.values).table(cursor)
+
+
+def _named(root: str, files: Sequence[File], family: Family) -> tuple[str, ...]:
+    """Return what names the sum of a family of some files."""
+    return (family.name, root, *(file.path for file in files))
+
+
 def _columns_of(family: Family) -> list[str]:
     keys = ("key", "name", "at_most") if family.keys else ()
-    return ["family", "bucket", "events", *family.dimensions, *_ALWAYS, *keys]
+    return ["family", "bucket", "events", *family.dimensions, *ALWAYS, *keys]
 
 
 def _may_hold(group: Any, name: str) -> bool:
@@ -397,11 +391,6 @@ def _distinct(packed: Ints, sizes: tuple[int, ...]) -> tuple[tuple[Codes, Codes]
 
 def _plain(words: Any) -> Any:
     return words.dictionary_decode() if pa.types.is_dictionary(words.type) else words
-
-
-def _type_of(name: str) -> pa.DataType:
-    kind: pa.DataType = ROLLUP_SCHEMA.field(name).type
-    return kind
 
 
 def filter_key(wanted: Filter, scope: Scope) -> str:

@@ -111,7 +111,12 @@ scopes = st.builds(
 
 
 def write(root: Path, batches: list[list[Row]]) -> list[Pair]:
-    return [write_events(root, batch, f"f{number}") for number, batch in enumerate(batches)]
+    """Write a file each, the first of them live and the others sealed, two on a day: their roll-ups are read as sums."""
+    days = [None, *(f"2025-{10 + number // 4}-{16 + number // 2}" for number in range(len(batches)))]
+    return [
+        write_events(root, batch, f"f{number}", day=day)
+        for number, (batch, day) in enumerate(zip(batches, days, strict=False))
+    ]
 
 
 def compare(
