@@ -206,7 +206,7 @@ class Service:
         web_options = options.web_options(settings, program)
         self._keyring = keyring
         mask = Mask(web_options.masking, lambda: keyring.pseudonym_secret)
-        queries = Queries(self._engine, lambda: archive.snapshot, mask)
+        queries = self._queries = Queries(self._engine, lambda: archive.snapshot, mask)
         hub = Hub(
             self._engine,
             lambda: archive.snapshot,
@@ -285,7 +285,7 @@ class Service:
     async def _start(
         self, group: asyncio.TaskGroup, on_listening: Callable[[Listening], None] | None
     ) -> list[asyncio.Task[None]]:
-        """Start in the order in which parts need each other; returns the tasks that only end when cancelled."""
+        """Start in the order in which parts need each other; returns the tasks that are cancelled in the end."""
         settings = self._settings
         await self._runner.setup()
         site = web.TCPSite(self._runner, settings.web.host, settings.web.port)
@@ -301,6 +301,7 @@ class Service:
             group.create_task(self._renew_atlas(), name="atlas"),
             group.create_task(self._pulse(), name="pulse"),
             group.create_task(self._teller.run(), name="alerts"),
+            group.create_task(self._queries.warm(), name="warming"),
         ]
         if self._detection is not None:
             background.append(group.create_task(self._detection.run(), name="detection"))

@@ -38,6 +38,7 @@ from storage.statistics import statistics
 from storage.suggesting import seen_keys, seen_values
 from storage.trends import TrendQuery, trends
 from storage.usage import user_stats
+from storage.warming import warm
 
 OBSERVED_FIELDS = ("level", "category", "action", "outcome")
 LEAST_SECONDS = 0.05  # what a facet gets although others used the time up: roll-ups need less
@@ -100,6 +101,10 @@ class Queries:
             "include": max(seen.seq_external, seen.seq_internal),
         }[query.scope.internal]
         return f"{highest}.{seen.drops}.{fingerprint(query)}"
+
+    async def warm(self) -> None:
+        """Read what the first questions would have to read of every file, in the background. May be cancelled."""
+        await warm(self._engine, self.snapshot(), self._sieve)
 
     async def page(self, query: ListQuery) -> Page:
         """Return one page of events, newest first, and the total.

@@ -37,6 +37,7 @@ from storage.sql import FILE, Statement
 
 DEFAULT_BUDGET_MB = 48
 MEGABYTE = 1 << 20
+NEARLY_FULL = 0.75  # of the budget
 REMEMBERED = 65_536  # numbers, a tuple of references each: the sets of a year of days, for several filters
 MERGED_KEYS = 16_384  # of a sum of heavy families; a file keeps a fourth of that, and a sum may hold hundreds
 
@@ -148,7 +149,23 @@ class Sheets:
                 found.append(self.of_file(root, file, family))
             else:
                 months.setdefault(file.day[:7], []).append(file)
-        return found + [self._of_month(cursor, root, those, family) for those in months.values()]
+        for number, those in enumerate(months.values()):
+            found.append(self._of_month(cursor, root, those, family))
+            if number:  # the newest month gets more files, and then its days are added up again
+                self._forget_days(root, those, family)
+        return found
+
+    def holds(self, root: str, files: Sequence[File], family: Family) -> bool:
+        """Say whether the sum of these roll-ups of one month is known."""
+        named = _named(root, files, family)
+        with self._lock:
+            return ("month", *named) in self._held or named in self._held
+
+    @property
+    def nearly_full(self) -> bool:
+        """True when most of the budget is used."""
+        with self._lock:
+            return self._bytes > NEARLY_FULL * self._budget
 
     def number(self, key: tuple[Any, ...], make: Callable[[], int]) -> int:
         """Return a number that holds for ever, made once and kept for a while."""
@@ -178,6 +195,18 @@ class Sheets:
         if len(days) == 1:
             return self._of_day(cursor, root, files, family)
         return self._get(("month", *_named(root, files, family)), make)
+
+    def _forget_days(self, root: str, files: Sequence[File], family: Family) -> None:
+        """Let go of the sums of the days of a month whose sum is known."""
+        days: dict[str | None, list[File]] = {}
+        for file in files:
+            days.setdefault(file.day, []).append(file)
+        if len(days) == 1:
+            return
+        with self._lock:
+            for those in days.values():
+                dropped = self._held.pop(_named(root, those, family), None)
+                self._bytes -= 0 if dropped is None else dropped.nbytes
 
     def _of_day(
         self, cursor: duckdb.DuckDBPyConnection, root: str, files: Sequence[File], family: Family
