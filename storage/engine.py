@@ -64,7 +64,7 @@ DEFAULT_PLACES = MappingProxyType(
         "statistics": Places(running=2, waiting=32),
         "export": Places(running=2, waiting=2, long=True),
         "rules": Places(running=1, waiting=4, long=True),  # rules tried over the archive
-        "warming": Places(running=1, waiting=1),  # what is read before it is asked for
+        "warming": Places(running=1, waiting=1, long=True),  # what is read before it is asked for
         # Followers: what has just come, read once for all who want the same; and what each of them missed before.
         # Their number is bounded elsewhere, so all of them may wait.
         "live": Places(running=1, waiting=4096),
