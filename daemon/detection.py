@@ -103,7 +103,6 @@ class Detection:
         self._book: Rulebook | None = None
         self._detector: Detector | None = None
         self._seen_files: Sequence[tuple[str, int]] = ()
-        self._fired: dict[str, tuple[int, int]] = {}  # rule → anchors since the start, time of the last one
         self._kept: Any = None  # what the watermark's file held at the start
         self._captured: tuple[int, Any] | None = None  # a state that waits for the commit of its rows
         self._looked_at = 0.0
@@ -259,8 +258,6 @@ class Detection:
                 )
                 episode.arrived_us = now
                 self._grown.add(episode.id)
-                count, last = self._fired.get(rule.id, (0, 0))
-                self._fired[rule.id] = (count + 1, max(last, anchor.at_us))
         for anchor in anchors:
             self._observer.count("detections", rule=self._book.rules[anchor.rule].title)
 
@@ -392,15 +389,16 @@ class Detection:
         return [rule_row(item, fired.get(item.rule.id, Fired()), detector.broken) for item in book.judged]
 
     def _by_rule(self) -> dict[str, Fired]:
-        """Return by a rule's id how often it fired, and its alerts."""
+        """Return by a rule's id how often it fired, and its alerts; the same after a restart."""
+        found: dict[str, Fired] = {}
         with self._memory:
-            fired = dict(self._fired)
-            held = [(episode.rule_id, episode.state) for episode in self._episodes if episode.number]
-        made = Counter(rule for rule, _ in held)
-        unresolved = Counter(rule for rule, state in held if state != "resolved")
-        return {
-            rule: Fired(*fired.get(rule, (0, 0)), made[rule], unresolved[rule]) for rule in {*fired, *made}
-        }
+            for episode in self._episodes:
+                if episode.number:
+                    before = found.get(episode.rule_id, Fired())
+                    found[episode.rule_id] = before.with_alert(
+                        episode.count, episode.last_us, is_open=episode.state != "resolved"
+                    )
+        return found
 
     async def read(self, text: str) -> RulesRead:
         """Read rules in YAML, which may refer to the rules in force."""

@@ -12,12 +12,18 @@ from parsers.sigma.rule import Rule
 
 @dataclass(frozen=True, slots=True)
 class Fired:
-    """How often a rule fired since the daemon started, when it last did (microseconds, 0: never), and its alerts."""
+    """How often a rule fired in its alerts that are remembered, when it last did (microseconds, 0: never), and how many they are."""
 
     times: int = 0
     last_us: int = 0
     alerts: int = 0
     open_alerts: int = 0
+
+    def with_alert(self, times: int, last_us: int, *, is_open: bool) -> Fired:
+        """Return it with one more alert."""
+        return Fired(
+            self.times + times, max(self.last_us, last_us), self.alerts + 1, self.open_alerts + is_open
+        )
 
 
 def rule_row(item: Judged, fired: Fired, broken: Mapping[str, str]) -> dict[str, Any]:

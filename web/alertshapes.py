@@ -91,7 +91,7 @@ class RuleRow(Shape):
     source: dict[str, str] = Field(description="Product, category and service whose events it looks at")
     correlates: list[str] = Field(description="Ids of the rules whose matches it counts")
     group_by: list[str] = Field(description="Fields whose values tell its alerts apart")
-    fired: int = Field(description="How often since the daemon started")
+    fired: int = Field(description="How often, in its alerts that are remembered")
     last_fired: str | None
     alerts: int = Field(description="Its alerts that are remembered")
     open_alerts: int = Field(description="Those of them that are not resolved")

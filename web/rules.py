@@ -17,7 +17,7 @@ MAX_TESTED = 20  # rules of one back-test
 
 
 async def page(request: web.Request, _: NoParams) -> web.StreamResponse:
-    """Answer with every rule, what keeps it from working, and how often it fired since the daemon started."""
+    """Answer with every rule, what keeps it from working, and how often it fired."""
     found = _rows(detection_of(request))
     return json_answer(envelope(found, f"{len(found)} rules", rfc3339(request.app[CLOCK]())))
 

@@ -116,14 +116,15 @@ async def test_filters_set_the_address_and_a_reload_shows_the_same(desk: Desk, v
 
 
 async def test_search_and_risk_bands_narrow_the_table(desk: Desk, visitor: Visitor) -> None:
-    """Words go to `search_query`, bands to `risk`; each row shows its score and its band as a word."""
+    """Words are a search, bands go to `risk`; each row shows its score and its band as a word."""
     page = await visitor.open(f"{desk.url}?risk=high")
     bands = set(await page.locator(f"{ROWS} .risk").all_inner_texts())
     assert all(band.endswith("high") and int(band.split()[0]) > 70 for band in bands)
-    await page.get_by_role("searchbox").fill("looked at by carol")
+    await page.get_by_role("combobox", name="Search").fill('"looked at by carol"')
     await page.keyboard.press("Enter")
+    await page.wait_for_function("() => location.search.includes('q=')")
     await visitor.settled()
-    assert ("search_query", "looked at by carol") in query_of(page.url)
+    assert ("q", '"looked at by carol"') in query_of(page.url)
     assert all("carol" in text for text in await page.locator(f"{ROWS} .description").all_inner_texts())
 
 

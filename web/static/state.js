@@ -12,18 +12,27 @@ export const REFRESH_SECONDS = Object.freeze([0, 5, 10, 30, 60]);
 export const PAGE_SIZES = Object.freeze([25, 50, 100, 200]);
 /** The lines of the log tab that can be chosen. */
 export const LOG_LINES = Object.freeze([100, 500, 1000, 5000]);
+/** The pages. */
+export const TABS = Object.freeze(/** @type {const} */ (["events", "alerts", "rules", "channels", "profile", "logs"]));
+/** Which alerts the list shows: those that are not over, one state, or all. */
+export const ALERT_STATES = Object.freeze(["", "open", "acknowledged", "resolved", "all"]);
+/** Which rules the list shows. */
+export const RULE_STATES = Object.freeze(["", "working", "not"]);
+/** How far back a rule is tried, and a profile looks, in days. */
+export const DAYS = Object.freeze([1, 7, 30, 90, 365]);
 /** The tabs of an event's dialog. */
 export const PANES = Object.freeze(["overview", "request", "metadata", "raw"]);
 
 const DEFAULT_RANGE = "-24h";
 const DEFAULT_LIMIT = 50;
 const DEFAULT_LINES = 500;
+const DEFAULT_DAYS = 30;
 const RELATIVE = /^-\d{1,5}[smhdw]$/;
 const DAY = /^\d{4}-\d{2}-\d{2}$/;
 
 /**
  * @typedef {object} View
- * @property {"events" | "logs"} tab
+ * @property {typeof TABS[number]} tab
  * @property {string} start     the API's `start_date`: relative (`-24h`), a day, or an instant; "" is open
  * @property {string} end       the API's `end_date`; "" is now
  * @property {Readonly<Record<string, readonly string[]>>} filters  values by API parameter; a leading `!` excludes
@@ -37,6 +46,18 @@ const DAY = /^\d{4}-\d{2}-\d{2}$/;
  * @property {string} logDate   the day shown by the log tab, "" today
  * @property {number} logLines
  * @property {string} logSource
+ * @property {string | null} alert  the alert that is open
+ * @property {string} alertState    one of `ALERT_STATES`
+ * @property {readonly string[]} severities  levels of alerts that are shown, none: all
+ * @property {string} alertRule     only alerts of this rule
+ * @property {string} alertWords    only alerts with this text
+ * @property {string | null} rule   the rule that is open; `new` is a text that is tried
+ * @property {string} ruleState     one of `RULE_STATES`
+ * @property {string} ruleWords     only rules with this text
+ * @property {number} tested        days over which the open rule is tried, 0: not at all
+ * @property {readonly string[]} silence  matchers of a silence that is being written
+ * @property {string | null} profile  whose profile: `user/ID`, or `entity/TYPE/ID`, each part percent-encoded
+ * @property {number} days          how far back the profile looks
  */
 
 /** @type {View} */
@@ -55,7 +76,39 @@ export const DEFAULT_VIEW = Object.freeze({
   logDate: "",
   logLines: DEFAULT_LINES,
   logSource: "",
+  alert: null,
+  alertState: "",
+  severities: Object.freeze([]),
+  alertRule: "",
+  alertWords: "",
+  rule: null,
+  ruleState: "",
+  ruleWords: "",
+  tested: 0,
+  silence: Object.freeze([]),
+  profile: null,
+  days: DEFAULT_DAYS,
 });
+
+/** What the pages behind the first one remember, and how the address calls it. */
+const PLAIN = Object.freeze(
+  /** @type {const} */ ([
+    { key: "alert", name: "alert" },
+    { key: "alertState", name: "state", among: ALERT_STATES },
+    { key: "alertRule", name: "alert_rule" },
+    { key: "alertWords", name: "find" },
+    { key: "rule", name: "rule" },
+    { key: "ruleState", name: "rules", among: RULE_STATES },
+    { key: "ruleWords", name: "find_rule" },
+    { key: "profile", name: "of" },
+  ]),
+);
+const LISTED = Object.freeze(
+  /** @type {const} */ ([
+    { key: "severities", name: "severity" },
+    { key: "silence", name: "silence" },
+  ]),
+);
 
 /**
  * Read a view from a query string. What is unknown or malformed becomes the default: an old link never breaks.
@@ -74,7 +127,7 @@ export function parse(search) {
   const snapshot = query.has("snapshot") ? wholeNumber(query.get("snapshot"), 0) : null;
   const start = query.get("start_date");
   return Object.freeze({
-    tab: query.get("tab") === "logs" ? "logs" : "events",
+    tab: TABS.find((tab) => tab === query.get("tab")) ?? "events",
     start: start === null ? DEFAULT_VIEW.start : start === "all" || isMoment(start) ? start : DEFAULT_VIEW.start,
     end: isMoment(query.get("end_date")) ? (query.get("end_date") ?? "") : "",
     filters: Object.freeze(filters),
@@ -88,7 +141,24 @@ export function parse(search) {
     logDate: DAY.test(query.get("date") ?? "") ? (query.get("date") ?? "") : "",
     logLines: oneOf(LOG_LINES, query.get("lines"), DEFAULT_LINES),
     logSource: query.get("log") ?? "",
+    tested: query.has("test") ? Number(oneOf(DAYS, query.get("test"), 0)) : 0,
+    days: Number(oneOf(DAYS, query.get("days"), DEFAULT_DAYS)),
+    ...plainOf(query),
   });
+}
+
+/**
+ * @param {URLSearchParams} query
+ * @returns {any}  a part of a `View`; what is malformed becomes the default
+ */
+function plainOf(query) {
+  const found = PLAIN.map((item) => {
+    const given = query.get(item.name) ?? "";
+    const known = !("among" in item) || item.among.includes(given);
+    return [item.key, known && given !== "" ? given : DEFAULT_VIEW[item.key]];
+  });
+  const lists = LISTED.map(({ key, name }) => [key, [...new Set(query.getAll(name).filter((value) => value !== ""))]]);
+  return Object.fromEntries([...found, ...lists]);
 }
 
 /**
@@ -110,6 +180,10 @@ export function serialise(view) {
   if (view.logDate !== "") query.set("date", view.logDate);
   if (view.logLines !== DEFAULT_LINES) query.set("lines", String(view.logLines));
   if (view.logSource !== "") query.set("log", view.logSource);
+  for (const { key, name } of PLAIN) if (view[key] !== DEFAULT_VIEW[key]) query.set(name, String(view[key]));
+  for (const { key, name } of LISTED) for (const value of view[key]) query.append(name, value);
+  if (view.tested !== 0) query.set("test", String(view.tested));
+  if (view.days !== DEFAULT_DAYS) query.set("days", String(view.days));
   if (view.event !== null) query.set("event", view.event);
   if (view.pane !== "overview") query.set("pane", view.pane);
   const text = query.toString();

@@ -43,6 +43,18 @@ test("every view state survives its address", () => {
     logDate: "2026-11-01",
     logLines: 1000,
     logSource: "app-2026-11-01.jsonl",
+    alert: "a1f0",
+    alertState: "resolved",
+    severities: ["high", "critical"],
+    alertRule: "5f3f0d2e",
+    alertWords: "eve & co",
+    rule: "new",
+    ruleState: "not",
+    ruleWords: "T1110",
+    tested: 30,
+    silence: ['level="low"', 'user.id=~"svc-.*"'],
+    profile: "entity/order/a%2Fb",
+    days: 7,
   };
   assert.deepEqual(parse(serialise(view)), view);
   assert.equal(serialise(parse(serialise(view))), serialise(view));
@@ -51,6 +63,10 @@ test("every view state survives its address", () => {
 test("each single change survives its address", () => {
   const changes = [
     { tab: "logs" },
+    { tab: "alerts", alert: "a1", alertState: "all" },
+    { tab: "rules", rule: "r1", tested: 7 },
+    { tab: "channels", silence: ["rule=x"] },
+    { tab: "profile", profile: "user/name%3Aana", days: 365 },
     { start: "-7d" },
     { start: "all" },
     { end: "2026-11-02" },
@@ -137,4 +153,9 @@ test("relative moments are counted from now", () => {
   assert.equal(instant("", now), now);
   assert.equal(instant("2026-11-23", now), Date.parse("2026-11-23T00:00:00Z"));
   assert.equal(instant("nonsense", now), null);
+});
+
+test("what a page cannot show is left out of its state", () => {
+  const view = parse("?tab=nowhere&state=gone&rules=odd&test=3&days=0&severity=");
+  assert.deepEqual(view, DEFAULT_VIEW);
 });

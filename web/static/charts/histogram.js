@@ -1,8 +1,7 @@
 // @ts-check
-/** Events over time, stacked by level. A drag over it, or a press on a bar, sets the range. */
+/** Something over time, stacked by its parts: levels unless said otherwise. A drag over it, or a press on a bar, sets the range. */
 
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
-import { levelCounts } from "../data/series.js";
 import { count, minute, tick } from "../format.js";
 import { html } from "../html.js";
 import { LevelMark } from "../parts/level.js";
@@ -20,12 +19,20 @@ const PIXELS_A_TICK = 52;
 const DRAG_PIXELS = 4; // less is a press
 
 /**
+ * A part of a bar: its name in the buckets, how it is called, and the class that has its colour.
+ * @typedef {{ name: string, text: string, mark: string }} Part
+ */
+
+/** @type {readonly Part[]} */
+const LEVEL_PARTS = Object.freeze(LEVELS.map((name) => ({ name, text: label(name), mark: `level-${name}` })));
+
+/**
  * @param {{
  *   buckets: readonly import("./scale.js").Bucket[], zone: "local" | "utc",
- *   onRange: (start: number, end: number) => void,
- * }} props
+ *   onRange: (start: number, end: number) => void, parts?: readonly Part[], what?: string,
+ * }} props  `what` names what is counted
  */
-export function Histogram({ buckets, zone, onRange }) {
+export function Histogram({ buckets, zone, onRange, parts = LEVEL_PARTS, what = "Events over time" }) {
   const frame = useRef(/** @type {HTMLElement | null} */ (null));
   const width = useWidth(frame);
   const [pointer, setPointer] = useState(/** @type {number | null} */ (null));
@@ -77,7 +84,7 @@ export function Histogram({ buckets, zone, onRange }) {
       height=${HEIGHT}
       viewBox="0 0 ${width} ${HEIGHT}"
       role="img"
-      aria-label=${summary(buckets, zone)}
+      aria-label=${summary(buckets, zone, what)}
       onPointerDown=${onPointerDown}
       onPointerMove=${onPointerMove}
       onPointerUp=${onPointerUp}
@@ -86,7 +93,7 @@ export function Histogram({ buckets, zone, onRange }) {
     >
       <${ValueAxis} top=${top} width=${width} height=${plotHeight} />
       <${TimeAxis} from=${first.start} to=${last.end} x=${x} zone=${zone} width=${plotWidth} />
-      ${buckets.map((bucket) => html`<${Bar} key=${bucket.start} bucket=${bucket} x=${x} top=${top} height=${plotHeight} />`)}
+      ${buckets.map((bucket) => html`<${Bar} key=${bucket.start} bucket=${bucket} parts=${parts} x=${x} top=${top} height=${plotHeight} />`)}
       ${under !== null &&
       brush === null &&
       html`<rect class="hover" x=${x(under.start)} y=${TOP} width=${x(under.end) - x(under.start)} height=${plotHeight} />`}
@@ -94,22 +101,23 @@ export function Histogram({ buckets, zone, onRange }) {
       html`<rect class="brush" x=${x(chosen.start)} y=${TOP} width=${x(chosen.end) - x(chosen.start)} height=${plotHeight} />`}
     </svg>
     ${under !== null &&
-    html`<${Tip} bucket=${under} chosen=${chosen} zone=${zone} at=${x((under.start + under.end) / 2)} width=${width} />`}
+    html`<${Tip} bucket=${under} parts=${parts} chosen=${chosen} zone=${zone} at=${x((under.start + under.end) / 2)} width=${width} />`}
   </div>`;
 }
 
-/** @param {{ bucket: import("./scale.js").Bucket, x: (moment: number) => number, top: number, height: number }} props */
-function Bar({ bucket, x, top, height }) {
+/** @param {{ bucket: import("./scale.js").Bucket, parts: readonly Part[], x: (moment: number) => number, top: number, height: number }} props */
+function Bar({ bucket, parts, x, top, height }) {
   if (bucket.total === 0) return null;
   const left = x(bucket.start);
   const room = x(bucket.end) - left;
   const wide = Math.max(1, room - (room > 3 * GAP ? GAP : 0));
   let ground = TOP + height;
-  return stackHeights(levelCounts(bucket), top, height).map((pixels, index) => {
+  const counts = parts.map(({ name }) => bucket.byLevel[name] ?? 0);
+  return stackHeights(counts, top, height).map((pixels, index) => {
     ground -= pixels;
     return pixels === 0
       ? null
-      : html`<rect class="bar level-${LEVELS[index]}" x=${left} y=${ground} width=${wide} height=${pixels} />`;
+      : html`<rect class="bar ${parts[index]?.mark}" x=${left} y=${ground} width=${wide} height=${pixels} />`;
   });
 }
 
@@ -140,10 +148,10 @@ function TimeAxis({ from, to, x, zone, width }) {
 }
 
 /**
- * @param {{ bucket: import("./scale.js").Bucket, chosen: { start: number, end: number } | null, zone: "local" | "utc",
+ * @param {{ bucket: import("./scale.js").Bucket, parts: readonly Part[], chosen: { start: number, end: number } | null, zone: "local" | "utc",
  *   at: number, width: number }} props
  */
-function Tip({ bucket, chosen, zone, at, width }) {
+function Tip({ bucket, parts, chosen, zone, at, width }) {
   const tip = useRef(/** @type {HTMLElement | null} */ (null));
   useLayoutEffect(() => {
     if (tip.current === null) return;
@@ -154,10 +162,14 @@ function Tip({ bucket, chosen, zone, at, width }) {
   return html`<div class="tip" ref=${tip} aria-hidden="true">
     <p>${minute(range.start, zone)} – ${minute(range.end, zone)}</p>
     ${chosen === null &&
-    LEVELS.filter((level) => (bucket.byLevel[level] ?? 0) > 0)
+    parts
+      .filter(({ name }) => (bucket.byLevel[name] ?? 0) > 0)
       .reverse()
       .map(
-        (level) => html`<p key=${level}><${LevelMark} level=${level} /> ${label(level)} <b>${count(bucket.byLevel[level])}</b></p>`,
+        ({ name, text, mark }) => html`<p key=${name}>
+          ${mark.startsWith("level-") ? html`<${LevelMark} level=${mark.slice(6)} />` : html`<span class="swatch ${mark}"></span>`} ${text}
+          <b>${count(bucket.byLevel[name])}</b>
+        </p>`,
       )}
     ${chosen === null && html`<p>Total <b>${count(bucket.total)}</b></p>`}
   </div>`;
@@ -167,12 +179,13 @@ function Tip({ bucket, chosen, zone, at, width }) {
  * The chart in one sentence, for those who do not see it.
  * @param {readonly import("./scale.js").Bucket[]} buckets
  * @param {"local" | "utc"} zone
+ * @param {string} what
  */
-function summary(buckets, zone) {
+function summary(buckets, zone, what) {
   const total = buckets.reduce((sum, bucket) => sum + bucket.total, 0);
   const peak = buckets.reduce((best, bucket) => (bucket.total > best.total ? bucket : best));
-  if (total === 0) return "Events over time: none in this range.";
-  return `Events over time: ${count(total)} in ${buckets.length} bars, most at ${minute(peak.start, zone)} with ${count(peak.total)}.`;
+  if (total === 0) return `${what}: none in this range.`;
+  return `${what}: ${count(total)} in ${buckets.length} bars, most at ${minute(peak.start, zone)} with ${count(peak.total)}.`;
 }
 
 /**

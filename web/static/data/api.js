@@ -21,8 +21,9 @@ export class Problem extends Error {
    * @param {string} detail
    * @param {string} hint
    * @param {string} requestId
+   * @param {{ position?: number, suggestions?: string[] }} place  in a search
    */
-  constructor(status, title, detail = "", hint = "", requestId = "") {
+  constructor(status, title, detail = "", hint = "", requestId = "", place = {}) {
     super(title);
     this.name = "Problem";
     this.status = status;
@@ -30,6 +31,8 @@ export class Problem extends Error {
     this.detail = detail;
     this.hint = hint;
     this.requestId = requestId;
+    this.position = place.position ?? null;
+    this.suggestions = place.suggestions ?? [];
   }
 }
 
@@ -46,18 +49,21 @@ export function address(path, query) {
 /**
  * Ask for JSON. Returns null when the server says that what `etag` names has not changed.
  * @param {string} url
- * @param {{ signal: AbortSignal, etag?: string | null }} options  every request can be aborted
+ * @param {{ signal: AbortSignal, etag?: string | null, body?: unknown }} options  every request can be aborted; with a
+ *   `body` it is a POST of that as JSON
  * @returns {Promise<Answer | null>}
  * @throws {Problem}
  */
-export async function ask(url, { signal, etag = null }) {
+export async function ask(url, { signal, etag = null, body }) {
   /** @type {Record<string, string>} */
   const headers = { Accept: "application/json" };
   if (etag !== null) headers["If-None-Match"] = etag;
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const sent = body === undefined ? {} : { method: "POST", body: JSON.stringify(body) };
   let response;
   let text;
   try {
-    response = await fetch(url, { headers, signal, cache: "no-store", credentials: "same-origin" });
+    response = await fetch(url, { headers, signal, cache: "no-store", credentials: "same-origin", ...sent });
     if (response.status === NOT_MODIFIED) return null;
     text = await response.text();
   } catch (error) {
@@ -68,11 +74,25 @@ export async function ask(url, { signal, etag = null }) {
   if (!response.ok) throw problemOf(response, text);
   const total = response.headers.get("X-Total-Count");
   try {
-    const body = JSON.parse(text);
-    return { body, text, etag: response.headers.get("ETag"), total: total === null ? null : Number(total) };
+    const answer = JSON.parse(text);
+    return { body: answer, text, etag: response.headers.get("ETag"), total: total === null ? null : Number(total) };
   } catch {
     throw new Problem(response.status, "The answer is not JSON", `from ${url}`);
   }
+}
+
+/**
+ * Ask for a change, and return the answer's body.
+ * @param {string} path
+ * @param {unknown} [body]
+ * @param {URLSearchParams} [query]
+ * @returns {Promise<any>}
+ * @throws {Problem}
+ */
+export async function send(path, body = {}, query = undefined) {
+  const leaving = new AbortController();
+  const answer = await ask(address(path, query), { signal: leaving.signal, body });
+  return answer?.body;
 }
 
 /**
@@ -96,5 +116,6 @@ function problemOf(response, text) {
     String(body.detail ?? said),
     String(first?.hint ?? body.hint ?? ""),
     String(body.request_id ?? ""),
+    first ?? {},
   );
 }

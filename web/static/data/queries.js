@@ -3,10 +3,11 @@
 
 import { computed, effect, signal } from "@preact/signals";
 import { zoneName } from "../format.js";
-import { filterQuery, listQuery, logsQuery, statisticsQuery } from "../state.js";
+import { filterQuery, listQuery, statisticsQuery } from "../state.js";
 import { address } from "./api.js";
+import { refreshPage } from "./pages.js";
 import { Resource } from "./resource.js";
-import { view } from "./store.js";
+import { tab, view } from "./store.js";
 
 export const status = new Resource();
 export const statistics = new Resource();
@@ -14,15 +15,10 @@ export const list = new Resource();
 export const detail = new Resource();
 export const categories = new Resource();
 export const actions = new Resource();
-export const logs = new Resource();
-export const logFiles = new Resource();
 export const session = new Resource();
 
 /** Whether the reader is busy with the table, so that its rows must not move. */
 export const tableBusy = signal(false);
-
-/** Whether older lines were loaded before those shown, so that these must stay. */
-export const logsBusy = signal(false);
 
 /** The oldest event's time, once known; the whole archive's statistics begin there. */
 export const oldest = computed(() => status.body?.oldest ?? null);
@@ -37,13 +33,10 @@ const statisticsUrl = computed(() =>
   address("events/statistics", statisticsQuery(view.value, zoneName(view.value.zone), oldest.value)),
 );
 const listUrl = computed(() => address("events", listQuery(view.value)));
-const logsUrl = computed(() => address("logs", logsQuery(view.value)));
 
 /** The filter as the API takes it, for exports and commands. */
 export const filter = computed(() => filterQuery(view.value));
 
-/** Which part is on screen. */
-const tab = computed(() => view.value.tab);
 const eventId = computed(() => view.value.event);
 
 /** Load whatever the view asks for, now and after each change of it. */
@@ -57,11 +50,6 @@ export function follow() {
   });
   effect(() => {
     if (tab.value === "events") list.load(listUrl.value);
-  });
-  effect(() => {
-    if (tab.value !== "logs") return;
-    logs.load(logsUrl.value);
-    logFiles.load(address("logs/files"));
   });
   effect(() => {
     if (eventId.value === null) detail.clear();
@@ -80,7 +68,7 @@ export async function refresh({ byHand = false } = {}) {
     asked.push(statistics.load(statisticsUrl.value));
     asked.push(list.load(listUrl.value, { hold: () => !byHand && tableBusy.value }));
   } else {
-    asked.push(logs.load(logsUrl.value, { hold: () => logsBusy.value }), logFiles.load(address("logs/files")));
+    asked.push(refreshPage(tab.value, { byHand }));
   }
   return (await Promise.all(asked)).every(Boolean);
 }

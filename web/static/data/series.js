@@ -1,8 +1,6 @@
 // @ts-check
 /** From the statistics' `series` to the buckets a chart draws. Pure. */
 
-import { LEVELS } from "../vocabulary.js";
-
 /**
  * The buckets of an answer of statistics, oldest first; empty when it has none.
  * @param {any} statistics
@@ -17,12 +15,4 @@ export function bucketsOf(statistics) {
     const start = starts[index] ?? 0;
     return { start, end: starts[index + 1] ?? start + length, total, byLevel };
   });
-}
-
-/**
- * Counts of a bucket in the order of the levels.
- * @param {import("../charts/scale.js").Bucket} bucket
- */
-export function levelCounts(bucket) {
-  return LEVELS.map((level) => bucket.byLevel[level] ?? 0);
 }

@@ -7,6 +7,9 @@ import { changed, parse, serialise } from "../state.js";
 /** What the page shows now. */
 export const view = signal(parse(location.search));
 
+/** Which page is on screen. */
+export const tab = computed(() => view.value.tab);
+
 /** The zone times are shown in. */
 export const zone = computed(() => view.value.zone);
 
@@ -23,6 +26,18 @@ export function navigate(change, { replace = false } = {}) {
   if (replace) history.replaceState(history.state, "", url);
   else history.pushState({ inside: true, dialog: next.event !== null && view.peek().event === null }, "", url);
   view.value = next;
+}
+
+/**
+ * What a link does when it is pressed: plainly it goes to a changed view in place, with a modifier it works as links do.
+ * @param {MouseEvent} click
+ * @param {Partial<import("../state.js").View>} change
+ */
+export function follow(click, change) {
+  if (click.metaKey || click.ctrlKey || click.shiftKey || click.altKey || click.button !== 0) return;
+  click.preventDefault();
+  click.stopPropagation();
+  navigate(change);
 }
 
 /** Open one event's dialog. @param {string} id */

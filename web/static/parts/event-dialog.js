@@ -16,7 +16,7 @@ import { Failure } from "./panel.js";
 /** @type {Record<string, string>} */
 const TITLES = { overview: "Overview", request: "Request", metadata: "Metadata", raw: "Raw JSON" };
 
-export function EventDialog() {
+export function Page() {
   const id = view.value.event;
   return id === null ? null : html`<${OpenDialog} key=${id} id=${id} />`;
 }

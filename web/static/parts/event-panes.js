@@ -2,20 +2,22 @@
 /** The tabs of an event's dialog. Which fields stand where is a table; every value can be copied or filtered by. */
 
 import { member, pretty } from "../data/json-text.js";
-import { navigate, view } from "../data/store.js";
-import { only } from "../filters.js";
+import { view } from "../data/store.js";
 import { bytes, count, duration, instant } from "../format.js";
 import { html } from "../html.js";
 import { bandOf, label } from "../vocabulary.js";
 import { CopyButton } from "./copy.js";
-import { Icon } from "./icon.js";
 import { Level, Risk } from "./level.js";
+import { Members } from "./members.js";
+import { Narrow, filterBy, searchBy } from "./narrow.js";
+import { ProfileLink, entityProfile, userProfile } from "./profile-link.js";
 
 /**
  * @typedef {object} Field
  * @property {string} name
  * @property {(event: any) => any} of
  * @property {string} [filter]              the API's parameter, when one can filter by it
+ * @property {string} [search]              the field's name in a search, when no parameter names it
  * @property {(value: any, event: any) => any} [show]  how the value is drawn; as text otherwise
  */
 
@@ -29,17 +31,17 @@ const OVERVIEW = [
       { name: "Category", of: (e) => e.category, filter: "category", show: label },
       { name: "Action", of: (e) => e.action, filter: "action", show: label },
       { name: "Outcome", of: (e) => e.outcome, filter: "outcome", show: label },
-      { name: "Affected users", of: (e) => e.affectedUsersCount, show: count },
+      { name: "Affected users", of: (e) => e.affectedUsersCount, search: "affectedUsersCount", show: count },
     ],
   },
   {
     title: "Who and where",
     fields: [
-      { name: "User", of: (e) => e.user?.username, filter: "username" },
+      { name: "User", of: (e) => e.user?.username, filter: "username", show: (value, e) => html`<${ProfileLink} profile=${userProfile(e.user?.id, value)} text=${value} />` },
       { name: "User ID", of: (e) => e.user?.id, filter: "user_id" },
-      { name: "Actor", of: (e) => e.actorType },
-      { name: "On behalf of", of: (e) => e.onBehalfOf },
-      { name: "Tenant", of: (e) => e.tenant },
+      { name: "Actor", of: (e) => e.actorType, search: "actorType" },
+      { name: "On behalf of", of: (e) => e.onBehalfOf, search: "onBehalfOf" },
+      { name: "Tenant", of: (e) => e.tenant, search: "tenant" },
       { name: "Address", of: (e) => e.request?.ip, filter: "ip" },
       { name: "Country", of: (e) => e.location?.country, filter: "country" },
       { name: "City", of: (e) => e.location?.city, filter: "city" },
@@ -49,19 +51,19 @@ const OVERVIEW = [
     title: "Acted on",
     fields: [
       { name: "Type", of: (e) => e.entity?.type, filter: "entity_type" },
-      { name: "ID", of: (e) => e.entity?.id, filter: "entity_id" },
+      { name: "ID", of: (e) => e.entity?.id, filter: "entity_id", show: (value, e) => html`<${ProfileLink} profile=${entityProfile(e.entity?.type, value)} text=${String(value)} />` },
       { name: "Name", of: (e) => e.entity?.name, filter: "entity_name" },
     ],
   },
   {
     title: "Belongs to",
     fields: [
-      { name: "Event ID", of: (e) => e.eventId },
+      { name: "Event ID", of: (e) => e.eventId, search: "eventId" },
       { name: "Correlation", of: (e) => e.correlationId, filter: "correlation_id" },
       { name: "Session", of: (e) => e.sessionId, filter: "session_id" },
-      { name: "Trace", of: (e) => e.traceId },
-      { name: "Span", of: (e) => e.spanId },
-      { name: "Rule", of: (e) => e.ruleId },
+      { name: "Trace", of: (e) => e.traceId, search: "traceId" },
+      { name: "Span", of: (e) => e.spanId, search: "spanId" },
+      { name: "Rule", of: (e) => e.ruleId, search: "ruleId" },
     ],
   },
   {
@@ -69,7 +71,7 @@ const OVERVIEW = [
     fields: [
       { name: "Server", of: (e) => e.system?.server, filter: "server" },
       { name: "Environment", of: (e) => e.system?.environment, filter: "environment" },
-      { name: "Version", of: (e) => e.system?.version },
+      { name: "Version", of: (e) => e.system?.version, search: "system.version" },
       { name: "File", of: (e) => e.source?.file, filter: "source" },
       { name: "Byte in the file", of: (e) => e.source?.offset, show: count },
       { name: "Archived", of: (e) => e.ingestedAt, show: (value) => html`<${Moment} at=${value} />` },
@@ -88,7 +90,7 @@ const REQUEST = [
   { name: "Answer's size", of: (e) => e.response?.bytes, show: bytes },
   { name: "Address", of: (e) => e.request?.ip, filter: "ip" },
   { name: "User agent", of: (e) => e.request?.userAgent, filter: "user_agent" },
-  { name: "Device", of: (e) => e.device },
+  { name: "Device", of: (e) => e.device, search: "device" },
 ];
 
 /** @param {{ event: any, duplicates: number }} props */
@@ -138,9 +140,9 @@ export function Request({ event, text }) {
 /** @param {{ event: any, text: string }} props */
 export function Metadata({ event, text }) {
   const parts = [
-    { title: "Metadata", text: member(text, ["metadata"]) },
-    { title: "Changes", text: member(text, ["changes"]) },
-    { title: "Other fields of the line", text: member(text, ["extra"]) },
+    { title: "Metadata", field: "metadata", text: member(text, ["metadata"]) },
+    { title: "Changes", field: "changes", text: member(text, ["changes"]) },
+    { title: "Other fields of the line", field: "extra", text: member(text, ["extra"]) },
   ].filter((part) => isObject(part.text));
   /** @type {string[]} */
   const tags = event.tags ?? [];
@@ -152,7 +154,7 @@ export function Metadata({ event, text }) {
         ${tags.map((tag) => html`<li key=${tag}><button type="button" class="chip" onClick=${() => filterBy("tag", tag, false)}>${tag}</button></li>`)}
       </ul>
     </section>`}
-    ${parts.map((part) => html`<${Json} key=${part.title} title=${part.title} text=${part.text} />`)}
+    ${parts.map((part) => html`<${Members} key=${part.field} title=${part.title} field=${part.field} value=${event[part.field]} /><${Json} title=${`${part.title} as JSON`} text=${part.text} />`)}
     ${parts.length === 0 && tags.length === 0 && html`<p class="quiet">This event carries no metadata.</p>`}
   `;
 }
@@ -189,17 +191,13 @@ function Fields({ title, fields, event }) {
 
 /** @param {{ field: Field, value: string }} props */
 function ValueTools({ field, value }) {
-  const { filter } = field;
-  const usable = filter !== undefined && !value.startsWith("!"); // a leading ! would turn the filter round
+  const { filter, search } = field;
+  const plain = filter !== undefined && !value.startsWith("!"); // a leading ! would turn the filter round
+  const said = plain ? "" : (search ?? filter ?? "");
+  /** @param {boolean} excluded */
+  const onNarrow = (excluded) => (plain ? filterBy(filter, value, excluded) : searchBy(said, [], value, excluded));
   return html`
-    ${usable &&
-    html`<button type="button" class="icon-button" title="Only this" onClick=${() => filterBy(filter, value, false)}>
-      <${Icon} name="only" /><span class="off-screen">Only ${field.name} ${value}</span>
-    </button>`}
-    ${usable &&
-    html`<button type="button" class="icon-button" title="Leave this out" onClick=${() => filterBy(filter, value, true)}>
-      <${Icon} name="not" /><span class="off-screen">Leave out ${field.name} ${value}</span>
-    </button>`}
+    ${(plain || said !== "") && html`<${Narrow} text=${`${field.name} ${value}`} onNarrow=${onNarrow} />`}
     <${CopyButton} small label="Copy ${field.name}" text=${value} />
   `;
 }
@@ -210,16 +208,6 @@ function Moment({ at }) {
   const other = zone === "utc" ? "local" : "utc";
   return html`<time datetime=${at}>${instant(at, zone)} ${zone === "utc" ? "UTC" : ""}</time>
     <span class="quiet other-zone">${instant(at, other)} ${other === "utc" ? "UTC" : "local"}</span>`;
-}
-
-/**
- * Narrow the view by a value of this event, and show the list.
- * @param {string} name
- * @param {string} value
- * @param {boolean} excluded
- */
-function filterBy(name, value, excluded) {
-  navigate({ event: null, pane: "overview", filters: only(view.peek(), name, value, excluded) });
 }
 
 /** @param {unknown} value */

@@ -7,10 +7,12 @@ import { link, navigate, view } from "../data/store.js";
 import { cell, count, instant, minute } from "../format.js";
 import { html } from "../html.js";
 import { PAGE_SIZES, isFiltered } from "../state.js";
-import { label } from "../vocabulary.js";
+import { bandOf, label } from "../vocabulary.js";
 import { Icon } from "./icon.js";
 import { Level, Risk } from "./level.js";
+import { CellValue } from "./narrow.js";
 import { follow } from "./overview.js";
+import { ProfileLink, entityProfile, userProfile } from "./profile-link.js";
 import { Panel } from "./panel.js";
 
 export function EventTable() {
@@ -100,23 +102,29 @@ function Row({ event }) {
         </time>
       </a>
     </td>
-    <td class="at-level"><${Level} level=${event.level} /></td>
+    <td class="at-level"><${CellValue} name="level" label="level" value=${event.level}><${Level} level=${event.level} /><//></td>
     <td class="at-description">
       <span class="description">${event.description || html`<span class="quiet">no description</span>`}</span>
       ${entity !== null &&
       entity !== undefined &&
-      html`<span class="second quiet">${event.entity.type ? `${label(event.entity.type)} ` : ""}${entity}</span>`}
+      html`<span class="second quiet"
+        ><${CellValue} name=${event.entity.id ? "entity_id" : "entity_name"} label="entity" value=${event.entity.id ?? event.entity.name}
+          >${event.entity.type ? `${label(event.entity.type)} ` : ""}<${ProfileLink} plain profile=${entityProfile(event.entity.type, event.entity.id)} text=${entity}
+        /><//></span
+      >`}
       <span class="second small-screen quiet">${[who, event.category && label(event.category), event.action && label(event.action)].filter(Boolean).join(" · ")}</span>
     </td>
     <td class="at-kind">
-      <span>${event.category ? label(event.category) : html`<span class="quiet">–</span>`}</span>
-      <span class="second quiet">${event.action && label(event.action)}</span>
+      <${CellValue} name="category" label="category" value=${event.category}><span>${event.category ? label(event.category) : html`<span class="quiet">–</span>`}</span><//>
+      <span class="second quiet"><${CellValue} name="action" label="action" value=${event.action}>${event.action && label(event.action)}<//></span>
     </td>
     <td class="at-user">
-      <span>${who === "" ? html`<span class="quiet">–</span>` : who}</span>
-      <span class="second quiet">${event.request?.ip}</span>
+      <${CellValue} name=${event.user?.username ? "username" : "user_id"} label="user" value=${who}
+        ><span>${who === "" ? html`<span class="quiet">–</span>` : html`<${ProfileLink} plain profile=${userProfile(event.user?.id, event.user?.username)} text=${who} />`}</span><//
+      >
+      <span class="second quiet"><${CellValue} name="ip" label="address" value=${event.request?.ip}>${event.request?.ip}<//></span>
     </td>
-    <td class="at-risk"><${Risk} score=${event.riskScore} /></td>
+    <td class="at-risk"><${CellValue} name="risk" label="risk" value=${bandOf(event.riskScore)}><${Risk} score=${event.riskScore} /><//></td>
   </tr>`;
 }
 

@@ -1,7 +1,7 @@
 // @ts-check
 /** What narrows the view: words, level, category, action, risk, user, time, and what is set at present. */
 
-import { useEffect, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { actions, categories, statistics } from "../data/queries.js";
 import { navigate, view } from "../data/store.js";
 import { activeFilters, replaced, toggled, valuesOf } from "../filters.js";
@@ -9,14 +9,16 @@ import { count } from "../format.js";
 import { html } from "../html.js";
 import { BANDS, LEVELS, label } from "../vocabulary.js";
 import { ExportMenu } from "./export-menu.js";
+import { FacesMenu } from "./faces-menu.js";
 import { Icon } from "./icon.js";
 import { LevelMark } from "./level.js";
 import { Choices, Menu } from "./menu.js";
+import { QueryBox } from "./query-box.js";
 import { RangeMenu } from "./range-menu.js";
 
 export function FilterBar() {
-  return html`<div class="filters" role="search" aria-label="Filter events">
-    <${Search} />
+  return html`<div class="query-row"><${QueryBox} /><${FacesMenu} /></div>
+    <div class="filters" role="group" aria-label="Filters">
     <${ChoiceMenu} name="level" text="Level" options=${levelOptions()} />
     <${ChoiceMenu} name="category" text="Category" options=${wordOptions(categories.body, "byCategory", "category")} />
     <${ChoiceMenu} name="action" text="Action" options=${wordOptions(actions.body, "byAction", "action")} />
@@ -74,46 +76,6 @@ function ChoiceMenu({ name, text, options }) {
   <//>`;
 }
 
-/**
- * A field whose text is the reader's until Enter or leaving it makes it the view's.
- * @param {string} applied
- */
-function useDraft(applied) {
-  const [draft, setDraft] = useState(applied);
-  useEffect(() => setDraft(applied), [applied]);
-  return /** @type {const} */ ([draft, setDraft]);
-}
-
-function Search() {
-  const applied = valuesOf(view.value, "search_query")[0] ?? "";
-  const [draft, setDraft] = useDraft(applied);
-  const apply = () => {
-    const words = draft.trim();
-    navigate({ filters: replaced(view.peek(), "search_query", words === "" ? [] : [words]) });
-  };
-  /** @param {Event} event */
-  const onSubmit = (event) => {
-    event.preventDefault();
-    apply();
-  };
-  return html`<form class="search" onSubmit=${onSubmit}>
-    <${Icon} name="search" />
-    <input
-      type="search"
-      id="search"
-      aria-label="Search description, entity and user"
-      aria-keyshortcuts="/"
-      placeholder="Search description, entity, user"
-      autocomplete="off"
-      spellcheck=${false}
-      value=${draft}
-      onInput=${(/** @type {any} */ event) => setDraft(event.currentTarget.value)}
-      onChange=${apply}
-    />
-    <kbd aria-hidden="true">/</kbd>
-  </form>`;
-}
-
 const ALL_DIGITS = /^\d+$/;
 
 function UserField() {
@@ -150,7 +112,7 @@ function UserField() {
 
 /** What is set now, each with a button that takes it away. */
 export function Chips() {
-  const active = activeFilters(view.value);
+  const active = activeFilters(view.value).filter(({ filter }) => filter.name !== "q"); // that stands in the box
   if (active.length === 0) return null;
   return html`<div class="chips">
     <ul aria-label="Filters that are set">

@@ -7,7 +7,7 @@ import { CopyButton } from "./copy.js";
 
 const FALLBACK = "the configured log directory";
 
-export function FirstRun() {
+export function Page() {
   const known = status.body;
   /** @type {string[]} */
   const directories = known?.directories ?? [];

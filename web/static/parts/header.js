@@ -2,10 +2,10 @@
 /** The page's head: its name, the two tabs, the clock's zone, refreshing, and how the daemon is doing. */
 
 import { useEffect, useState } from "preact/hooks";
-import { list, logs, status } from "../data/queries.js";
+import { list, status } from "../data/queries.js";
 import { failures, hidden, interval, refreshNow } from "../data/refresh.js";
-import { link, navigate, view } from "../data/store.js";
-import { span } from "../format.js";
+import { follow, link, navigate, view } from "../data/store.js";
+import { count, span } from "../format.js";
 import { html } from "../html.js";
 import { REFRESH_SECONDS } from "../state.js";
 import { Caller } from "./caller.js";
@@ -14,8 +14,14 @@ import { StatusStrip } from "./status-strip.js";
 
 const TABS = /** @type {const} */ ([
   { tab: "events", text: "Events" },
+  { tab: "alerts", text: "Alerts" },
+  { tab: "rules", text: "Rules" },
+  { tab: "channels", text: "Channels" },
   { tab: "logs", text: "Logs" },
 ]);
+
+/** A page begins with its list: what was open on it is closed. */
+const CLOSED = { event: null, alert: null, rule: null, profile: null };
 
 /** @param {{ onHelp: () => void }} props */
 export function Header({ onHelp }) {
@@ -25,13 +31,11 @@ export function Header({ onHelp }) {
       <h1 class="brand"><${Eye} /> Watchkeep</h1>
       <nav class="top-tabs" aria-label="Pages">
         ${TABS.map(({ tab, text }) => {
-          /** @param {MouseEvent} click */
-          const onClick = (click) => {
-            if (click.metaKey || click.ctrlKey || click.shiftKey) return;
-            click.preventDefault();
-            navigate({ tab });
-          };
-          return html`<a key=${tab} href=${link({ tab })} aria-current=${tab === shown.tab ? "page" : undefined} onClick=${onClick}>${text}</a>`;
+          const change = { ...CLOSED, tab };
+          const onClick = (/** @type {MouseEvent} */ click) => follow(click, change);
+          return html`<a key=${tab} href=${link(change)} aria-current=${tab === shown.tab ? "page" : undefined} onClick=${onClick}>
+            ${text}${tab === "alerts" && html`<${NewAlerts} />`}
+          </a>`;
         })}
       </nav>
       <div class="top-tools">
@@ -45,6 +49,13 @@ export function Header({ onHelp }) {
     </div>
     <${StatusStrip} />
   </header>`;
+}
+
+/** How many alerts nobody looks after yet. */
+function NewAlerts() {
+  const waiting = status.body?.detection?.new_alerts ?? 0;
+  if (waiting === 0) return null;
+  return html` <span class="badge is-urgent">${count(waiting, true)}<span class="off-screen"> that nobody looks after</span></span>`;
 }
 
 function Eye() {
@@ -90,7 +101,7 @@ function Freshness() {
     const timer = setInterval(() => setNow(Date.now()), 1000);
     return () => clearInterval(timer);
   }, []);
-  const shown = view.value.tab === "events" ? list : logs;
+  const shown = view.value.tab === "events" ? list : status;
   const at = shown.confirmed.value;
   if (failures.value > 0 || status.problem.value !== null) return html`<span class="freshness is-bad">no answer</span>`;
   if (hidden.value) return html`<span class="freshness">paused</span>`;

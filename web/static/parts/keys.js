@@ -10,11 +10,12 @@ import { Icon } from "./icon.js";
 /** @type {readonly { key: string, text: string, act?: (help: () => void) => void }[]} */
 const KEYS = [
   { key: "/", text: "Search", act: () => focus("#search") },
-  { key: "j", text: "Next event", act: () => move(1) },
-  { key: "k", text: "Event before", act: () => move(-1) },
-  { key: "Enter", text: "Open the event" },
+  { key: "j", text: "Next row", act: () => move(1) },
+  { key: "k", text: "Row before", act: () => move(-1) },
+  { key: "Enter", text: "Open the row" },
   { key: "Esc", text: "Close, or leave a field" },
   { key: "e", text: "Events", act: () => navigate({ tab: "events" }) },
+  { key: "a", text: "Alerts", act: () => navigate({ tab: "alerts" }) },
   { key: "l", text: "Logs", act: () => navigate({ tab: "logs" }) },
   { key: "t", text: "UTC or local times", act: () => navigate({ zone: view.peek().zone === "utc" ? "local" : "utc" }, { replace: true }) },
   { key: "r", text: "Refresh now", act: () => void refreshNow({ byHand: true }) },
@@ -52,7 +53,7 @@ function focus(selector) {
 
 /** Go to the next or previous row's link: Enter then opens it, as on any link. @param {1 | -1} step */
 function move(step) {
-  const links = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("table.events tbody .at-time a")]);
+  const links = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("table.events tbody .at-time a, .list .row-link")]);
   const at = links.indexOf(/** @type {HTMLElement} */ (document.activeElement));
   const next = at === -1 ? links[step === 1 ? 0 : links.length - 1] : links[Math.min(links.length - 1, Math.max(0, at + step))];
   next?.focus();

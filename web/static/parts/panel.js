@@ -31,6 +31,7 @@ export function Panel({ title, name, resource, tools, note, retry, children }) {
  * @param {{ problem: import("../data/api.js").Problem, stale?: boolean, retry?: () => void }} props
  */
 export function Failure({ problem, stale = false, retry }) {
+  if (problem.position !== null && !stale) return html`<p class="quiet">The search cannot be read.</p>`; // its box says why
   return html`<div class="failure" role="alert">
     <${Icon} name="warning" />
     <div>

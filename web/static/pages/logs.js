@@ -1,24 +1,42 @@
 // @ts-check
 /** The lines of a day's log files as they were written, newest last. */
 
+import { computed, effect, signal } from "@preact/signals";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { address, ask } from "../data/api.js";
-import { logFiles, logs, logsBusy } from "../data/queries.js";
 import { refreshNow } from "../data/refresh.js";
-import { navigate, view } from "../data/store.js";
+import { Resource } from "../data/resource.js";
+import { navigate, tab, view } from "../data/store.js";
 import { bytes, cell, count, instant, utcDay } from "../format.js";
 import { html } from "../html.js";
 import { LOG_LINES, logsQuery } from "../state.js";
 import { isLevel } from "../vocabulary.js";
-import { CopyButton } from "./copy.js";
-import { Level } from "./level.js";
-import { Failure, Panel } from "./panel.js";
+import { CopyButton } from "../parts/copy.js";
+import { Level } from "../parts/level.js";
+import { Failure, Panel } from "../parts/panel.js";
 
 const NEAR_END = 24; // pixels: still reading the newest line
 
 const retry = () => void refreshNow({ byHand: true });
 
-export function LogView() {
+const logs = new Resource();
+const logFiles = new Resource();
+
+/** Whether older lines were loaded before those shown, so that these must stay. */
+const logsBusy = signal(false);
+const logsUrl = computed(() => address("logs", logsQuery(view.value)));
+
+/** Ask for the lines and the sources. */
+export async function load() {
+  const hold = () => logsBusy.value;
+  return (await Promise.all([logs.load(logsUrl.value, { hold }), logFiles.load(address("logs/files"))])).every(Boolean);
+}
+
+effect(() => {
+  if (tab.value === "logs" && logsUrl.value !== "") void load();
+});
+
+export function Page() {
   return html`<div class="logs-page">
     <${LogFilters} />
     <${Lines} key=${logs.url.value} />
