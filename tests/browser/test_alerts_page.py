@@ -248,7 +248,9 @@ async def test_a_changed_rule_is_tried_and_a_wrong_one_says_why(post: Post, visi
     page = await visitor.open(f"{post.url}?tab=rules&rule=new")
     detail = page.locator(".detail")
     await detail.get_by_role("button", name="Try it").click()
-    await expect(detail.locator(".outcome-said")).to_contain_text(re.compile(r"It would have fired \d+ times"))
+    await expect(detail.locator(".outcome-said")).to_contain_text(
+        re.compile(r"It would have fired \d+ times")
+    )
     await detail.get_by_label("Text of the rule").fill("title: [broken")
     await detail.get_by_role("button", name="Try it").click()
     await detail.get_by_role("alert").wait_for()
