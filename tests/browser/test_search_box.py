@@ -5,7 +5,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from tests.browser.desk import PHONE, Desk, Visitor, axe
+from tests.browser.desk import PHONE, WIDE, Desk, Visitor, axe
 from tests.browser.test_accessible import overflow
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -70,12 +70,12 @@ async def test_completion_goes_on_in_the_middle_and_behind_wide_characters(
     assert await box.evaluate("(box) => box.selectionStart") == 12
 
 
-@pytest.mark.parametrize("screen", [None, PHONE], ids=["wide", "phone"])
+@pytest.mark.parametrize("screen", [WIDE, PHONE], ids=["wide", "phone"])
 async def test_what_cannot_be_read_is_shown_where_it_is_and_mended_by_one_press(
-    desk: Desk, browser: Browser, screen: tuple[int, int] | None
+    desk: Desk, browser: Browser, screen: tuple[int, int]
 ) -> None:
     """The view stays; the wrong word is marked, what was expected is said, and a suggestion searches."""
-    visitor = await Visitor.enter(browser, **({} if screen is None else {"size": screen}))
+    visitor = await Visitor.enter(browser, size=screen)
     visitor.expected.append(REFUSED)
     page = await visitor.open(desk.url)
     box = page.get_by_role("combobox", name="Search", exact=True)
