@@ -324,6 +324,46 @@ async def test_a_name_leads_to_what_is_known_of_it(post: Post, visitor: Visitor)
     await page.get_by_role("heading", name="399").wait_for()
 
 
+async def test_who_is_riskiest_stands_beside_the_alerts(post: Post, visitor: Visitor) -> None:
+    """With the score of the API; the name leads to what makes it so."""
+    await post.fail("eve")
+    post.station.now_us = time.time_ns() // 1000  # the alert's own event has the time of this machine
+    page = await visitor.open(f"{post.url}?tab=alerts")
+    answer = await page.evaluate("() => fetch('api/v1/risk?top=8').then((r) => r.json())")
+    rows = page.locator(".panel-risky-users .risky")
+    shown = [text.split() for text in await rows.all_inner_texts()]
+    assert shown == [
+        [user["username"], str(round(user["riskScore"])), user["riskBand"]] for user in answer["riskyUsers"]
+    ]
+    await rows.get_by_role("link", name="Eve").click()
+    await page.get_by_role("heading", name="Eve").wait_for()
+    await visitor.settled()
+    reasons = page.locator(".panel-reasons")
+    await reasons.get_by_role("link", name="Failed logins of one user").click()
+    await page.locator(".detail").get_by_role("heading", name="Failed logins of one user").wait_for()
+
+
+async def test_names_are_data_on_every_page(post: Post, visitor: Visitor) -> None:
+    """Quotes, backslashes and markup in a name are shown as they are, found, silenced, and lead to a profile."""
+    name = 'a"b\\c <img src=x onerror=alert(1)> & 100%/é'
+    await post.fail(name)
+    (alert,) = post.watch.detection.alerts()
+    page = await visitor.open(f"{post.url}?tab=alerts&alert={alert.id}")
+    detail = page.locator(".detail")
+    await expect(detail.locator(".group-part a").first).to_have_text(name)
+    await expect(detail.locator(".evidence")).to_contain_text(f"Attempt 2 of {name}")
+    await detail.get_by_role("link", name="Events around it").click()
+    await visitor.settled()
+    await expect(page.locator("table.events tbody tr")).to_have_count(3)
+    await page.goto(f"{post.url}?tab=alerts&alert={alert.id}")
+    await page.get_by_role("link", name="Silence").click()
+    await expect(page.get_by_role("form", name="New silence")).to_contain_text("Means 1 of the alerts")
+    await page.goto(f"{post.url}?tab=alerts&alert={alert.id}")
+    await detail.locator(".group-part a").first.click()
+    await expect(page.locator("#profile-title")).to_have_text(name.title())
+    assert await page.locator("img").count() == 0
+
+
 async def test_somebody_who_was_never_seen_has_no_profile(post: Post, visitor: Visitor) -> None:
     """It is said; the page stays."""
     visitor.expected.append("status of 404")

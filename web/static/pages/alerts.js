@@ -14,15 +14,20 @@ import { Choose } from "../parts/choose.js";
 import { AlertState, Group, SEVERITIES, Severity, SeverityMark } from "../parts/marks.js";
 import { Choices, Menu } from "../parts/menu.js";
 import { Panel } from "../parts/panel.js";
+import { userProfile } from "../parts/profile-link.js";
 import { SearchField } from "../parts/search-field.js";
 import { label } from "../vocabulary.js";
 import { Icon } from "../parts/icon.js";
 
 const MOST = 200; // rows: whoever has more alerts narrows the list
+const RISK_DAYS = 30; // how far back risk is summed
+const RISKIEST = 8; // users and addresses shown
 const SETTLE_MS = 250; // several changes in a row are one question
 
 const alerts = new Resource();
 const alert = new Resource();
+const riskiest = new Resource();
+const riskiestUrl = address("risk", new URLSearchParams({ hours: String(24 * RISK_DAYS), top: String(RISKIEST) }));
 
 /** @type {Record<string, readonly string[]>} */
 const ASKED = { "": ["open", "acknowledged"], open: ["open"], acknowledged: ["acknowledged"], resolved: ["resolved"], all: [] };
@@ -43,7 +48,7 @@ const alertUrl = computed(() => (alertId.value === null ? "" : address(`alerts/$
 /** Ask for the list, and for the alert that is open. */
 export async function load() {
   const asked = [alerts.load(listUrl.value)];
-  if (alertUrl.value !== "") asked.push(alert.load(alertUrl.value));
+  asked.push(alertUrl.value === "" ? riskiest.load(riskiestUrl) : alert.load(alertUrl.value));
   return (await Promise.all(asked)).every(Boolean);
 }
 
@@ -53,6 +58,9 @@ effect(() => {
 effect(() => {
   if (tab.value !== "alerts" || alertUrl.value === "") alert.clear();
   else void alert.load(alertUrl.value);
+});
+effect(() => {
+  if (tab.value === "alerts" && alertUrl.value === "") void riskiest.load(riskiestUrl);
 });
 
 /* While the page is seen, each event that tells of an alert makes it ask again: nobody waits for the next round. */
@@ -75,12 +83,12 @@ const retry = () => void refreshNow({ byHand: true });
 
 export function Page() {
   const open = alertId.value !== null;
-  return html`<div class=${open ? "pair is-open" : "pair"}>
+  return html`<div class=${open ? "pair is-open" : "pair has-rail"}>
     <div class="pair-list">
       <${Filters} />
       <${List} />
     </div>
-    ${open && html`<${AlertDetail} key=${alertId.value} resource=${alert} changed=${load} />`}
+    ${open ? html`<${AlertDetail} key=${alertId.value} resource=${alert} changed=${load} />` : html`<${Riskiest} />`}
   </div>`;
 }
 
@@ -115,6 +123,42 @@ function Filters() {
     <${SearchField} label="Search rule, value or technique" applied=${shown.alertWords} onApply=${(/** @type {string} */ alertWords) => navigate({ alertWords })} />
     ${shown.alertRule !== "" && html`<${RuleChip} />`}
   </div>`;
+}
+
+/** Whom to look at first: the users and addresses about whom most was found. */
+function Riskiest() {
+  const answer = riskiest.body;
+  /** @type {any[]} */
+  const users = (answer?.riskyUsers ?? []).map((/** @type {any} */ user) => ({
+    key: `user ${user.userId} ${user.username}`,
+    text: user.username ?? user.userId,
+    change: { tab: "profile", profile: userProfile(user.userId, user.username) },
+    risk: user,
+  }));
+  /** @type {any[]} */
+  const addresses = (answer?.riskyAddresses ?? []).map((/** @type {any} */ one) => ({
+    key: one.ip,
+    text: one.ip,
+    change: { tab: "events", filters: { ip: [one.ip] }, start: `-${RISK_DAYS}d`, end: "" },
+    risk: one,
+  }));
+  return html`<aside class="rail" aria-label="Riskiest">
+    <${Panel} title="Riskiest users" name="risky-users" resource=${riskiest} note="last 30 days" retry=${retry}><${Risky} rows=${users} /><//>
+    <${Panel} title="Riskiest addresses" name="risky-addresses" resource=${riskiest} note="last 30 days" retry=${retry}><${Risky} rows=${addresses} /><//>
+  </aside>`;
+}
+
+/** @param {{ rows: any[] }} props */
+function Risky({ rows }) {
+  if (rows.length === 0) return html`<p class="quiet">Nothing was found about anybody.</p>`;
+  return html`<ul class="about">
+    ${rows.map(
+      ({ key, text, change, risk }) => html`<li key=${key} class="risky">
+        <a class="row-link" href=${link(change)} onClick=${(/** @type {MouseEvent} */ click) => follow(click, change)}>${text}</a>
+        <span class="risk risk-${risk.riskBand}"><b>${Math.round(risk.riskScore)}</b> ${risk.riskBand}</span>
+      </li>`,
+    )}
+  </ul>`;
 }
 
 /** The rule whose alerts alone are shown. */

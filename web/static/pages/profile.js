@@ -130,6 +130,7 @@ function Whole({ whose, data }) {
       </div>
       <aside class="rail" aria-label="What is usual">
         <${AlertsPart} />
+        <${Reasons} risk=${data.risk.entity} />
         <${Risky} data=${data} />
         <${Values} title="Countries" name="country" what="country" whose=${whose} counts=${Object.entries(data.byCountry)} />
         <${Values} title="Addresses" name="ip" what="address" whose=${whose} counts=${data.topIps.map((/** @type {any} */ row) => [row.ip, row.eventCount])} />
@@ -146,12 +147,41 @@ function Figures({ data }) {
   const cards = [
     { title: "Events", value: count(data.totals.events, true), note: "in this range" },
     { title: "Error rate", value: `${data.errorRate.toFixed(1)} %`, note: `${count((data.byLevel.error ?? 0) + (data.byLevel.critical ?? 0))} errors` },
-    { title: "Greatest risk", value: data.risk.max === null ? "–" : String(data.risk.max), note: data.risk.mean === null ? "" : `${data.risk.mean} on average` },
-    { title: "High risk", value: count(data.risk.byBand.high ?? 0, true), note: "events above 70" },
+    { title: "Risk", value: html`${Math.round(data.risk.entity.riskScore)} <${Band} risk=${data.risk.entity} />`, note: "of all that was found in 30 days" },
+    { title: "Riskiest event", value: data.risk.max === null ? "–" : String(data.risk.max), note: `${count(data.risk.byBand.high ?? 0, true)} of high risk` },
   ];
   return html`<ul class="cards">
     ${cards.map(({ title, value, note }) => html`<li class="card" key=${title}><h3>${title}</h3><p class="figure">${value}</p><p class="compared quiet">${note}</p></li>`)}
   </ul>`;
+}
+
+/** @param {{ risk: any }} props */
+function Band({ risk }) {
+  return html`<span class="risk risk-${risk.riskBand}">${risk.riskBand}</span>`;
+}
+
+/** What makes it risky: alerts and events, with what each adds to the score. @param {{ risk: any }} props */
+function Reasons({ risk }) {
+  if (risk.contributions.length === 0) return null;
+  const others = risk.contributing - risk.contributions.reduce((/** @type {number} */ sum, /** @type {any} */ one) => sum + one.count, 0);
+  return html`<${Panel} title="What makes it risky" name="reasons" note="and what each adds">
+    <ul class="about">
+      ${risk.contributions.map((/** @type {any} */ one, /** @type {number} */ place) => html`<li key=${one.id ?? place}><${Reason} one=${one} /></li>`)}
+    </ul>
+    ${others > 0 && html`<p class="quiet">${count(others)} more add little.</p>`}
+  <//>`;
+}
+
+/** @param {{ one: any }} props */
+function Reason({ one }) {
+  const { zone } = view.value;
+  const said = one.title ?? ((one.reasons ?? []).map(label).join(", ") || (one.kind === "events" ? "Other events" : "An event"));
+  const text = one.count > 1 ? `${said}, ${count(one.count)} times` : said;
+  const alert = { tab: /** @type {const} */ ("alerts"), profile: null, alert: one.id };
+  const event = { event: one.id, pane: "overview" };
+  const change = one.kind === "alert" ? alert : event;
+  return html`${one.id === null || one.id === undefined ? html`<span>${text}</span>` : html`<a class="row-link" href=${link(change)} onClick=${(/** @type {MouseEvent} */ click) => follow(click, change)}>${text}</a>`}
+    <span class="second quiet"><b class="number">+${one.adds.toFixed(1)}</b> ${count(one.points)} points ${one.level && html`<${Severity} level=${one.level} />`} ${one.at && html`<time datetime=${one.at}>${minute(one.at, zone)}</time>`}</span>`;
 }
 
 const RISK_PARTS = Object.freeze(BANDS.map(({ name, low, high }) => ({ name, text: `${label(name)} (${low}–${high})`, mark: `band-${name}` })));

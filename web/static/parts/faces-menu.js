@@ -3,10 +3,12 @@
 
 import { pageOf } from "../data/pages.js";
 import { html } from "../html.js";
+import { Icon } from "./icon.js";
 import { Menu } from "./menu.js";
 
 export function FacesMenu() {
-  return html`<${Menu} name="faces" align="end" label="Copy as">
+  const label = html`<${Icon} name="copy" /><span class="export-text">Copy as</span>`;
+  return html`<${Menu} name="faces" align="end" label=${label} title="Copy as">
     ${(/** @type {() => void} */ close) => html`<${Faces} close=${close} />`}
   <//>`;
 }

@@ -17,7 +17,7 @@ import { QueryBox } from "./query-box.js";
 import { RangeMenu } from "./range-menu.js";
 
 export function FilterBar() {
-  return html`<div class="query-row"><${QueryBox} /><${FacesMenu} /></div>
+  return html`<${QueryBox} />
     <div class="filters" role="group" aria-label="Filters">
     <${ChoiceMenu} name="level" text="Level" options=${levelOptions()} />
     <${ChoiceMenu} name="category" text="Category" options=${wordOptions(categories.body, "byCategory", "category")} />
@@ -26,6 +26,7 @@ export function FilterBar() {
     <${UserField} />
     <${RangeMenu} />
     <${ExportMenu} />
+    <${FacesMenu} />
   </div>`;
 }
 

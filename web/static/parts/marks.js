@@ -1,6 +1,7 @@
 // @ts-check
 /** Marks of alerts and rules: how grave, in which state, whom it is about. */
 
+import { follow, link } from "../data/store.js";
 import { html } from "../html.js";
 import { label } from "../vocabulary.js";
 import { LevelMark } from "./level.js";
@@ -44,7 +45,7 @@ export function AlertState({ state }) {
 }
 
 /**
- * Whom or what an alert is about: each field with its value, which leads to its profile where there is one.
+ * Whom or what an alert is about: each field with its value, which leads to its profile or its events where it has any.
  * @param {{ group: readonly { field: string, value: string }[] }} props
  */
 export function Group({ group }) {
@@ -56,13 +57,19 @@ export function Group({ group }) {
 }
 
 /**
- * A value that leads to its profile, if its field names a user.
+ * A value that leads on, if its field names a user or an address.
  * @param {{ field: string, value: string }} props
  */
 function Named({ field, value }) {
   const profile = profileOf(field, value);
-  return profile === null ? html`<b>${value}</b>` : html`<${ProfileLink} profile=${profile} text=${value} />`;
+  if (profile !== null) return html`<${ProfileLink} profile=${profile} text=${value} />`;
+  if (!ADDRESS_FIELDS.has(field.toLowerCase())) return html`<b>${value}</b>`;
+  const change = { tab: /** @type {const} */ ("events"), alert: null, filters: { ip: [value] }, start: ADDRESS_RANGE, end: "" };
+  return html`<a href=${link(change)} title="Its events" onClick=${(/** @type {MouseEvent} */ click) => follow(click, change)}>${value}</a>`;
 }
+
+const ADDRESS_FIELDS = new Set(["request.ip", "ip", "client.ip", "source.ip", "src_ip", "sourceip", "clientip"]);
+const ADDRESS_RANGE = "-30d"; // of an address's events: the range in which risk is summed
 
 const USER_FIELDS = new Set(["user.id", "user_id", "userid", "uid"]);
 const NAME_FIELDS = new Set(["username", "user.name", "user.username", "user", "actor"]);
