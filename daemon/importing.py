@@ -29,6 +29,7 @@ from daemon.sources import Candidate, Known, same_bytes
 from parsers.batch import Chunk, Counts, Parsed
 from parsers.decoding import MAGIC_BYTES, format_by_content, format_of
 from storage.archive import Archive
+from storage.freeing import give_back
 from storage.records import SourceSeen, SourceState
 from storage.transform import Transformer
 
@@ -351,6 +352,7 @@ class Importer:
         if self._scorer is not None:
             parsed = self._scorer.score(parsed, now_us)
         self._archive.append_sealed(parsed, batch, now_us=now_us)
+        give_back()  # what parsing took and writing does not need, or the other way round, is as much as the rows themselves
         if self._scorer is not None:
             self._scorer.appended()
         if self._archive.bulk_due(self._options.commit_bytes):

@@ -26,6 +26,9 @@ from storage.words import coded, one_dictionary
 
 # Files of an import that are open at once, each with some 600 KiB of buffers: the days on both sides of a midnight.
 MOST_OPEN = 4
+# Rows that wait in open files, at about 400 bytes of memory each: two whole row groups, so that the days beside a
+# midnight stay open, whatever their size.
+MOST_WAITING = 2 * ROW_GROUP_ROWS
 ENDING_THREADS = 2
 MOST_ENDING = 4  # files that end at once, or wait for it
 
@@ -179,6 +182,9 @@ class SealedWriter:
             sealing.waiting.append(table)
             sealing.rows += table.num_rows
             self._write(sealing, least=ROW_GROUP_ROWS)
+            while len(self._open) > 1 and sum(each.waits for each in self._open.values()) > MOST_WAITING:
+                origin = origin or self._origin_now()
+                self._close(next(other for other, each in self._open.items() if each.waits), origin)
             sealing.counted.append(narrowed(table))
             seqs = table.column("seq").to_numpy()
             sealing.max_time_us = high
@@ -228,7 +234,7 @@ class SealedWriter:
 
     def _write(self, sealing: _Sealing, *, least: int) -> None:
         """Write what waits for a file if there are ``least`` rows of it: whole row groups, or with its end the rest."""
-        rows = sum(table.num_rows for table in sealing.waiting)
+        rows = sealing.waits
         if rows < least:
             return
         if sealing.file is None:
@@ -322,6 +328,11 @@ class _Sealing:
     def bytes(self) -> int:
         """Bytes written so far."""
         return self.file.bytes if self.file is not None else 0
+
+    @property
+    def waits(self) -> int:
+        """Rows that are not encoded yet."""
+        return sum(table.num_rows for table in self.waiting)
 
     def abandon(self) -> None:
         """Give up what was written."""
