@@ -172,7 +172,7 @@ class Reader:
         """Move past a span and return it with its marks."""
         if span.nul_bytes > len(read):
             return self._over_hole(span)
-        raw = read[: span.end - span.start]
+        raw = span.data or read[: span.end - span.start]  # no second copy of a block
         self._hash.update(raw)
         return self._moved(span, raw)
 

@@ -14,6 +14,7 @@ from parsers.columns import ADDRESS_BYTES
 
 ADDRESSES_KNOWN = 65_536  # addresses other than IPv4 whose bytes are remembered between batches
 MAPPED = bytes(10) + b"\xff\xff"  # what stands before an IPv4 address inside IPv6
+MANY = 2_048  # addresses among which so many repeat that each is read once
 _LONGEST, _SHORTEST = 15, 7  # letters of an IPv4 address
 _DOT, _ZERO = ord("."), ord("0")
 
@@ -22,6 +23,14 @@ def address_column(values: Array) -> Array:
     """Return each address as 16 bytes, IPv4 mapped into IPv6; null for what is no address."""
     if values.null_count == len(values):
         return nulls(len(values), pa.binary(ADDRESS_BYTES))
+    if len(values) < MANY:
+        return _packed(values)
+    encoded: Any = values.dictionary_encode()
+    column: Array = _packed(encoded.dictionary).take(encoded.indices)
+    return column
+
+
+def _packed(values: Array) -> Array:
     octets, known = _ipv4(values)
     out = np.zeros((len(values), ADDRESS_BYTES), np.uint8)
     out[:, :12] = np.frombuffer(MAPPED, np.uint8)

@@ -133,7 +133,7 @@ def located(events: pa.Table, lookup: Lookup) -> pa.Table:
     codes = known[codes]
     for name, allowed in (*((name, without) for name in PLACE_COLUMNS), ("asn", unnumbered)):
         values = list(map(attrgetter(name), places))
-        if all(value is None for value in values):
+        if values.count(None) == len(values):
             continue
         taken = _where(pa.array(values, columns[name].type), codes, wanted & allowed)
         before = columns[name]

@@ -220,7 +220,7 @@ class Redactor:
         if not columns:
             return []
         joined = [_joined(values) for values in columns]
-        found = true(pc.match_substring_regex(pa.concat_arrays(joined), self._text_anchor))
+        found = true(pc.match_substring_regex(pa.chunked_array(joined), self._text_anchor))
         ends = np.cumsum([len(texts_of_column) for texts_of_column in joined])
         masks: list[Mask | None] = []
         for values, blocks in zip(columns, np.split(found, ends[:-1]), strict=True):
