@@ -108,6 +108,15 @@ class Plan:
             f"{_valued(values)} AS value FROM {events} WHERE {self.condition(rule)}{_grouped(() if use.loose else groups)}"
         )
 
+    def texts(self, rule: Rule, texts: Sequence[tuple[Target, bool]], events: str) -> str:
+        """Return a statement of the matches of a plain rule with some fields as texts k0, k1 …; True: as a number."""
+        fields = (
+            f", CAST({(number_of if number else text_of)(target, self.bind)} AS VARCHAR) AS k{at}"
+            for at, (target, number) in enumerate(texts)
+        )
+        time = f"epoch_us({quote('timestamp')}) AS at_us"
+        return f"SELECT {time}, seq{''.join(fields)} FROM {events} WHERE {self.condition(rule)}"
+
     def condition(self, rule: Rule) -> str:
         """Return the condition that a plain rule matches an event.
 

@@ -1,9 +1,10 @@
 """Rules over the stream: which anchors the newest rows make. The same plan as over the archive, so both agree.
 
-Rows come in the order of their seq, a batch at a time. A plain rule looks at the batch alone. For a correlation, the
-matches of its plain rules are kept for as long as its window is (`storage.matches`); the batch can change anchors only
-between its first match and its last one plus the window, so the plan runs over the matches around that, once with the
-batch and, where older anchors may have changed, once without it. The difference is what is new.
+Rows come in the order of their seq, a batch at a time. A plain rule looks at the batch alone (`storage.selecting`). For
+a correlation, the matches of its plain rules are kept for as long as its window is (`storage.matches`), and counted
+(`storage.bounds`): where no window can hold enough of them, nothing more is done. Elsewhere the plan of
+`storage.correlating` runs over the matches of those groups, around those of the batch, once with the batch and, where
+older anchors may have changed, once without it. The difference is what is new.
 
 So late events make the anchors that the archive has in the end. A condition that one more event can end ("fewer than
 five") may also take an anchor away that was told: that is counted as withdrawn.
@@ -11,33 +12,40 @@ five") may also take an anchor away that was told: that is counted as withdrawn.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from parsers.arrow import Int64s, Mask, mask, numbers, pc, whole
 from parsers.columns import BY_NAME, EVENT_SCHEMA
 from parsers.expression import Expression
 from parsers.sigma.rule import Rule
 from storage import sql
-from storage.correlating import Plan, Use, depth_of, only_adds, reach_us
+from storage.bounds import Bounds, Field, Fresh, Source, groups_of, mixed, needs_of
+from storage.correlating import Plan, Use, only_adds, reach_us
 from storage.duck import connect
-from storage.filters import Bind, quote
-from storage.matches import SCHEMA, Store
+from storage.filters import Bind
+from storage.matches import EVER_US, Matches, Store, among, matches_of, schema_of
 from storage.observer import Observer, Silent
-from storage.query import Filter, Scope
-from storage.scope import View, overlaps
-from storage.snapshot import File, Hot, Snapshot
+from storage.scope import overlaps
+from storage.selecting import Selector, Text
+from storage.snapshot import Snapshot
+from storage.unseen import earlier_rows, events_between, next_rows, parts_of, view_of
 
-BATCH = "batch"
 SLACK_US = 60_000_000  # kept beyond the longest window: events of several sources come this much apart
+NEWEST_SHARE = (
+    0.9  # of a batch's times are older than what counts as its newest one: a few clocks may be wrong
+)
+DAY_US = 86_400_000_000  # a beginning reads no further back, however old the first event is
 MOST_SEGMENTS = 8  # of a batch whose events lie far apart in time; more are joined
-ALWAYS = ("timestamp", "seq", "internal", "source", "source_offset", "event_id", "entity_type")
-_NAMED = re.compile(r'"([a-z_]+)"')
+ALWAYS = frozenset({"timestamp", "seq", "source", "source_offset", "event_id"})
+
+Row = tuple[int, int, tuple[str, ...], float | None]
+"""An anchor: time in microseconds, seq, group, value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,25 +82,42 @@ class DetectorOptions:
     memory_limit_mb: int = 384
 
 
-@dataclass(frozen=True, slots=True)
-class _Correlated:
-    """A correlation, ready to run over kept matches. ``binds`` are the names of what differs each time."""
+@dataclass(slots=True)
+class _Leaf:
+    """A plain rule, and the fields of its matches that somebody needs: for groups, or to count their values."""
 
     rule: Rule
-    uses: tuple[int, ...]
+    texts: list[Text] = field(default_factory=list)
+    store: Store = field(default_factory=lambda: Store(0))
+    reach_us: int = 0  # of the correlations that look back at its matches
+
+    def at(self, text: Text) -> int:
+        """Return the number of a field, noted if it is new."""
+        if text not in self.texts:
+            self.texts.append(text)
+        return self.texts.index(text)
+
+
+@dataclass(frozen=True, slots=True)
+class _Correlated:
+    """A correlation, ready to run over kept matches of ``leaves``. ``groups``: by which fields; None: not one by one."""
+
+    rule: Rule
+    leaves: tuple[str, ...]
     reach_us: int
     rising: bool
-    least: float  # fewer matches than this in a window make no anchor
+    groups: Mapping[str, tuple[tuple[int, ...], ...]] | None
+    bounds: Bounds
     text: str
     values: dict[str, Any]
 
 
 @dataclass(slots=True)
 class _Found:
-    """Anchors of one rule as rows: at_us, seq, groups, value."""
+    """Anchors of one rule as rows."""
 
     rule: Rule
-    rows: list[tuple[int, int, tuple[str, ...], float | None]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
 
 
 class Detector:
@@ -113,39 +138,35 @@ class Detector:
         self._connection = connect(threads=1, memory_limit_mb=self._options.memory_limit_mb)
         self.broken: dict[str, str] = {}  # rule → why it cannot be run
         emitting = [rule for rule in emitting if self._runs(rule)]
-        uses: dict[Use, int] = {}
+        self._leaves: dict[str, _Leaf] = {}
+        self._plain: list[tuple[Rule, tuple[int, ...]]] = []
+        correlations: list[tuple[Rule, list[Use]]] = []
         for rule in emitting:
-            for use in Plan(rules, routes).uses(rule):
-                uses.setdefault(use, len(uses))
-        self._uses = list(uses)
-        self._stores: dict[int, Store] = {}
-        self._reach: dict[int, int] = {}
-        self._plain: dict[int, Rule] = {}
-        self._correlated: list[_Correlated] = []
-        for rule in emitting:
+            uses = Plan(rules, routes).uses(rule)
+            for use in uses:
+                leaf = self._leaves.setdefault(use.rule, _Leaf(rules[use.rule]))
+                for text in _texts(use):
+                    leaf.at(text)
             if rule.correlation is None:
-                self._plain[uses[Plan(rules, routes).uses(rule)[0]]] = rule
+                self._plain.append((rule, self._fields(rule.id, rule.group)))
             else:
-                self._correlated.append(self._compiled(rule, uses))
+                correlations.append((rule, uses))
+        self._numbers = {identity: at for at, identity in enumerate(self._leaves)}
+        self._correlated = [self._compiled(rule, uses) for rule, uses in correlations]
         for correlated in self._correlated:
-            for place in correlated.uses:
-                self._stores.setdefault(place, Store())
-                self._reach[place] = max(self._reach.get(place, 0), correlated.reach_us)
-        plan = Plan(rules, routes)
-        texts = [
-            f"SELECT {place} AS place, * FROM ({plan.matches(use, BATCH)})"
-            for place, use in enumerate(self._uses)
-        ]
-        self._statement = sql.Statement(" UNION ALL ".join(texts), plan.bind.values)
-        named = set(_NAMED.findall(self._statement.text))
-        # Values are bound, so what stands quoted in a text is a column.
-        self._columns = tuple(name for name in BY_NAME if name in named or name in ALWAYS)
-        self._newest_us: int | None = None
+            for identity in correlated.leaves:
+                leaf = self._leaves[identity]
+                leaf.reach_us = max(leaf.reach_us, correlated.reach_us)
+                leaf.store = Store(len(leaf.texts))
+        self._selector = Selector(self._connection, (leaf.rule for leaf in self._leaves.values()), routes)
+        named = {name for leaf in self._leaves.values() for name in self._selector.read(leaf.texts)}
+        self._columns = [name for name in BY_NAME if name in named | self._selector.columns | ALWAYS]
+        self._begun = False
 
     @property
     def match_bytes(self) -> int:
         """About how much memory the kept matches take."""
-        return sum(store.bytes for store in self._stores.values())
+        return sum(leaf.store.bytes for leaf in self._leaves.values())
 
     def close(self) -> None:
         """Let go of everything."""
@@ -156,31 +177,30 @@ class Detector:
 
         Raises duckdb.Error or OSError when the archive cannot be read; then nothing has happened.
         """
-        parts = _above(snapshot, after)
-        if not parts:
-            return Step(snapshot.seq, 0, (), (), None)
-        begin = max(after, min(part.min_seq for part in parts) - 1)
-        end = min(snapshot.seq, begin + self._options.rows)
-        cursor = self._connection
-        rows, newest_us = self._load(snapshot, parts, begin, end)
-        if not rows:
+        end, batch = next_rows(self._connection, snapshot, after, self._options.rows, self._columns)
+        if not batch.num_rows:
             return Step(end, 0, (), (), None)
-        fresh = self._matched(cursor)
-        self._newest_us = max(newest_us, self._newest_us or newest_us)
-        found = [self._plain_found(rule, fresh.get(use)) for use, rule in self._plain.items()]
+        times = _micros(batch)
+        newest_us = int(np.quantile(times, NEWEST_SHARE, method="lower"))
+        if not self._begun:
+            self._begin(snapshot, int(times.min()), newest_us, after)
+        fresh = self._matched(batch)
+        found = [
+            _Found(rule, _rows(fresh[rule.id], fields)) for rule, fields in self._plain if rule.id in fresh
+        ]
         gone: list[_Found] = []
         for correlated in self._correlated:
-            if any(use in fresh for use in correlated.uses):
+            if any(identity in fresh for identity in correlated.leaves):
                 new, old = self._evaluate(snapshot, correlated, fresh, after)
                 found.append(new)
                 gone.append(old)
-        made = self._identified(snapshot, found)
-        withdrawn = self._identified(snapshot, gone)
-        for use, store in self._stores.items():
-            if use in fresh and store.from_us is not None:
-                store.add(fresh[use])
-        self._bound()
-        return Step(end, rows, made, withdrawn, newest_us)
+        made = self._identified(snapshot, batch, found)
+        withdrawn = self._identified(snapshot, batch, gone)
+        for identity, matches in fresh.items():
+            if self._leaves[identity].reach_us:
+                self._leaves[identity].store.add(matches.table)
+        self._bound(newest_us)
+        return Step(end, batch.num_rows, made, withdrawn, int(times.max()))
 
     def _runs(self, rule: Rule) -> bool:
         """Say whether DuckDB understands a rule, by looking at no rows; if not, note why."""
@@ -193,88 +213,148 @@ class Detector:
             return False
         return True
 
-    # The batch
+    def _fields(self, identity: str, targets: Field, *, number: bool = False) -> tuple[int, ...]:
+        leaf = self._leaves[identity]
+        return tuple(leaf.at((target, number)) for target in targets)
 
-    def _load(self, snapshot: Snapshot, parts: Sequence[File | Hot], begin: int, end: int) -> tuple[int, int]:
-        view = _view(snapshot, parts, end)
-        bind = Bind()
-        sql.register(self._connection, view.hot)
-        columns = ", ".join(quote(name) for name in self._columns)
-        text = (
-            f"CREATE OR REPLACE TEMP TABLE {BATCH} AS SELECT {columns} FROM {sql.source(view, bind)} "
-            f"WHERE seq > {bind(begin)} AND seq <= {bind(end)}"
-        )
-        self._connection.execute(text, bind.values)
-        (found,) = self._connection.execute(
-            f"SELECT count(*), max(epoch_us({sql.TIME})) FROM {BATCH}"
-        ).fetchall()
-        return found[0], found[1] or 0
+    # Matches
 
-    def _matched(self, cursor: duckdb.DuckDBPyConnection) -> dict[int, pa.Table]:
-        """Return the matches among the batch, by place of the use; those without any are left out."""
-        if not self._uses:
-            return {}
-        table = self._statement.table(cursor)
-        places = table.column("place")
-        matches = table.drop_columns(["place"]).cast(SCHEMA)
+    def _matched(self, batch: pa.Table) -> dict[str, Matches]:
+        """Return the matches among the batch, by plain rule; those without any are left out."""
+        times, seqs = _micros(batch), numbers(whole(batch.column("seq")), 0)
         return {
-            place.as_py(): matches.filter(pc.equal(places, place)).combine_chunks()
-            for place in pc.unique(places)
+            identity: matches_of(
+                times[rows], seqs[rows], self._selector.texts(batch, rows, self._leaves[identity].texts)
+            )
+            for identity, rows in self._selector.select(batch).items()
         }
 
-    @staticmethod
-    def _plain_found(rule: Rule, matches: pa.Table | None) -> _Found:
-        return _Found(rule, [] if matches is None else _rows(matches))
+    def _begin(self, snapshot: Snapshot, oldest_us: int, newest_us: int, after: int) -> None:
+        """Take up the matches among earlier rows that windows reach back to, as if these rows had been looked at."""
+        reach = max((leaf.reach_us for leaf in self._leaves.values()), default=0)
+        parts = [part for part in parts_of(snapshot) if part.min_seq <= after]
+        low = max(oldest_us, newest_us - DAY_US) - reach if parts else EVER_US
+        for leaf in self._leaves.values():
+            leaf.store = Store(len(leaf.texts), low)
+        for correlated in self._correlated:
+            correlated.bounds.begin(low)
+        if not parts or not reach:
+            self._begun = True
+            return
+        self._observer.count("detection_archive_reads")
+        for table in earlier_rows(self._connection, snapshot, low, after, self._columns, self._options.rows):
+            fresh = self._matched(table)
+            for correlated in self._correlated:
+                self._concerned(correlated, fresh)
+            for identity, matches in fresh.items():
+                if self._leaves[identity].reach_us:
+                    self._leaves[identity].store.add(matches.table)
+            self._squeeze()
+        self._begun = True
+
+    def _bound(self, newest_us: int) -> None:
+        """Forget what no window reaches any more."""
+        for leaf in self._leaves.values():
+            leaf.store.trim(newest_us - leaf.reach_us - SLACK_US)
+        for correlated in self._correlated:
+            correlated.bounds.forget(newest_us - correlated.reach_us - SLACK_US)
+        self._squeeze()
+
+    def _squeeze(self) -> None:
+        """Above the limit, forget the older half of the largest stores."""
+        while self.match_bytes > self._options.match_bytes:
+            self._observer.count("detection_matches_trimmed")
+            store = max((leaf.store for leaf in self._leaves.values()), key=lambda store: store.bytes)
+            before = store.bytes
+            store.halve()
+            if store.bytes >= before:
+                break
 
     # Correlations
 
-    def _compiled(self, rule: Rule, uses: Mapping[Use, int]) -> _Correlated:
+    def _compiled(self, rule: Rule, uses: Sequence[Use]) -> _Correlated:
         plan = Plan(self._rules, self._routes)
-        wanted = plan.uses(rule)
-        for name in ("low", "high", "upto", "after", "first", "last"):
+        for name in ("low", "high", "upto", "first", "last"):
             plan.bind.values[name] = 0
-        touched = ""
-        if depth_of(rule, self._rules) == 1:  # then an event concerns the anchors of its own group alone
-            groups = " UNION ALL ".join(
-                f"SELECT groups FROM m{uses[use]} WHERE seq > $after" for use in wanted
-            )
-            touched = f" AND groups IN ({groups})"
-        plan.kept = {
-            use: f"(SELECT at_us, seq, groups, value FROM m{uses[use]} "
-            f"WHERE at_us BETWEEN $low AND $high AND seq <= $upto{touched})"
-            for use in wanted
-        }
-        text = f"SELECT * FROM ({plan.anchors(rule, BATCH)}) WHERE at_us BETWEEN $first AND $last"
-        if not touched:
-            text += " AND $after >= 0"  # every value must be used
+        plan.kept = {use: self._kept(use) for use in uses}
+        text = f"SELECT * FROM ({plan.anchors(rule, 'batch')}) WHERE at_us BETWEEN $first AND $last"
+        reach = reach_us(rule, self._rules)
+        groups = groups_of(rule, self._rules)
         return _Correlated(
             rule,
-            tuple(uses[use] for use in wanted),
-            reach_us(rule, self._rules),
+            tuple(dict.fromkeys(use.rule for use in uses)),
+            reach,
             only_adds(rule, self._rules),
-            _least(rule) if touched else 0,
+            None
+            if groups is None
+            else {
+                identity: tuple(self._fields(identity, each) for each in fields)
+                for identity, fields in groups.items()
+            },
+            Bounds(() if groups is None else needs_of(rule, self._rules), reach),
             text,
             plan.bind.values,
         )
 
+    def _kept(self, use: Use) -> str:
+        """Return a FROM item of kept matches as a plan wants them."""
+        groups = [f"k{at}" for at in self._fields(use.rule, use.groups)]
+        values = [f"k{at}" for at in self._fields(use.rule, use.values, number=use.numbers)]
+        value = f"concat_ws(chr(31), {', '.join(values)})" if len(values) > 1 else next(iter(values), "NULL")
+        known = "".join(f" AND {group} IS NOT NULL" for group in groups)
+        return (
+            f"(SELECT at_us, seq, [{', '.join(groups)}]::VARCHAR[] AS groups, CAST({value} AS VARCHAR) AS value "
+            f"FROM leaf{self._numbers[use.rule]} WHERE at_us BETWEEN $low AND $high AND seq <= $upto{known})"
+        )
+
+    def _concerned(self, correlated: _Correlated, fresh: Mapping[str, Matches]) -> dict[str, Mask]:
+        """Count new matches, and return which of them can change anchors."""
+        there = [identity for identity in correlated.leaves if identity in fresh]
+        if correlated.groups is None:
+            return {identity: np.ones(len(fresh[identity].times), bool) for identity in there}
+        counted = {
+            source: self._fresh(source, fresh[source.rule])
+            for need in correlated.bounds.needs
+            for source in need.sources
+            if source.rule in fresh
+        }
+        asked = [(identity, fields) for identity in there for fields in correlated.groups[identity]]
+        concerned = [(fresh[identity].times, _hashed(fresh[identity], fields)) for identity, fields in asked]
+        found: dict[str, Mask] = {}
+        for (identity, _), one in zip(asked, correlated.bounds.feed(counted, concerned), strict=True):
+            found[identity] = found[identity] | one if identity in found else one
+        return found
+
+    def _fresh(self, source: Source, matches: Matches) -> Fresh:
+        values = self._fields(source.rule, source.values)
+        size = len(matches.times)
+        # Of several fields those without a value are left out of what is counted; together they always are one.
+        each = [matches.hashes(at) + np.uint64(len(values) > 1) for at in values]
+        return Fresh(
+            matches.times, _hashed(matches, self._fields(source.rule, source.group)), mixed(each, size)
+        )
+
     def _evaluate(
-        self, snapshot: Snapshot, correlated: _Correlated, fresh: Mapping[int, pa.Table], after: int
+        self, snapshot: Snapshot, correlated: _Correlated, fresh: Mapping[str, Matches], after: int
     ) -> tuple[_Found, _Found]:
         """Return the anchors that the batch makes, and those that it takes away."""
-        reach = correlated.reach_us
-        times = pa.concat_arrays(
-            [chunk for use in correlated.uses if use in fresh for chunk in fresh[use].column("at_us").chunks]
-        )
         new, old = _Found(correlated.rule), _Found(correlated.rule)
+        concerned = {k: v for k, v in self._concerned(correlated, fresh).items() if v.any()}
+        if not concerned:
+            return new, old
+        groups = _wanted(correlated, fresh, concerned)
+        times = np.concatenate([fresh[identity].times[kept] for identity, kept in concerned.items()])
+        reach = correlated.reach_us
         for first, last in self._stretches(correlated, times):
             low, high = first - reach, last + reach
-            around = {use: self._around(snapshot, use, low, high, after) for use in correlated.uses}
-            around |= {use: pa.concat_tables([around[use], fresh[use]]) for use in around if use in fresh}
-            if sum(matches.num_rows for matches in around.values()) < correlated.least:
-                continue
-            for use, matches in around.items():
-                self._connection.register(f"m{use}", matches)
-            given = {"low": low, "high": high, "after": after, "first": first, "last": high}
+            for identity in correlated.leaves:
+                wanted = None if groups is None else groups[identity]
+                tables = self._around(snapshot, identity, low, high, after, wanted)
+                if identity in fresh:
+                    tables.append(among(fresh[identity].table, low, high, wanted))
+                name = f"leaf{self._numbers[identity]}"
+                self._connection.register(name, pa.concat_tables(tables))
+            given = {"low": low, "high": high, "first": first, "last": high}
             with_it = self._run(correlated, given, snapshot.seq)
             if correlated.rising and all(row[1] > after for row in with_it):
                 new.rows += with_it
@@ -285,63 +365,58 @@ class Detector:
             old.rows += [row for row in without if row[1:3] not in now]
         return new, old
 
-    def _stretches(self, correlated: _Correlated, times: pa.Array[Any]) -> list[tuple[int, int]]:
+    def _stretches(self, correlated: _Correlated, times: Int64s) -> list[tuple[int, int]]:
         """Return the stretches of time to look at, the newest first; one, where all that is needed is in memory."""
-        bounds = pc.min_max(times)
-        first, last = bounds["min"].as_py(), bounds["max"].as_py()
-        begin = max(self._stores[use].from_us or last for use in correlated.uses)
+        first, last = int(times.min()), int(times.max())
+        begin = max(self._leaves[identity].store.from_us for identity in correlated.leaves)
         if first - correlated.reach_us >= begin:
             return [(first, last)]
         return segments(times, correlated.reach_us)[::-1]
 
-    def _run(
-        self, correlated: _Correlated, given: Mapping[str, int], upto: int
-    ) -> list[tuple[int, int, tuple[str, ...], float | None]]:
+    def _run(self, correlated: _Correlated, given: Mapping[str, int], upto: int) -> list[Row]:
         values = {**correlated.values, **given, "upto": upto}
         rows = self._connection.execute(correlated.text, values).fetchall()
         return [(at, seq, tuple(groups), value) for at, seq, groups, value in rows]
 
-    def _around(self, snapshot: Snapshot, use: int, low: int, high: int, after: int) -> pa.Table:
+    def _around(
+        self, snapshot: Snapshot, identity: str, low: int, high: int, after: int, groups: Any
+    ) -> list[pa.Table]:
         """Return the matches between two times among the rows up to ``after``: kept ones, and from the archive."""
-        store = self._stores[use]
-        if store.from_us is not None and low >= store.from_us:
-            return store.table
-        if store.from_us is None:
-            store.begin(low)
-            store.add(self._archived(snapshot, use, low, None, after))
-            return store.table
-        until = min(high, store.from_us - 1)
-        older = self._archived(snapshot, use, low, until, after)
-        if until == store.from_us - 1:  # it continues what is kept
-            store.begin(low)
+        store = self._leaves[identity].store
+        if low < store.from_us:
+            until = min(high, store.from_us - 1)
+            older = self._archived(snapshot, identity, low, until, after)
+            if until < store.from_us - 1 or store.squeezed:
+                kept = [among(table, low, high, groups) for table in store.between(low, high)]
+                return [among(older, low, high, groups), *kept]
+            store.begin(low)  # it continues what is kept
             store.add(older)
-            return store.table
-        return pa.concat_tables([store.table, older])
+        empty = schema_of(store.fields).empty_table()
+        return [empty, *(among(table, low, high, groups) for table in store.between(low, high))]
 
-    def _archived(self, snapshot: Snapshot, use: int, low: int, high: int | None, after: int) -> pa.Table:
-        parts = [part for part in _parts(snapshot) if part.min_seq <= after and overlaps(part, low, high)]
+    def _archived(self, snapshot: Snapshot, identity: str, low: int, high: int, after: int) -> pa.Table:
+        leaf = self._leaves[identity]
+        schema = schema_of(len(leaf.texts))
+        parts = [part for part in parts_of(snapshot) if part.min_seq <= after and overlaps(part, low, high)]
         if not parts:
-            return SCHEMA.empty_table()
+            return schema.empty_table()
         self._observer.count("detection_archive_reads")
-        seen = _view(snapshot, parts, after, low, high)
         plan = Plan(self._rules, self._routes)
-        condition = sql.where(seen, Filter(), Scope(internal="include"), plan.bind)
-        events = (
-            f"(SELECT * FROM {sql.source(seen, plan.bind)} WHERE {condition} AND seq <= {plan.bind(after)})"
-        )
-        sql.register(self._connection, seen.hot)
-        text = plan.matches(self._uses[use], events)
-        return sql.Statement(text, plan.bind.values).table(self._connection).cast(SCHEMA)
+        events = events_between(self._connection, view_of(snapshot, parts, after, low, high), plan.bind)
+        text = plan.texts(leaf.rule, leaf.texts, events)
+        return sql.Statement(text, plan.bind.values).table(self._connection).cast(schema)
 
     # What an anchor is known by
 
-    def _identified(self, snapshot: Snapshot, found: Iterable[_Found]) -> tuple[Anchor, ...]:
+    def _identified(self, snapshot: Snapshot, batch: pa.Table, found: Iterable[_Found]) -> tuple[Anchor, ...]:
         """Return anchors with their events, in the order of time."""
         rows = [(each.rule, row) for each in found for row in each.rows]
         if not rows:
             return ()
-        known = self._events_of([row[1] for _, row in rows])
-        missing = [(row[0], row[1]) for _, row in rows if row[1] not in known]
+        known = _events(
+            batch.filter(pc.is_in(batch.column("seq"), value_set=pa.array({r[1] for _, r in rows})))
+        )
+        missing = [row for _, row in rows if row[1] not in known]
         if missing:
             known.update(self._older(snapshot, missing))
         made = [
@@ -353,58 +428,23 @@ class Detector:
             sorted(made, key=lambda anchor: (anchor.at_us, anchor.source, anchor.offset, anchor.rule))
         )
 
-    def _events_of(self, seqs: list[int]) -> dict[int, tuple[str, int, str]]:
-        rows = self._connection.execute(
-            f"SELECT seq, source, source_offset, event_id FROM {BATCH} WHERE seq IN (SELECT unnest($seqs))",
-            {"seqs": seqs},
-        ).fetchall()
-        return {seq: (source, offset, event_id) for seq, source, offset, event_id in rows}
-
-    def _older(
-        self, snapshot: Snapshot, places: Sequence[tuple[int, int]]
-    ) -> dict[int, tuple[str, int, str]]:
-        low, high = min(at for at, _ in places), max(at for at, _ in places)
-        parts = [part for part in _parts(snapshot) if overlaps(part, low, high)]
+    def _older(self, snapshot: Snapshot, found: Sequence[Row]) -> dict[int, tuple[str, int, str]]:
+        low, high = min(row[0] for row in found), max(row[0] for row in found)
+        parts = [part for part in parts_of(snapshot) if overlaps(part, low, high)]
         if not parts:
             return {}
-        seen = _view(snapshot, parts, snapshot.seq, low, high)
         bind = Bind()
-        sql.register(self._connection, seen.hot)
-        from_item = sql.source(seen, bind)
-        condition = sql.where(seen, Filter(), Scope(internal="include"), bind)
-        rows = self._connection.execute(
-            f"SELECT seq, source, source_offset, event_id FROM {from_item} WHERE {condition} "
-            f"AND seq IN (SELECT unnest({bind([seq for _, seq in places])}))",
-            bind.values,
-        ).fetchall()
-        return {seq: (source, offset, event_id) for seq, source, offset, event_id in rows}
-
-    def _bound(self) -> None:
-        """Forget what no window reaches any more, and above the limit the older half of the largest stores."""
-        if self._newest_us is not None:
-            for use, store in self._stores.items():
-                store.trim(self._newest_us - self._reach[use] - SLACK_US)
-        while self.match_bytes > self._options.match_bytes:
-            self._observer.count("detection_matches_trimmed")
-            store = max(self._stores.values(), key=lambda store: store.bytes)
-            before = store.bytes
-            store.halve()
-            if store.bytes >= before:
-                break
+        events = events_between(self._connection, view_of(snapshot, parts, snapshot.seq, low, high), bind)
+        text = (
+            f"SELECT seq, source, source_offset, event_id FROM {events} "
+            f"WHERE seq IN (SELECT unnest({bind([row[1] for row in found])}))"
+        )
+        return _events(sql.Statement(text, bind.values).table(self._connection))
 
 
-def _least(rule: Rule) -> float:
-    """Return how many matches a window needs at least; 0 where that is not known."""
-    how = rule.correlation
-    counted = how is not None and how.type in {"event_count", "value_count"}
-    if how is None or not counted or how.threshold is None or how.threshold.sign not in {">", ">="}:
-        return 0
-    return how.threshold.value
-
-
-def segments(times: pa.Array[Any], reach: int) -> list[tuple[int, int]]:
+def segments(times: Int64s, reach: int) -> list[tuple[int, int]]:
     """Return stretches of time (first, last) that hold all the times, further apart than ``reach``; few, oldest first."""
-    rising = pc.unique(times).sort().to_numpy(zero_copy_only=False)
+    rising = np.unique(times)
     gaps = rising[1:] - rising[:-1]
     wide = [int(at) for at in (gaps > reach).nonzero()[0]]
     if len(wide) >= MOST_SEGMENTS:
@@ -413,28 +453,49 @@ def segments(times: pa.Array[Any], reach: int) -> list[tuple[int, int]]:
     return [(int(rising[a]), int(rising[b])) for a, b in zip(starts, ends, strict=True)]
 
 
-def _rows(table: pa.Table) -> list[tuple[int, int, tuple[str, ...], float | None]]:
-    columns = (table.column(name).to_pylist() for name in ("at_us", "seq", "groups"))
-    return [(at, seq, tuple(groups), None) for at, seq, groups in zip(*columns, strict=True)]
+def _texts(use: Use) -> Iterator[Text]:
+    yield from ((target, False) for target in use.groups)
+    yield from ((target, use.numbers) for target in use.values)
 
 
-def _parts(snapshot: Snapshot) -> list[File | Hot]:
-    """Return what this node has of the archive: other nodes look at their own."""
-    own: list[File | Hot] = [file for file in snapshot.events if file.node == snapshot.node]
-    return own + list(snapshot.hot)
+def _hashed(matches: Matches, fields: Sequence[int]) -> Any:
+    return mixed([matches.hashes(at) for at in fields], len(matches.times))
 
 
-def _above(snapshot: Snapshot, after: int) -> list[File | Hot]:
-    return [part for part in _parts(snapshot) if part.max_seq > after]
+def _wanted(
+    correlated: _Correlated, fresh: Mapping[str, Matches], concerned: Mapping[str, Mask]
+) -> dict[str, list[list[tuple[int, Any]]]] | None:
+    """Return by plain rule which values its fields must have to be of a group that may change."""
+    if correlated.groups is None:
+        return None
+    size = max(len(fields) for each in correlated.groups.values() for fields in each)
+    values: list[list[Any]] = [[] for _ in range(size)]
+    for identity, kept in concerned.items():
+        table = fresh[identity].table.filter(mask(kept))
+        for fields in correlated.groups[identity]:
+            for place, at in enumerate(fields):
+                values[place].append(whole(table.column(f"k{at}")))
+    sets = [pc.unique(pa.concat_arrays(arrays)) for arrays in values]
+    return {
+        identity: [[(at, sets[place]) for place, at in enumerate(fields)] for fields in each]
+        for identity, each in correlated.groups.items()
+    }
 
 
-def _view(
-    snapshot: Snapshot,
-    parts: Sequence[File | Hot],
-    seq: int,
-    start_us: int | None = None,
-    end_us: int | None = None,
-) -> View:
-    files = tuple(part for part in parts if isinstance(part, File) and part.min_seq <= seq)
-    hot = tuple(part for part in parts if isinstance(part, Hot) and part.min_seq <= seq)
-    return View(snapshot.root, files, hot, seq, start_us, end_us)
+def _rows(matches: Matches, fields: Sequence[int]) -> list[Row]:
+    """Return the matches of a plain rule as anchors; a field without a value is empty."""
+    texts = [pc.fill_null(matches.table.column(f"k{at}"), "").to_pylist() for at in fields]
+    seqs: list[int] = numbers(matches.table.column("seq"), 0).tolist()
+    groups: list[tuple[str, ...]] = list(zip(*texts, strict=True)) if texts else [()] * len(seqs)
+    return [(at, seq, group, None) for at, seq, group in zip(matches.times.tolist(), seqs, groups, strict=True)]  # fmt: skip
+
+
+def _events(table: pa.Table) -> dict[int, tuple[str, int, str]]:
+    """Return the place and the id of events by seq."""
+    columns = (table.column(name).to_pylist() for name in ("seq", "source", "source_offset", "event_id"))
+    return {seq: (source, offset, event_id) for seq, source, offset, event_id in zip(*columns, strict=True)}
+
+
+def _micros(batch: pa.Table) -> Int64s:
+    found: Int64s = numbers(whole(batch.column("timestamp")).cast(pa.int64()), 0)
+    return found

@@ -5,70 +5,130 @@ A store knows from which time on it has all matches. What is older is read from 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-SCHEMA = pa.schema(
-    [
-        ("at_us", pa.int64()),
-        ("seq", pa.int64()),
-        ("groups", pa.list_(pa.string())),
-        ("value", pa.string()),
-    ]
-)
+from parsers.arrow import Array, Int64s, Mask, from_numpy, hashed, mask, numbers, pc, whole
+from parsers.memory import Keys
+
 MOST_CHUNKS = 32  # then they are made one, and what is too old goes
+EVER_US = -(1 << 61)  # before every time there is
+
+
+@dataclass(slots=True)
+class Matches:
+    """Events that a plain rule matched: when (microseconds), their seq, and fields as texts (columns k0, k1 …)."""
+
+    table: pa.Table
+    times: Int64s
+    _hashes: dict[int, Keys] = field(default_factory=dict)
+
+    def hashes(self, at: int) -> Keys:
+        """Return a hash of one field of each match, 0 where it has no value."""
+        found = self._hashes.get(at)
+        if found is None:
+            found = self._hashes[at] = hashed(whole(self.table.column(f"k{at}")))
+        return found
+
+
+def schema_of(fields: int) -> pa.Schema:
+    """Return the columns of matches with so many fields."""
+    texts: list[tuple[str, pa.DataType]] = [(f"k{at}", pa.string()) for at in range(fields)]
+    return pa.schema([("at_us", pa.int64()), ("seq", pa.int64()), *texts])
+
+
+def matches_of(times: Int64s, seqs: Int64s, fields: Sequence[Array]) -> Matches:
+    """Return matches of their times, seqs and fields."""
+    arrays = [from_numpy(times, pa.int64()), from_numpy(seqs, pa.int64()), *fields]
+    return Matches(pa.Table.from_arrays(arrays, schema=schema_of(len(fields))), times)
+
+
+@dataclass(slots=True)
+class _Chunk:
+    table: pa.Table
+    low: int
+    high: int
 
 
 @dataclass(slots=True)
 class Store:
-    """All matches of one kind from ``from_us`` on (microseconds; None: nothing is known yet)."""
+    """All matches of one rule from ``from_us`` on (microseconds)."""
 
-    from_us: int | None = None
-    _chunks: list[pa.Table] = field(default_factory=list)
-
-    @property
-    def table(self) -> pa.Table:
-        """The matches, in no order; uncopied."""
-        return pa.concat_tables(self._chunks) if self._chunks else SCHEMA.empty_table()
+    fields: int
+    from_us: int = EVER_US
+    squeezed: bool = False  # there was no room for all that windows reach
+    _chunks: list[_Chunk] = field(default_factory=list)
 
     @property
     def bytes(self) -> int:
         """About how much memory they take."""
-        return sum(chunk.nbytes for chunk in self._chunks)
+        return sum(chunk.table.nbytes for chunk in self._chunks)
+
+    def between(self, low: int, high: int) -> list[pa.Table]:
+        """Return matches that hold all between two times, both inclusive, and others; uncopied."""
+        return [chunk.table for chunk in self._chunks if chunk.high >= low and chunk.low <= high]
 
     def add(self, matches: pa.Table) -> None:
         """Add matches; those from before ``from_us`` are left out, for the archive answers for that time."""
-        kept = matches.filter(_since(matches, self.from_us or 0))
-        if kept.num_rows:
-            self._chunks.append(kept)
+        times = times_of(matches)
+        if not len(times):
+            return
+        low, high = int(times.min()), int(times.max())
+        if low < self.from_us:
+            kept = times >= self.from_us
+            if not kept.any():
+                return
+            matches, low = matches.filter(mask(kept)), int(times[kept].min())
+        self._chunks.append(_Chunk(matches, low, high))
 
     def begin(self, from_us: int) -> None:
         """Note that everything from a time on is there."""
-        self.from_us = from_us if self.from_us is None else min(self.from_us, from_us)
+        self.from_us = min(self.from_us, from_us)
 
     def trim(self, before_us: int, *, now: bool = False) -> None:
         """Forget what is older than a time, when there are many chunks or ``now``."""
-        if self.from_us is None or (len(self._chunks) < MOST_CHUNKS and not now):
+        if len(self._chunks) < MOST_CHUNKS and not now:
             return
         limit = max(self.from_us, before_us)
-        table = self.table
-        kept = table.filter(_since(table, limit)).combine_chunks()
-        self._chunks = [kept] if kept.num_rows else []
-        self.from_us = limit
+        tables = [chunk.table for chunk in self._chunks if chunk.high >= limit]
+        self._chunks, self.from_us = [], limit
+        if tables:
+            self.add(pa.concat_tables(tables).combine_chunks())
 
     def halve(self) -> None:
         """Forget the older half, because there is no room."""
         if not self._chunks:
             return
-        times = self.table.column("at_us")
-        middle = pc.sort_indices(times)[len(times) // 2].as_py()
+        times = np.sort(np.concatenate([times_of(chunk.table) for chunk in self._chunks]))
         # Whole instants only: of those kept, every match must be there.
-        self.trim(times[middle].as_py() + 1, now=True)
+        self.trim(int(times[len(times) // 2]) + 1, now=True)
+        self.squeezed = True
 
 
-def _since(matches: pa.Table, time_us: int) -> Any:
-    """Return which matches are from a time on."""
-    return pc.greater_equal(matches.column("at_us"), pa.scalar(time_us, pa.int64()))
+def times_of(matches: pa.Table) -> Int64s:
+    """Return when the matches were."""
+    found: Int64s = numbers(matches.column("at_us"), 0)
+    return found
+
+
+def among(
+    table: pa.Table, low: int, high: int, groups: Sequence[Sequence[tuple[int, Any]]] | None
+) -> pa.Table:
+    """Return the matches between two times, and of these groups (None: of any): fields with the values they may have."""
+    times = times_of(table)
+    kept: Mask = (times >= low) & (times <= high)
+    if not kept.all():
+        table = table.filter(mask(kept))
+    if groups is None or not table.num_rows:
+        return table
+    wanted: Any = None
+    for fields in groups:
+        one: Any = pa.scalar(True)
+        for at, values in fields:
+            one = pc.and_(one, pc.is_in(table.column(f"k{at}"), value_set=values))
+        wanted = one if wanted is None else pc.or_(wanted, one)
+    return table if wanted is None or isinstance(wanted, pa.Scalar) else table.filter(wanted)

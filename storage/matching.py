@@ -40,6 +40,11 @@ def match_sql(match: Match, bind: Bind) -> str:
             return _test(match, bind)
 
 
+def word_sql(test: Test, bind: Bind) -> str:
+    """Return the condition that one element of a list, in a column of the list's name, is what the test wants."""
+    return _like(quote(test.target.column or ""), cast("Pattern", test.value), bind, cased=test.cased)
+
+
 def text_of(target: Target, bind: Bind) -> str:
     """Return an expression for a field's value as text, null where there is none."""
     texts = [_place(column, path, bind) for column, path in target.places]

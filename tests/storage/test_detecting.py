@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import yaml
 from hypothesis import Phase, given, settings
@@ -193,6 +194,6 @@ def test_the_stream_makes_the_anchors_of_the_archive(
 @given(st.lists(st.integers(0, 500), min_size=1, max_size=40), st.integers(0, 60))
 def test_the_stretches_of_a_batch_hold_all_its_times_and_do_not_touch(times: list[int], reach: int) -> None:
     """Further apart than a window, so no anchor belongs to two of them."""
-    found = segments(pa.array(times, pa.int64()), reach)
+    found = segments(np.array(times, np.int64), reach)
     assert {time for time in times if not any(a <= time <= b for a, b in found)} == set()
     assert all(before[1] + reach < after[0] for before, after in pairwise(found))

@@ -1,0 +1,386 @@
+"""How many matches a window can hold at most, group by group: where a correlation cannot fire, nobody need look closer.
+
+Counting in stretches of time as long as a window reaches bounds every window from above: it lies in two neighbouring
+stretches. Where a rule counts different values, what is counted is how often the value changes from one match to the
+next, which is never less often than there are different ones, and for a session that stays at one address is once.
+
+A bound never says that a rule fires. It says where it may, so what is found never depends on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from parsers.arrow import Int64s, Mask
+from parsers.memory import Keys, Memory, Shape
+from parsers.sigma.matching import Target
+from parsers.sigma.rule import Both, Correlation, Occurrence, Occurs, Rule
+from storage.coded import starts_of
+from storage.matches import EVER_US
+
+STRETCHES = (
+    3  # counted of each group, the newest ones; two make a bound, the third is for events that come late
+)
+FORGET_FACTOR = 2  # so many times as many groups as were left the last time: then those that are over go
+FORGET_GROUPS = 4096  # never fewer
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_ONE = np.uint64(1)
+_COUNTS = {"stretch": Shape("i8"), "counts": Shape("i8", STRETCHES)}
+_CHANGES = {**_COUNTS, "firsts": Shape("u8", STRETCHES), "lasts": Shape("u8", STRETCHES)}
+
+Field = tuple[Target, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Matches of a plain rule that count for a need: by these fields they belong to a group, these are counted."""
+
+    rule: str
+    group: Field
+    values: Field = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What must be within reach before an anchor in the anchor's group: so many matches, or different values."""
+
+    sources: tuple[Source, ...]
+    least: int
+    distinct: bool = False
+
+
+def groups_of(rule: Rule, rules: Mapping[str, Rule]) -> dict[str, tuple[Field, ...]] | None:
+    """Return by plain rule the fields that make its matches belong to a group of a correlation's anchors.
+
+    None: a match may concern anchors of other groups than its own, because inner correlations group otherwise.
+    """
+    found: dict[str, dict[Field, None]] = {}
+    how = rule.correlation
+    assert how is not None
+    for at, identity in enumerate(how.rules):
+        group = _group(how, at)
+        if not _keeps(rules[identity], rules, group):
+            return None
+        for leaf in leaves_of(rules[identity], rules):
+            found.setdefault(leaf, {})[group] = None
+    return {leaf: tuple(fields) for leaf, fields in found.items()}
+
+
+def needs_of(rule: Rule, rules: Mapping[str, Rule]) -> tuple[Need, ...]:
+    """Return needs without which a correlation that `groups_of` knows has no anchor; more may be needed."""
+    how = rule.correlation
+    assert how is not None
+    if how.type in {"event_count", "value_count"}:
+        groups = {at: _group(how, at) for at in range(len(how.rules))}
+        return tuple(_counted(how, rules, groups))
+    if not how.type.startswith("temporal"):
+        return ()
+    members = range(len(how.rules)) if how.occurrence is None else sorted(set(_demanded(how.occurrence)))
+    found = [need for at in members for need in _member(rules[how.rules[at]], rules, _group(how, at))]
+    return tuple(dict.fromkeys(found))
+
+
+def leaves_of(rule: Rule, rules: Mapping[str, Rule]) -> list[str]:
+    """Return the plain rules that a rule is made of in the end, each once."""
+    if rule.correlation is None:
+        return [rule.id]
+    inner = (leaves_of(rules[identity], rules) for identity in rule.correlation.rules)
+    return list(dict.fromkeys(leaf for leaves in inner for leaf in leaves))
+
+
+def _member(rule: Rule, rules: Mapping[str, Rule], group: Field) -> Iterator[Need]:
+    """Yield what a member of a correlation needs to occur in a group of the outer one."""
+    how = rule.correlation
+    if how is None:
+        yield Need((Source(rule.id, group),), 1)
+    elif how.type in {"event_count", "value_count"}:
+        # Its own groups lie within those of the outer one: a window over the latter holds no fewer.
+        yield from _counted(how, rules, dict.fromkeys(range(len(how.rules)), group))
+    elif how.type.startswith("temporal"):
+        wanted = range(len(how.rules)) if how.occurrence is None else _demanded(how.occurrence)
+        for at in wanted:
+            yield from _member(rules[how.rules[at]], rules, group)
+
+
+def _counted(how: Correlation, rules: Mapping[str, Rule], groups: Mapping[int, Field]) -> Iterator[Need]:
+    limit = how.threshold
+    if limit is None or limit.sign not in {">", ">=", "="}:
+        return
+    values = how.values or ((),) * len(how.rules)
+    sources = tuple(
+        Source(leaf, groups[at], values[at])
+        for at, identity in enumerate(how.rules)
+        for leaf in leaves_of(rules[identity], rules)
+    )
+    # Counts are whole: more than 4.5 is 5 at least.
+    least = int(np.floor(limit.value)) + 1 if limit.sign == ">" else int(np.ceil(limit.value))
+    yield Need(sources, least, how.type == "value_count")
+
+
+def _keeps(rule: Rule, rules: Mapping[str, Rule], outer: Field) -> bool:
+    """Say whether what happens in one group of an outer correlation never concerns another, down to the plain rules."""
+    how = rule.correlation
+    if how is None:
+        return True
+    own = [_group(how, at) for at in range(len(how.rules))]
+    if not all(set(outer) <= set(group) for group in own):
+        return False
+    if len({tuple(group.index(target) for target in outer) for group in own}) > 1:
+        return False  # what is the outer group of one member is another field of the other
+    return all(_keeps(rules[identity], rules, outer) for identity in how.rules)
+
+
+def _group(how: Correlation, at: int) -> Field:
+    return how.groups[at] if how.groups else ()
+
+
+def _demanded(occurrence: Occurrence) -> Iterator[int]:
+    """Yield the members without which a condition cannot hold."""
+    match occurrence:
+        case Occurs(rule):
+            yield rule
+        case Both(parts):
+            for part in parts:
+                yield from _demanded(part)
+        case _:
+            return
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """New matches of one source: when (microseconds), of which group and with which value (hashes, 0: none)."""
+
+    at_us: Int64s
+    groups: Keys
+    values: Keys
+
+
+class Bounds:
+    """The needs of one correlation, and what was counted for them. Not thread-safe."""
+
+    def __init__(self, needs: Sequence[Need], reach_us: int) -> None:
+        self.needs = tuple(needs)
+        self._reach = max(reach_us, 1)
+        self._tallies = [_Tally(need) for need in self.needs]
+        self.from_us = EVER_US  # all matches from here on are counted
+
+    def feed(self, fresh: Mapping[Source, Fresh], concerned: Sequence[tuple[Int64s, Keys]]) -> list[Mask]:
+        """Count new matches. Returns for ``concerned``, times and groups of new matches, which can change anchors."""
+        keys = np.unique(np.concatenate([groups for _, groups in concerned]))
+        keys = keys[keys != 0]
+        if not len(keys):
+            return [np.zeros(len(groups), bool) for _, groups in concerned]
+        spans = [times // self._reach for times, _ in concerned]
+        places = [np.searchsorted(keys, groups) for _, groups in concerned]
+        room = _Room(min(int(span.min()) for span in spans if len(span)), max(int(span.max()) for span in spans if len(span)))  # fmt: skip
+        counted = [tally.add(keys, fresh, self._reach, room) for tally in self._tallies]
+        found: list[Mask] = []
+        for (times, groups), span, place in zip(concerned, spans, places, strict=True):
+            there = groups != 0
+            at = np.minimum(place, len(keys) - 1)
+            packed = room.pack(at, span)
+            distinct, inverse = np.unique(packed, return_inverse=True)
+            now, later = np.ones(len(distinct), bool), np.ones(len(distinct), bool)
+            for each in counted:
+                now &= each.reaches(distinct)
+                later &= each.reaches(
+                    distinct + 1
+                )  # the windows that end in the next stretch reach back into this
+            early = times < self.from_us + self._reach
+            for each in counted:
+                early |= each.forgotten(at, span)
+            found.append(there & (early | (now | later)[inverse]))
+        return found
+
+    def begin(self, from_us: int) -> None:
+        """Note from which time on everything is counted."""
+        self.from_us = from_us
+
+    def forget(self, before_us: int) -> None:
+        """Let go of groups that were last met before a time, when there are many."""
+        limit = before_us // self._reach
+        gone = [tally.forget(limit) for tally in self._tallies]
+        if any(gone):
+            self.from_us = max(self.from_us, limit * self._reach)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of memory that it takes."""
+        return sum(tally.memory.bytes for tally in self._tallies)
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """How a group's place and a stretch become one number that sorts by both."""
+
+    low: int
+    high: int
+
+    def pack(self, places: Int64s, stretches: Int64s) -> Int64s:
+        return places * self.width + (stretches - self.low + STRETCHES)
+
+    @property
+    def width(self) -> int:
+        return self.high - self.low + 2 * STRETCHES + 2
+
+    def unpack(self, packed: Int64s) -> tuple[Int64s, Int64s]:
+        places, rest = np.divmod(packed, self.width)
+        return places, rest + self.low - STRETCHES
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """What is counted of some groups, stretch by stretch, rising; and the newest stretch each had before."""
+
+    packed: Int64s
+    counts: Int64s
+    firsts: Keys | None
+    lasts: Keys | None
+    least: int
+    newest: Int64s
+
+    def reaches(self, packed: Int64s) -> Mask:
+        """Return in which stretches a window may end that holds enough."""
+        if not len(self.packed):
+            return np.full(len(packed), self.least <= 0)
+        at, here = self.find(packed)
+        before, there = self.find(packed - 1)
+        total = np.where(here, self.counts[at], 0) + np.where(there, self.counts[before], 0)
+        if self.firsts is not None and self.lasts is not None:
+            total -= here & there & (self.lasts[before] == self.firsts[at])
+        return total >= self.least
+
+    def forgotten(self, places: Int64s, stretches: Int64s) -> Mask:
+        """Return which stretches are so old that what was counted for them is not known any more."""
+        return stretches <= self.newest[places] - (STRETCHES - 1)
+
+    def find(self, packed: Int64s) -> tuple[Int64s, Mask]:
+        """Return where groups and stretches lie, and whether anything was counted of them."""
+        if not len(self.packed):
+            return np.zeros(len(packed), np.int64), np.zeros(len(packed), bool)
+        at = np.minimum(np.searchsorted(self.packed, packed), len(self.packed) - 1)
+        return at, self.packed[at] == packed
+
+
+_NEVER = -(1 << 62)
+
+
+class _Tally:
+    """One need, counted by group in its newest stretches."""
+
+    def __init__(self, need: Need) -> None:
+        self.need = need
+        self.memory = Memory(_CHANGES if need.distinct else _COUNTS)
+        self._left = 0
+
+    def add(self, keys: Keys, fresh: Mapping[Source, Fresh], reach: int, room: _Room) -> _Counted:
+        """Count new matches, and return what is known of some groups with them."""
+        found = self.memory.find(keys)
+        held = found >= 0
+        newest = np.full(len(keys), _NEVER, np.int64)
+        newest[held] = self.memory["stretch"][found[held]]
+        packed, counts, firsts, lasts = self._held(found, room)
+        for source in self.need.sources:
+            new = fresh.get(source)
+            if new is None:
+                continue
+            there = new.groups != 0
+            if self.need.distinct:
+                there = there & (new.values != 0)
+            packed.append(room.pack(np.searchsorted(keys, new.groups[there]), new.at_us[there] // reach))
+            counts.append(np.ones(len(packed[-1]), np.int64))
+            firsts.append(new.values[there])
+            lasts.append(new.values[there])
+        counted = self._joined(np.concatenate(packed), np.concatenate(counts), np.concatenate(firsts), np.concatenate(lasts), newest)  # fmt: skip
+        self._keep(keys, counted, room)
+        return counted
+
+    def forget(self, limit: int) -> bool:
+        """Let go of groups not met since a stretch, if there are many; says whether any went."""
+        if len(self.memory) <= max(FORGET_GROUPS, FORGET_FACTOR * self._left):
+            return False
+        kept = self.memory["stretch"] >= limit
+        before = len(self.memory)
+        if not kept.all():
+            self.memory.keep(kept)
+        self._left = len(self.memory)
+        return self._left < before
+
+    def _held(self, found: Int64s, room: _Room) -> tuple[list[Int64s], list[Int64s], list[Keys], list[Keys]]:
+        """Return what was counted before, as far as it touches the stretches at hand."""
+        places = np.flatnonzero(found >= 0)
+        rows = found[places]
+        packed: list[Int64s] = []
+        counts: list[Int64s] = []
+        firsts: list[Keys] = []
+        lasts: list[Keys] = []
+        for back in range(STRETCHES - 1, -1, -1):
+            stretches = self.memory["stretch"][rows] - back
+            count = self.memory["counts"][rows, back]
+            near = (count > 0) & (stretches >= room.low - 1) & (stretches < room.high + STRETCHES)
+            packed.append(room.pack(places[near], stretches[near]))
+            counts.append(count[near])
+            blank = np.zeros(int(near.sum()), np.uint64)
+            distinct = self.need.distinct
+            firsts.append(self.memory["firsts"][rows, back][near] if distinct else blank)
+            lasts.append(self.memory["lasts"][rows, back][near] if distinct else blank)
+        return packed, counts, firsts, lasts
+
+    def _joined(self, packed: Int64s, counts: Int64s, firsts: Keys, lasts: Keys, newest: Int64s) -> _Counted:
+        order = np.argsort(packed, kind="stable")  # what was counted before comes first
+        packed, counts = packed[order], counts[order]
+        starts = starts_of(packed) if len(packed) else np.zeros(0, np.int64)
+        sums = np.add.reduceat(counts, starts) if len(starts) else np.zeros(0, np.int64)
+        if not self.need.distinct:
+            return _Counted(packed[starts], sums, None, None, self.need.least, newest)
+        firsts, lasts = firsts[order], lasts[order]
+        same = np.zeros(len(packed), np.int64)
+        same[1:] = lasts[:-1] == firsts[1:]
+        same[starts] = 0
+        if len(starts):
+            sums = sums - np.add.reduceat(same, starts)
+        ends = np.append(starts[1:], len(packed)) - 1 if len(starts) else starts
+        return _Counted(packed[starts], sums, firsts[starts], lasts[ends], self.need.least, newest)
+
+    def _keep(self, keys: Keys, counted: _Counted, room: _Room) -> None:
+        """Write down the newest stretches of the groups met."""
+        if not len(counted.packed):
+            return
+        places, stretches = room.unpack(counted.packed)
+        last = np.append(np.flatnonzero(places[1:] != places[:-1]), len(places) - 1)
+        places, newest = places[last], stretches[last]
+        older = newest < counted.newest[places]  # nothing but what came too late to be counted
+        places, newest = places[~older], newest[~older]
+        rows = self.memory.find_or_add(keys[places])
+        before = self.memory["stretch"][rows].copy()
+        was = counted.newest[places] != _NEVER
+        columns = [("counts", counted.counts)]
+        if counted.firsts is not None and counted.lasts is not None:
+            columns += [("firsts", counted.firsts), ("lasts", counted.lasts)]  # type: ignore[list-item]
+        kept = {name: self.memory[name][rows].copy() for name, _ in columns}
+        self.memory["stretch"][rows] = newest
+        for back in range(STRETCHES):
+            wanted = newest - back
+            at, there = counted.find(room.pack(places, wanted))
+            # A stretch that was not near those at hand is as it was.
+            shift = np.clip(before - wanted, 0, STRETCHES - 1)
+            was_there = was & (before - wanted >= 0) & (before - wanted < STRETCHES)
+            for name, values in columns:
+                old = np.where(was_there, kept[name][np.arange(len(rows)), shift], 0)
+                self.memory[name][rows, back] = np.where(there, values[at], old) if len(values) else old
+
+
+def mixed(parts: Sequence[Keys], size: int) -> Keys:
+    """Return one hash of several values each, 0 where any of them is missing; of none, the same for all."""
+    found: npt.NDArray[np.uint64] = np.full(size, _ONE, np.uint64)
+    there = np.ones(size, bool)
+    for part in parts:
+        there &= part != 0
+        found = (found ^ part) * _GOLDEN
+        found ^= found >> np.uint64(29)
+    found[found == 0] = _ONE
+    return np.where(there, found, np.uint64(0))
