@@ -47,7 +47,10 @@ def main() -> int:
         help=f"any of {', '.join((*PARTS, *MORE))}; default: the first {len(PARTS)}",
     )
     parser.add_argument(
-        "--events", type=int, default=1_000_000, help="for ingest, queries, compare and grow (1000000)"
+        "--events",
+        type=int,
+        default=1_000_000,
+        help="for ingest, queries, compare, grow, and attacks where it is named (1000000)",
     )
     parser.add_argument(
         "--data", type=Path, default=DEFAULT_DATA, help="folder for what is generated (bench-data)"
@@ -61,7 +64,8 @@ def main() -> int:
         flush=True,
     )
     for part in given.parts or PARTS:
-        events = ["--events", str(given.events)] if part in {"ingest", "queries", *MORE} else []
+        sized = part in {"ingest", "queries", *MORE} or (part == "attacks" and given.parts)
+        events = ["--events", str(given.events)] if sized else []
         command = [sys.executable, "-m", f"benchmarks.{part}", "--data", str(given.data), *events, *more]
         print(f"\n== {part}", flush=True)
         code = subprocess.run(command, cwd=ROOT, check=False).returncode

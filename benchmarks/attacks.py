@@ -9,6 +9,7 @@ is written to `labels.json`, which no rule sees; every alert that no label expla
 from __future__ import annotations
 
 import argparse
+import heapq
 import json
 import os
 import random
@@ -341,14 +342,17 @@ def generate(folder: Path, events: int) -> list[Label]:
         start = BEGIN - (HISTORY_DAYS - day) * DAY
         _write(folder, start, ordinary(chance, staff, start, USERS * HISTORY_EVENTS))
     attack_lines, labels = planted(chance, staff, BEGIN)
-    everything = [*ordinary(chance, staff, BEGIN, events), *attack_lines]
-    everything.sort(key=lambda line: float(line["timestamp"]))
-    _write(folder, BEGIN, everything)
+    attack_lines.sort(key=_moment)
+    _write(folder, BEGIN, heapq.merge(ordinary(chance, staff, BEGIN, events), attack_lines, key=_moment))
     (folder / "labels.json").write_text(json.dumps([asdict(label) for label in labels], indent=1))
     return labels
 
 
-def _write(folder: Path, start: float, lines: Iterator[Line] | list[Line]) -> None:
+def _moment(line: Line) -> float:
+    return float(line["timestamp"])
+
+
+def _write(folder: Path, start: float, lines: Iterator[Line]) -> None:
     name = time.strftime("app-%Y-%m-%d.jsonl", time.gmtime(start))
     with (folder / "logs" / name).open("wb") as file:
         for line in lines:

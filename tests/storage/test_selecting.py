@@ -17,8 +17,8 @@ from parsers.arrow import whole
 from parsers.columns import BY_NAME, EVENT_SCHEMA
 from parsers.expression import And, Comparison, Expression, Not
 from parsers.fields import EXISTS
+from parsers.sigma import matching
 from parsers.sigma.loading import load
-from parsers.sigma.matching import tests
 from parsers.sigma.rule import Rule
 from storage.correlating import Plan
 from storage.duck import connect
@@ -165,4 +165,4 @@ def test_a_field_without_a_column_is_a_text_as_in_the_archive() -> None:
 
 def _tests(it: Rule) -> Any:
     assert it.match is not None
-    return tests(it.match)
+    return matching.tests(it.match)
