@@ -47,6 +47,7 @@ class FileCounts:
         self._limit = remembered
         self._counts: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._lock = threading.Lock()
+        self.batch_rows = BATCH_ROWS
 
     def get(self, key: tuple[str, str]) -> int | None:
         """Return the count, if it is known."""
@@ -55,6 +56,14 @@ class FileCounts:
             if count is not None:
                 self._counts.move_to_end(key)
             return count
+
+    def interrupted(self) -> None:
+        """Count fewer rows in one statement from now on: one that never ends within a deadline is never known."""
+        self.batch_rows = max(1, self.batch_rows // 2)
+
+    def ended(self) -> None:
+        """Count more rows in one statement again."""
+        self.batch_rows = min(BATCH_ROWS, 2 * self.batch_rows)
 
     def put(self, key: tuple[str, str], count: int) -> None:
         """Keep a count."""
@@ -116,16 +125,22 @@ def total(
     if not edges.empty:
         tally.events += int(sql.count(edges, wanted, scope).rows(cursor)[0][0])
         tally.read += sum(file.rows for file in loose) + sum(batch.table.num_rows for batch in seen.hot)
-    for batch in _batches(whole):
+    for batch in _batches(whole, known.batch_rows):
         part = seen.only(batch, hot=False)
         if narrow is not None:
             part = narrow.view(part)
-        counts = dict(sql.count_by_file(part, wanted, scope).rows(cursor)) if part.files else {}
+        try:
+            counts = dict(sql.count_by_file(part, wanted, scope).rows(cursor)) if part.files else {}
+        except duckdb.InterruptException:
+            known.interrupted()
+            raise
         events = {file.sha256: counts.get(place, 0) for place, file in enumerate(part.files)}
         for file in batch:
             known.put((question, file.sha256), events.get(file.sha256, 0))
         tally.events += sum(counts.values())
         tally.read += sum(file.rows for file in batch)
+    if whole:
+        known.ended()
     plan = {"answeredBy": SCAN, "parts": {"total": SCAN}, "filesByRollUp": 0}
     return tally.events, plan | {"filesScanned": len(loose) + len(whole)}
 
@@ -137,11 +152,11 @@ def _counts_whole(file: File, seen: View, scope: Scope) -> bool:
     return scope.internal == "include" or file.internal is (scope.internal == "only")
 
 
-def _batches(files: Sequence[File]) -> list[list[File]]:
+def _batches(files: Sequence[File], size: int) -> list[list[File]]:
     batches: list[list[File]] = []
-    rows = BATCH_ROWS
+    rows = size
     for file in files:
-        if rows >= BATCH_ROWS:
+        if rows >= size:
             batches.append([])
             rows = 0
         batches[-1].append(file)

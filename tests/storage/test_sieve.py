@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -21,7 +22,7 @@ from storage.duck import connect
 from storage.engine import Engine
 from storage.queries import Queries
 from storage.query import Filter, ListQuery, Scope
-from storage.scope import view
+from storage.scope import View, view
 from storage.sieve import Sieve
 from storage.sketch import DECEITFUL, GRAM, Sketch, sketch, text_key
 from storage.snapshot import Snapshot
@@ -302,3 +303,31 @@ def snapshot_with(found: Snapshot, hot: list[Row]) -> Snapshot:
         for file in found.events
     ]
     return snapshot(Path(found.root), pairs, [hot])
+
+
+def test_a_count_that_is_always_too_late_goes_on_in_smaller_pieces(
+    tmp_path: Path, connection: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one statement cannot count within the deadline, several do, one question after the other."""
+    found = spread(tmp_path)
+    wanted = Filter.of(search="report 1")
+    known = counting.FileCounts()
+    known.batch_rows = FILES * PER_FILE
+    count = sql.count_by_file
+
+    def slow(part: View, *rest: Any) -> sql.Statement:
+        if len(part.files) > 1:
+            raise duckdb.InterruptException
+        return count(part, *rest)
+
+    monkeypatch.setattr(sql, "count_by_file", slow)
+    for _ in range(10):
+        tally = counting.Tally()
+        try:
+            total, _plan = counting.total(connection, found, wanted, Scope(), known, tally)
+        except duckdb.InterruptException:
+            continue
+        assert total == FILES * sum(f"{row}".startswith("1") for row in range(PER_FILE))
+        break
+    else:
+        pytest.fail("it was never counted")
