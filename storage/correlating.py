@@ -91,6 +91,18 @@ class Plan:
         columns = ", ".join(ANCHOR_COLUMNS)
         return f"WITH {', '.join(self.parts)} SELECT {columns} FROM {name}"
 
+    def members(self, rule: Rule, events: str) -> str:
+        """Return a statement of what a correlation looks at: anchors of its rules, with its groups, and of which rule.
+
+        Its columns are at_us, seq, groups and rule, the number of the rule among those that are correlated.
+        """
+        assert rule.correlation is not None
+        texts = []
+        for at, identity in enumerate(rule.correlation.rules):
+            name = self._anchors(self.rules[identity], events, _member(rule.correlation, at), 1)
+            texts.append(f"SELECT at_us, seq, groups, {at} AS rule FROM {name}")
+        return f"WITH {', '.join(self.parts)} {' UNION ALL '.join(texts)}"
+
     def uses(self, rule: Rule) -> list[Use]:
         """Return the matches of plain rules on which the anchors of a rule depend, each once."""
         return list(dict.fromkeys(self._uses(rule, Use(rule.id, rule.group, loose=True), 0)))

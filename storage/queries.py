@@ -19,6 +19,7 @@ from storage.backtest import Outcome, backtest
 from storage.context import Context, ContextQuery, context
 from storage.engine import Engine, Piece
 from storage.errors import DeadlineError, MaskedError, QueryError
+from storage.evidence import Behind, evidence
 from storage.explaining import cost
 from storage.export import Format, pieces
 from storage.facets import FacetQuery
@@ -353,6 +354,26 @@ class Queries:
         snapshot = self.snapshot()
         return await self._engine.run(
             lambda cursor: backtest(cursor, snapshot, rule, rules, routes, start_us=start_us, end_us=end_us),
+            deadline=self._engine.options.rules_seconds,
+            place="rules",
+        )
+
+    async def evidence(
+        self,
+        rule: Rule,
+        rules: Mapping[str, Rule],
+        routes: Mapping[str, Expression],
+        groups: tuple[str, ...],
+        *,
+        start_us: int,
+        end_us: int,
+    ) -> list[Behind]:
+        """Return the events because of which a rule fired for a group. Raises DeadlineError when that takes too long."""
+        snapshot = self.snapshot()
+        return await self._engine.run(
+            lambda cursor: evidence(
+                cursor, snapshot, rule, rules, routes, groups, start_us=start_us, end_us=end_us
+            ),
             deadline=self._engine.options.rules_seconds,
             place="rules",
         )

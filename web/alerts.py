@@ -65,6 +65,30 @@ async def one(request: web.Request, _: NoParams) -> web.StreamResponse:
     return json_answer(answer)
 
 
+async def behind(request: web.Request, _: NoParams) -> web.StreamResponse:
+    """Answer with the events because of which a rule fired: of a correlation all in its windows."""
+    detection = detection_of(request)
+    alert = detection.alert(request.match_info["alert_id"])
+    if alert is None:
+        raise _unknown()
+    read = detection.named(alert.rule_id)
+    if read is None or not read.emitting:
+        raise Problem(
+            NOT_FOUND, "the rule of this alert is not in force", (Fault(("path", "alert_id"), "no rule"),)
+        )
+    found = await request.app[QUERIES].evidence(
+        read.emitting[0],
+        read.rules,
+        read.routes,
+        tuple(value for _, value in alert.group),
+        start_us=alert.opened_us,
+        end_us=alert.last_us,
+    )
+    titles = {identity: rule.title for identity, rule in read.rules.items()}
+    rows = [{**each.to_json(), "rules": [titles[rule] for rule in each.rules]} for each in found]
+    return json_answer(envelope(rows, f"{len(rows)} events", _now(request)))
+
+
 async def acknowledge(request: web.Request, _: NoParams) -> web.StreamResponse:
     """Note that somebody looks after an alert."""
     return await _change(request, "acknowledged")

@@ -72,6 +72,25 @@ class AlertAnswer(Shape):
     timestamp: str
 
 
+class BehindRow(Shape):
+    """An event behind an alert."""
+
+    eventId: str  # noqa: N815 - as events have it
+    timestamp: str
+    seq: int
+    rules: list[str] = Field(description="Titles of the rules that it matched")
+    fired: bool = Field(description="Whether the alert's own rule fired at it")
+
+
+class BehindAnswer(Shape):
+    """The events because of which a rule fired, oldest first; of more than a thousand the newest."""
+
+    success: bool
+    message: str
+    data: list[BehindRow]
+    timestamp: str
+
+
 class RuleRow(Shape):
     """One rule and what became of it."""
 
@@ -332,6 +351,7 @@ DETECTION_MODELS: tuple[type[Shape], ...] = (
     AlertsAnswer,
     OneAlert,
     AlertAnswer,
+    BehindAnswer,
     RulesAnswer,
     RuleAnswer,
     RuleTestAnswer,

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import Any
 
@@ -25,7 +25,22 @@ from hypothesis import strategies as st
 from sigma.backends.sqlite.sqlite import sqliteBackend
 from sigma.collection import SigmaCollection
 
-from tests.storage.test_correlating import EVENTS, SPAN, Seen, connected, event_rule, fired, matched, rules
+from parsers.sigma.rule import Rule
+from storage.duck import connect
+from storage.evidence import Matched, Windows
+from tests.storage.test_correlating import (
+    BASE_US,
+    EVENTS,
+    SECOND_US,
+    SPAN,
+    Seen,
+    connected,
+    event_rule,
+    fired,
+    matched,
+    rules,
+    table,
+)
 
 TEXTS = ("action", "username", "path", "description")
 SHOWN = {"username": "user.name", "ip": "request.ip"}  # our names, where rules do not use the column's
@@ -174,10 +189,10 @@ CORRELATIONS = st.one_of(
 OURS = {"ip": "request.ip", "amount": "metadata.amount"}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(events=EVENTS, correlation=CORRELATIONS)
 def test_a_correlation_fires_at_the_moments_of_sqlite(events, correlation):
-    """With windows that slide, both ends in them, for each user."""
+    """With windows that slide, both ends in them, for each user; and because of the same events."""
     temporal = correlation["type"].startswith("temporal")
     if correlation["type"] == "temporal_ordered":
         events = list({event.at: event for event in events}.values())
@@ -196,12 +211,35 @@ def test_a_correlation_fires_at_the_moments_of_sqlite(events, correlation):
         ["seq INTEGER PRIMARY KEY", "at REAL", "action TEXT", "user_id TEXT", "ip TEXT", "amount REAL"],
         [(e.seq, e.at, e.action, e.user, e.ip, e.amount) for e in events],
     )
-    expected = {(row["window_end"], json.loads(row["group_keys"])["user_id"]) for row in oracle.ask(*theirs)}
+    told = {
+        (row["window_end"], json.loads(row["group_keys"])["user_id"]): json.loads(row["event_ids"])
+        for row in oracle.ask(*theirs)
+    }
+    expected = set(told)
     if correlation["type"] == "temporal_ordered":
         last = {(event.at, event.user) for event in events if event.action == names[-1]}
         expected = {moment for moment in expected if moment in last}
     found = rules(*bases, {"title": "it", "correlation": ours})
-    assert moments(events, fired(found, "it", events)) == expected
+    anchors = fired(found, "it", events)
+    assert moments(events, anchors) == expected
+    at = {event.seq: event.at for event in events}
+    some = sorted(anchors)[:3]
+    places = [((BASE_US + at[seq] * SECOND_US, seq), group) for seq, group in some]
+    for behind, (seq, group) in zip(evidence_of(found, events, places), some, strict=True):
+        assert {f"0:{each}" for each in behind} == set(told[float(at[seq]), group[0]])
+
+
+def evidence_of(
+    found: Sequence[Rule], events: Sequence[Seen], places: Sequence[tuple[tuple[int, int], tuple[str, ...]]]
+) -> Iterator[set[int]]:
+    """Yield the seqs of the events because of which the last rule fired at each place: an anchor and its group."""
+    with connect(threads=1, memory_limit_mb=256) as connection:
+        connection.register("events", table(events))
+        windows = Windows(connection, {rule.id: rule for rule in found}, {}, lambda _: "events")
+        for anchor, group in places:
+            matched = Matched({}, {})
+            windows.behind(found[-1], group, {anchor}, matched)
+            yield set(matched.times)
 
 
 def moments(events: Sequence[Seen], anchors: set[tuple[int, tuple[str, ...]]]) -> set[tuple[float, str]]:

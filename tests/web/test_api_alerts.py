@@ -289,3 +289,58 @@ async def test_where_nobody_is_told_that_is_said(client: TestClient) -> None:
         async with client.get(f"/api/v1{path}") as response:
             answer = await response.json(content_type=None)
             assert (response.status, answer["type"].rpartition(":")[2]) == (501, code)
+
+
+GUESSED = """
+title: failed
+name: failed
+logsource: {product: watchkeep}
+detection: {sel: {outcome: failure}, condition: sel}
+---
+title: worked
+name: worked
+logsource: {product: watchkeep}
+detection: {sel: {outcome: success}, condition: sel}
+---
+title: many
+name: many
+correlation: {type: event_count, rules: [failed], group-by: [user.id], timespan: 10m, condition: {gte: 3}}
+---
+title: Guessed
+id: 5f3f0d2e-6f0c-4d35-9a52-3f1a5d6b9903
+correlation: {type: temporal_ordered, rules: [many, worked], group-by: [user.id], timespan: 20m}
+"""
+
+
+async def test_an_alert_names_exactly_the_events_because_of_which_its_rule_fired(desk: Desk) -> None:
+    """Of a correlation of correlations the failures in their windows, and neither older ones nor those of others."""
+    (desk.station.logs.parent / "rules" / "two.yml").write_text(GUESSED)
+    desk.watch.detection.reload()
+    await desk.fail("eve", 6)
+    await desk.fail("bob", 4)
+    for number, (minute, outcome) in enumerate([(20, "failure"), (21, "success"), (50, "success")]):
+        line = event(
+            eventId=f"later-{number}",
+            outcome=outcome,
+            user={"id": "eve", "username": "eve"},
+            timestamp=f"2026-06-01T11:{minute}:00Z",
+        )
+        desk.station.write("app-2026-06-01.log", [line])
+    desk.station.archive.commit()
+    await desk.watch.look()
+    by_title = {
+        (alert["title"], alert["group"][0]["value"]): alert for alert in (await desk.get("/alerts"))["data"]
+    }
+
+    found = (await desk.get(f"/alerts/{by_title['Guessed', 'eve']['id']}/events"))["data"]
+    # The failures at 11:00 and 11:01 lie before the twenty minutes, but in the window of the third one, that is in it.
+    assert [(row["eventId"], row["fired"]) for row in found] == [
+        *((f"e-{at}", False) for at in range(6)),
+        ("later-1", True),
+    ]
+    assert {row["eventId"]: row["rules"] for row in found}["later-1"] == ["worked"]
+    plain = (await desk.get(f"/alerts/{by_title['Failed logins', 'bob']['id']}/events", role="viewer"))[
+        "data"
+    ]
+    assert [(row["eventId"], row["fired"]) for row in plain] == [(f"b-{at}", True) for at in range(4)]
+    assert (await desk.ask("/alerts/nothing/events"))[0] == 404
