@@ -293,6 +293,7 @@ def teller_options(settings: Settings) -> TellerOptions:
     """Return who is told of alerts; `daemon.recipients` has checked matchers and names."""
     from daemon.outbound.dispatcher import Route
     from daemon.outbound.matchers import Inhibition, parsed
+    from daemon.outbound.mutetimes import MuteTime
     from daemon.outbound.teller import TellerOptions
     from daemon.outbound.watching import Quiet
 
@@ -307,6 +308,7 @@ def teller_options(settings: Settings) -> TellerOptions:
             int(item.group_interval_seconds * 1e6),
             int(item.repeat_interval_seconds * 1e6),
             item.go_on,
+            tuple(map(MuteTime.parse, item.mute)),
         )
         for item in told.routes
     ]
@@ -316,7 +318,10 @@ def teller_options(settings: Settings) -> TellerOptions:
         inhibitions=tuple(
             Inhibition(parsed(item.source), parsed(item.target), item.equal) for item in told.inhibitions
         ),
-        quiet=tuple(Quiet(item.files, item.minutes * 60_000_000, item.level) for item in told.quiet_sources),
+        quiet=tuple(
+            Quiet(item.files, item.minutes and item.minutes * 60_000_000, item.level)
+            for item in told.quiet_sources
+        ),
         own_alerts=told.own_alerts,
         outbox_messages=told.outbox_messages,
         heartbeat=told.heartbeat,

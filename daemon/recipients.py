@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from daemon.marks import FilePath, Names, Section, as_tuple
 from daemon.outbound.channels import CHANNEL_TYPES
 from daemon.outbound.matchers import Matcher
+from daemon.outbound.mutetimes import MuteTime
 
 NAME = r"^[a-z0-9][a-z0-9_-]{0,30}$"
 # Words under which people would write a secret itself. They get told what to do, and the value is never repeated.
@@ -116,6 +117,12 @@ def _matchers(value: tuple[str, ...]) -> tuple[str, ...]:
 Matchers = Annotated[Names, AfterValidator(_matchers)]
 
 
+def _mute_times(value: tuple[str, ...]) -> tuple[str, ...]:
+    for text in value:
+        MuteTime.parse(text)  # ValueError says what is wrong with it
+    return value
+
+
 class AlertRoute(Section):
     """Which alerts go to which channels. Routes are tried in their order."""
 
@@ -144,6 +151,10 @@ class AlertRoute(Section):
         default=False,
         description="Whether the routes behind this one are tried too (Alertmanager's `continue`).",
     )
+    mute: Annotated[Names, AfterValidator(_mute_times)] = Field(
+        default=(),
+        description="Times at which nobody is told; what is news is told when they end. Days, hours or both, and a time zone (UTC): `sat,sun`, `mon-fri 18:00-08:00 Europe/Berlin`.",
+    )
 
 
 class AlertInhibition(Section):
@@ -160,8 +171,11 @@ class QuietSource(Section):
     files: str = Field(
         min_length=1, description="Pattern of file names below their folder, such as `app-*.jsonl`."
     )
-    minutes: int = Field(
-        ge=1, le=100_000, description="An alert opens when none of them grew for so many minutes."
+    minutes: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        description="An alert opens when none of them grew for so many minutes. Not set: for twice as long as any silence of the last fortnight, once a week is known.",
     )
     level: Literal["low", "medium", "high", "critical"] = Field(
         default="high", description="Level of that alert."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from daemon.command import Command, CommandError, Context, Exit, Option, positive
@@ -45,10 +46,12 @@ def _seen_fields(context: Context) -> frozenset[str] | None:
 
 
 def _check(context: Context, book: Rulebook) -> int:
+    """Say of each rule whether it works here; and of all how many could, if somebody said which events they are about."""
+    book, reached = _tried(book)
     output = context.output
     states = Counter(item.state for item in book.judged)
     if output.as_json:
-        output.object({"rules": [_json(item) for item in book.judged], "states": states})
+        output.object({"rules": [_json(item) for item in book.judged], "states": states, "reached": reached})
     else:
         rows = (
             (item.state, item.rule.level, item.rule.title, item.why or item.rule.path) for item in book.judged
@@ -57,7 +60,29 @@ def _check(context: Context, book: Rulebook) -> int:
         output.line(
             f"{len(book.judged)} rules: " + ", ".join(f"{count(n)} {state}" for state, n in states.items())
         )
+        output.line(", ".join(f"{count(number)} {what}" for what, number in reached.items()))
     return Exit.FOUND if states["unsupported"] else Exit.OK
+
+
+def _tried(book: Rulebook) -> tuple[Rulebook, dict[str, int]]:
+    """Try every rule over no events; return what became of each, and how many load, compile and run."""
+    from storage.dryrun import DryRun
+
+    reached = {"load": 0, "compile": 0, "run": 0}
+    judged = []
+    dry = DryRun(book.rules, book.routes)
+    for item in book.judged:
+        why = ""
+        if not item.rule.problem and item.state != "unsupported":
+            reached["load"] += 1
+            why = dry.compiles(item.rule)
+            reached["compile"] += not why
+            if not why:
+                why = dry.runs(item.rule)
+                reached["run"] += not why
+        judged.append(Judged(item.rule, "unsupported", why) if why else item)
+    dry.close()
+    return replace(book, judged=tuple(judged)), reached
 
 
 def _json(item: Judged) -> dict[str, Any]:

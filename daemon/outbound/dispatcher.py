@@ -14,6 +14,7 @@ from typing import Any
 
 from daemon.outbound.matchers import Inhibition, Matcher, Silence, labels, matched
 from daemon.outbound.message import Kind, Message, rank
+from daemon.outbound.mutetimes import MuteTime
 from parsers.sigma.alert import Alert
 
 ALONE = "..."  # group_by: each alert is a group of its own, as in Alertmanager
@@ -40,6 +41,7 @@ class Route:
     interval_us: int = 300_000_000
     repeat_us: int = 14_400_000_000
     go_on: bool = False
+    mute: tuple[MuteTime, ...] = ()  # when it tells nobody
 
     def group_of(self, alert: Alert) -> str:
         """Return the key of the alert's group: the same after a restart, and when other routes change."""
@@ -52,6 +54,8 @@ class Route:
         """What tells it from other routes, whatever their order."""
         return _hash(*self.channels, "", *map(str, self.matchers), "", *self.group_by)
 
+
+MUTE_TIME = "mute_time"  # why nobody is told at such a time
 
 # Each inhibition with the values of its equal fields that mute now.
 Muting = Sequence[tuple[Inhibition, frozenset[tuple[str, ...]]]]
@@ -218,9 +222,13 @@ class Dispatcher:
         # Further ahead than any wait: the clock was set back, and nobody may wait for it to come round again.
         return group.next_us <= now_us or group.next_us - now_us > route.wait_us + route.interval_us
 
-    def _mute(self, alert: Alert, now_us: int, silences: tuple[Silence, ...], muting: Muting) -> str:
+    def _mute(
+        self, alert: Alert, route: Route, now_us: int, silences: tuple[Silence, ...], muting: Muting
+    ) -> str:
         """Return why nobody is told of an alert, empty if somebody is."""
         given = labels(alert)
+        if any(time.holds(now_us) for time in route.mute):
+            return MUTE_TIME
         if any(silence.mutes(given, now_us) for silence in silences):
             return "silenced"
         if any(inhibition.mutes(given, values) for inhibition, values in muting):
@@ -243,10 +251,12 @@ class Dispatcher:
         for name, told in group.told.items():
             alert = self.alerts[name]
             if alert.state == "resolved":
-                reason = "" if told is not None else self._mute(alert, now_us, silences, muting)
+                reason = "" if told is not None else self._mute(alert, route, now_us, silences, muting)
                 if reason:
                     newly += [reason] if group.muted.get(name) != reason else []
-                    continue  # and the group forgets it
+                    if reason == MUTE_TIME:  # it is told when that ends; otherwise the group forgets it
+                        after.told[name], after.muted[name] = None, reason
+                    continue
                 if told is None:
                     # Over before anybody was told, as when we catch up after a downtime: an attack is news all the
                     # same. It is told as it was; its end is told next, so that every receiver gets both.
@@ -258,7 +268,7 @@ class Dispatcher:
             changed = told is None or told.state != alert.state or rank(told.level) < rank(alert.level)
             repeat = told is not None and alert.state == "open" and now_us - told.at_us >= route.repeat_us
             after.told[name] = told
-            reason = self._mute(alert, now_us, silences, muting)
+            reason = self._mute(alert, route, now_us, silences, muting)
             if reason:
                 after.muted[name] = reason
                 if group.muted.get(name) != reason:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -14,16 +15,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import orjson
+
 from daemon.outbound.delivery import Worker
 from daemon.outbound.dispatcher import Dispatcher, Route
 from daemon.outbound.matchers import Inhibition, Matcher, Silence, labels, matched, parsed
 from daemon.outbound.message import Message
 from daemon.outbound.outbox import Outbox
+from daemon.outbound.rhythm import Rhythm
 from daemon.outbound.sender import Channel, Outcome, Sender
 from daemon.outbound.watching import OWN_RULES, Quiet, Watch
 from parsers.moments import rfc3339
 from parsers.sigma.alert import Alert, AlertChange
-from storage.fs import Disk, Fs
+from storage.fs import Disk, Fs, replacing
 from storage.observer import Observer
 from web.status import SourceStatus
 
@@ -32,6 +36,9 @@ DISK_WAIT_SECONDS = 5.0  # after the outbox could not be written
 MOST_SLEEP_SECONDS = 60.0  # a clock that was set is noticed after so long
 TEST_ENDS_US = 60_000_000  # when an Alertmanager forgets a test
 OWN_CODES = frozenset({"alert-delivery"})  # who cannot tell cannot tell that either; the dashboard shows it
+
+QUIET_FILE = "quiet.json"  # in the outbox's folder: how long files are usually silent
+KEEP_US = 600_000_000  # between two writes of it: a crash costs ten minutes of learning
 
 T = TypeVar("T")
 Audit = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -97,7 +104,9 @@ class Teller:
             channel.name: Worker(channel, self.outbox, self._sender, observer, self._in_thread, clock)
             for channel in options.channels
         }
-        self._watch = Watch(options.quiet, options.node, self._now_us())
+        self._fs, self._quiet_file = fs or Disk(), os.path.join(folder, QUIET_FILE)
+        self._watch = Watch(options.quiet, options.node, self._now_us(), self._rhythms())
+        self._kept = (0, self._now_us())  # what was learned when it was written, and when that was
         self._changed = asyncio.Event()
         self._heard: list[AlertChange] = []
         self._trouble = ""  # why the outbox cannot be written
@@ -214,6 +223,29 @@ class Teller:
             await self.accept(changes)
             for change in changes:
                 await self._around.audit(_event(change))
+        await self._in_thread(lambda: self._keep_rhythms(now_us))
+
+    def _rhythms(self) -> dict[str, Rhythm]:
+        """Read how long files are usually silent. What cannot be read is learned again."""
+        try:
+            if self._fs.size(self._quiet_file) is None:
+                return {}
+            given = orjson.loads(self._fs.read(self._quiet_file))
+            wanted = {rule.files for rule in self._options.quiet if rule.within_us is None}
+            return {files: Rhythm.from_json(kept) for files, kept in given.items() if files in wanted}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            _log.warning("how long files are usually silent is learned again: %s", error)
+            return {}
+
+    def _keep_rhythms(self, now_us: int) -> None:
+        """Write down what was learned, now and then. Blocks. Raises OSError."""
+        learned, at_us = self._kept
+        if self._watch.learned == learned or 0 <= now_us - at_us < KEEP_US:
+            return
+        kept = {files: rhythm.to_json() for files, rhythm in self._watch.rhythms.items()}
+        with replacing(self._fs, self._quiet_file, f"{self._quiet_file}.part") as handle:
+            handle.write(orjson.dumps(kept))
+        self._kept = (self._watch.learned, now_us)
 
     def _own(self) -> dict[str, tuple[Alert, int]]:
         dispatcher = self.outbox.dispatcher

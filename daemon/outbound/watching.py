@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from daemon.outbound.rhythm import KEPT_DAYS, Rhythm
 from parsers.sigma.alert import Alert, AlertChange
 from parsers.sigma.rule import Level
 from web.status import SourceStatus
@@ -23,10 +24,10 @@ DETAIL_CHARS = 500
 
 @dataclass(frozen=True, slots=True)
 class Quiet:
-    """Files of which something must come within ``within_us``."""
+    """Files of which something must come within ``within_us``; None: within what was usual (`rhythm`)."""
 
     files: str
-    within_us: int
+    within_us: int | None
     level: Level = "high"
 
 
@@ -37,6 +38,8 @@ class Watch:
     quiet: Sequence[Quiet]
     node: str
     started_us: int
+    rhythms: dict[str, Rhythm] = field(default_factory=dict)  # by the pattern of files
+    learned: int = 0  # how often a rhythm learned something
     _sizes: dict[str, int] = field(default_factory=dict)
     _grew: dict[str, int] = field(default_factory=dict)
     _first: bool = True
@@ -68,19 +71,32 @@ class Watch:
             for rule in self.quiet:
                 if any(fnmatch.fnmatchcase(name, rule.files) for name in grown):
                     self._grew[rule.files] = now_us
+                    if rule.within_us is None:
+                        self.rhythms.setdefault(rule.files, Rhythm()).grew(now_us)
+                        self.learned += 1
         self._sizes = {source.sid: source.size for source in sources if source.sid}
         for rule in self.quiet:
             last = self._grew.get(rule.files, self.started_us)
-            silent = now_us - last >= rule.within_us
+            within_us = self._within(rule)
+            silent = within_us is not None and now_us - last >= within_us
             group = (("source", rule.files),)
             opened = _of(known, QUIET, group)
             if silent and opened is None:
-                minutes = rule.within_us // 60_000_000
+                minutes = (now_us - last) // 60_000_000
                 title = "A source fell silent"
                 text = f"No file that matches {rule.files} grew for {minutes} minutes."
+                if rule.within_us is None:
+                    text += f" In the last {KEPT_DAYS} days none of its silences was half as long."
                 yield self._opened(QUIET, group, title, text, rule.level, now_us)
             elif opened is not None and rule.files in self._grew and not silent:
                 yield _resolved(*opened, now_us)
+
+    def _within(self, rule: Quiet) -> int | None:
+        """Return how long files may be silent; None while that is being learned."""
+        if rule.within_us is not None:
+            return rule.within_us
+        rhythm = self.rhythms.get(rule.files)
+        return None if rhythm is None else rhythm.within_us
 
     def _trouble(
         self, now_us: int, trouble: Mapping[str, str], known: Mapping[str, tuple[Alert, int]]

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, cast
 
+from parsers.sigma.aggregating import modern, separate
 from parsers.sigma.matching import ANY, ONE, All, Keyword, Match, Pattern, Some, Target, Test, Without
 from parsers.sigma.naming import target_of
 from parsers.sigma.rule import (
@@ -53,24 +54,43 @@ def load(documents: Iterable[tuple[str, str]]) -> list[Rule]:
 
     What cannot be used comes back as a rule with a `problem`. Rules may refer to rules of other texts.
     """
-    from sigma.collection import SigmaCollection
-
     policy = _policy()
     rules: list[Any] = []
     broken: list[Rule] = []
     paths: dict[int, str] = {}
     for path, text in documents:
+        for title, part in _parts(modern(text), policy):
+            if isinstance(part, Exception):
+                broken.append(_broken(path, title, part))
+                continue
+            for rule in part:
+                paths[id(rule)] = path
+            rules += part
+    return [*_Loading(rules, paths).rules(), *broken]
+
+
+def _parts(text: str, policy: Any) -> Iterator[tuple[str, Sequence[Any] | Exception]]:
+    """Yield the rules of a text; where pySigma refuses it as a whole, those of each of its documents, or why there are none.
+
+    The first of each pair is the title of what was refused alone.
+    """
+    from sigma.collection import SigmaCollection
+
+    def read(part: str) -> Sequence[Any] | Exception:
         try:
             found = SigmaCollection.from_yaml(
-                text, collect_errors=True, resolve_references=False, policy=policy
+                part, collect_errors=True, resolve_references=False, policy=policy
             )
-        except Exception as error:  # noqa: BLE001 - pySigma and YAML raise many kinds, and a bad file must stop no other
-            broken.append(_broken(path, "", error))
-            continue
-        for rule in found.rules:
-            paths[id(rule)] = path
-        rules += found.rules
-    return [*_Loading(rules, paths).rules(), *broken]
+        except Exception as error:  # noqa: BLE001 - pySigma and YAML raise many kinds, and a bad rule must stop no other
+            return error
+        return found.rules
+
+    whole = read(text)
+    documents = separate(text) if isinstance(whole, Exception) else []
+    if len(documents) < 2:
+        yield "", whole
+    else:
+        yield from ((title, read(part)) for title, part in documents)
 
 
 def _policy() -> Any:

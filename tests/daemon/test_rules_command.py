@@ -92,9 +92,11 @@ def test_check_says_of_each_rule_whether_it_works_here(here: Path) -> None:
         "known field": "active",
         "look-around": "unsupported",
     }
+    assert found["reached"] == {"load": 5, "compile": 5, "run": 5}  # whoever they are about
     assert code == 1
     code, said = watchkeep(here, "rules", "check")
     assert "6 rules: " in said
+    assert "5 load, 5 compile, 5 run" in said
     assert "no [[rules.sources]] says which events come from github" in said
 
 

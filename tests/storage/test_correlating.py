@@ -270,6 +270,60 @@ def test_a_correlation_of_a_correlation_sees_its_anchors(events):
     assert fired(found, "it", events) == expected
 
 
+def test_a_rule_that_cannot_be_read_stops_no_other_of_its_file():
+    """Named by its title; and what is called by its other name is read."""
+    good = event_rule("good", **{"path|utf16le|base64offset|contains": "cmd"})
+    bad = {
+        "title": "bad",
+        "correlation": {
+            "type": "event_count",
+            "rules": ["good"],
+            "timespan": "1m",
+            "condition": {"gt": 1, "lt": 9},
+        },
+    }
+    found = load(
+        [
+            (
+                "one.yml",
+                "---\n".join(yaml.safe_dump(each) for each in (good, bad, event_rule("also", action="x"))),
+            )
+        ]
+    )
+    assert {rule.title: bool(rule.problem) for rule in found} == {"good": False, "also": False, "bad": True}
+    rows = [{"path": "YwBtAGQA", "ip": None}, {"path": "xjAG0AZA", "ip": None}, {"path": "cmd", "ip": None}]
+    with connected(rows) as connection:
+        plan = Plan({rule.id: rule for rule in found})
+        text = plan.anchors(next(rule for rule in found if rule.title == "good"), "events")
+        assert [row[1] for row in connection.execute(text, plan.bind.values).fetchall()] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("condition", "correlation"),
+    [
+        ("sel | count() by user.id > 2", {"type": "event_count", "condition": {"gt": 2}}),
+        ("sel|count(request.ip) by user.id >= 2", {"type": "value_count", "condition": {"gte": 2, "field": "request.ip"}}),
+        ("sel | count() by user.id == 2", {"type": "event_count", "condition": {"eq": 2}}),
+    ],
+)  # fmt: skip
+@settings(max_examples=15, deadline=None)
+@given(events=EVENTS)
+def test_a_count_as_it_was_written_before_correlations_is_one(condition, correlation, events):
+    """With the rule's own id and level, and nothing fires by itself where it is only counted."""
+    old = {
+        "title": "it",
+        "id": "66b3e910-4f54-4d6b-88d3-c9650ab1b8fc",
+        "level": "high",
+        "logsource": {"product": "watchkeep"},
+        "detection": {"sel": {"action": ["A", "b"]}, "timeframe": f"{SPAN}s", "condition": condition},
+    }
+    whole = {**correlation, "rules": ["base"], "group-by": ["user.id"], "timespan": f"{SPAN}s"}
+    found = rules(old)
+    new = rules(event_rule("base", action=["A", "b"]), {"title": "it", "correlation": whole})
+    assert fired(found, "it", events) == fired(new, "it", events)
+    assert [(rule.id, rule.level) for rule in found if rule.emits] == [(old["id"], "high")]
+
+
 def test_an_alias_gives_one_group_its_field_in_each_rule():
     """The user of a login and the one whose account was changed."""
     found = rules(
