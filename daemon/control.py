@@ -196,7 +196,8 @@ def create_app(
         return web.json_response(keys.lend(str((await request.json()).get("author", ""))))
 
     async def test_channel(request: web.Request) -> web.Response:
-        return web.json_response(await teller.test(str((await request.json())["channel"])))
+        asked = await request.json()
+        return web.json_response(await teller.test(str(asked["channel"]), str(asked.get("author", ""))))
 
     async def silences(_request: web.Request) -> web.Response:
         return web.json_response(teller.silences())
@@ -208,7 +209,10 @@ def create_app(
         return web.json_response(await teller.expire(await request.json()))
 
     async def outbox(request: web.Request) -> web.Response:
-        return web.json_response(await teller.letters(str((await request.json()).get("doing", "list"))))
+        asked = await request.json()
+        return web.json_response(
+            await teller.letters(str(asked.get("doing", "list")), str(asked.get("author", "")))
+        )
 
     def rules_at_work() -> Detection:
         if detection is None:

@@ -190,7 +190,7 @@ class Telling(Protocol):
         """Return what is remembered of all messages, newest first."""
         ...
 
-    async def test(self, name: str) -> dict[str, Any]:
+    async def test(self, name: str, author: str = "") -> dict[str, Any]:
         """Send a test message over a channel, and return what came back. Raises ValueError for no such channel."""
         ...
 
@@ -210,6 +210,6 @@ class Telling(Protocol):
         """End the silence ``id`` now, in the name of ``author``."""
         ...
 
-    async def letters(self, doing: str) -> dict[str, Any]:
+    async def letters(self, doing: str, author: str = "") -> dict[str, Any]:
         """Return what waits and what was given up; ``retry`` and ``discard`` do that to what was given up."""
         ...

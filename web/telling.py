@@ -28,7 +28,7 @@ async def channels(request: web.Request, _: NoParams) -> web.StreamResponse:
 async def test(request: web.Request, _: NoParams) -> web.StreamResponse:
     """Send a test message over a channel and answer with what came back."""
     try:
-        answer = await _telling(request).test(request.match_info["channel"])
+        answer = await _telling(request).test(request.match_info["channel"], caller_of(request).id)
     except ValueError as error:
         fault = Fault(("path", "channel"), str(error), "GET /channels lists them")
         raise Problem(NOT_FOUND, "there is no such channel", (fault,)) from None
@@ -110,7 +110,7 @@ async def discard(request: web.Request, _: NoParams) -> web.StreamResponse:
 
 
 async def _letters(request: web.Request, doing: str, said: str) -> web.StreamResponse:
-    done = await _done(_telling(request).letters(doing), ("path",))
+    done = await _done(_telling(request).letters(doing, caller_of(request).id), ("path",))
     answer = {"changed": done["changed"]}
     return json_answer(envelope(answer, f"{done['changed']} messages {said}", _now(request)))
 

@@ -35,7 +35,7 @@ def _words(context: Context, most: int) -> tuple[str, list[str]]:
 
 
 def _test(context: Context) -> int:
-    from daemon.alone import ask
+    from daemon.alone import ask, author
 
     words = context.arguments.what
     if len(words) != 1:
@@ -43,7 +43,8 @@ def _test(context: Context) -> int:
             "one channel is tested at a time", Exit.USAGE, hint="watchkeep alerts test CHANNEL"
         )
     name = words[0]
-    answer = ask(context, "POST", "/alerts/test", {"channel": name}, lambda: _tested_alone(context, name))
+    body = {"channel": name, "author": author()}
+    answer = ask(context, "POST", "/alerts/test", body, lambda: _tested_alone(context, name))
     output = context.output
     if output.as_json:
         output.object(answer)
@@ -145,10 +146,10 @@ def _checked(matchers: list[str], comment: str | None) -> None:
 
 
 def _outbox(context: Context) -> int:
-    from daemon.alone import ask
+    from daemon.alone import ask, author
 
     what, _ = _words(context, 0)
-    answer = ask(context, "POST", "/alerts/outbox", {"doing": what}, _nobody)
+    answer = ask(context, "POST", "/alerts/outbox", {"doing": what, "author": author()}, _nobody)
     output = context.output
     if output.as_json:
         output.object(answer)

@@ -58,7 +58,7 @@ def alert_from_json(given: Mapping[str, Any]) -> Alert:
     """Return an alert from its JSON object; keys that this version does not know are left out."""
     known = {field.name for field in dataclasses.fields(Alert)}
     values = {name: value for name, value in given.items() if name in known}
-    for name in ("evidence", "references", "techniques"):
+    for name in ("evidence", "references", "techniques", "false_positives"):
         values[name] = tuple(values.get(name, ()))
     values["group"] = tuple((str(field), str(value)) for field, value in given["group"])
     return Alert(**values)

@@ -273,12 +273,17 @@ class Teller:
 
     # What people ask for
 
-    async def test(self, name: str) -> dict[str, Any]:
-        """Send a test message over a channel now and return what came back. Raises ValueError for no such channel."""
+    async def test(self, name: str, author: str = "") -> dict[str, Any]:
+        """Send a test message over a channel now and return what came back. Raises ValueError for no such channel.
+
+        It is an event, because something leaves.
+        """
         if name not in self._workers:
             known = ", ".join(self._workers) or "none"
             raise ValueError(f"no channel is called {name!r}: there are {known}")
-        return await tested(self._sender, self._workers[name].channel, self._now_us())
+        answer = await tested(self._sender, self._workers[name].channel, self._now_us())
+        await self._around.audit(_tested(answer, author))
+        return answer
 
     def channels(self) -> list[dict[str, Any]]:
         """Return every channel: what it is, how it does, which routes lead to it; neither address nor secret."""
@@ -340,8 +345,11 @@ class Teller:
         self._changed.set()
         return _shown(ended, now_us)
 
-    async def letters(self, doing: str) -> dict[str, Any]:
-        """Return what waits and what is dead; ``retry`` sends the dead once more, ``discard`` throws them away."""
+    async def letters(self, doing: str, author: str = "") -> dict[str, Any]:
+        """Return what waits and what is dead; ``retry`` sends the dead once more, ``discard`` throws them away.
+
+        Either is an event: whoever throws a message away decides that nobody is told.
+        """
         done = 0
         if doing == "retry":
             now_us = self._now_us()
@@ -350,6 +358,8 @@ class Teller:
                 worker.woken.set()
         elif doing == "discard":
             done = await self._in_thread(self.outbox.discard)
+        if done:
+            await self._around.audit(_letters(doing, done, author))
         return {**self.outbox.shown(), "changed": done}
 
     def status(self) -> dict[str, Any]:
@@ -430,6 +440,32 @@ async def tested(sender: Sender, channel: Channel, now_us: int) -> dict[str, Any
 def _shown(silence: Silence, now_us: int) -> dict[str, Any]:
     state = "ended" if silence.ends_us <= now_us else "to come" if now_us < silence.starts_us else "in force"
     return {**silence.to_json(), "state": state}
+
+
+def _letters(doing: str, done: int, author: str) -> dict[str, Any]:
+    again = doing == "retry"
+    return {
+        "level": "warning",
+        "category": "security",
+        "action": "update" if again else "delete",
+        "description": f"{done} messages about alerts that nobody took "
+        + ("are sent again" if again else "were thrown away"),
+        "entity": {"type": "outbox", "id": "dead-letters", "name": "dead letters"},
+        "metadata": {"messages": done},
+        **({"user": {"username": author}} if author else {}),
+    }
+
+
+def _tested(answer: Mapping[str, Any], author: str) -> dict[str, Any]:
+    return {
+        "category": "security",
+        "action": "system_event",
+        "outcome": "success" if answer["ok"] else "failure",
+        "description": f"A test message was sent over the channel {answer['channel']}",
+        "entity": {"type": "channel", "id": answer["channel"], "name": answer["channel"]},
+        "metadata": {"answer": answer["answer"]},
+        **({"user": {"username": author}} if author else {}),
+    }
 
 
 def _silenced(silence: Silence, action: str, author: str) -> dict[str, Any]:

@@ -147,6 +147,9 @@ async def test_an_alert_is_found_read_and_looked_after(post: Post, visitor: Visi
     await expect(detail.locator(".history")).to_contain_text("Opened again by local")
     await expect(row).to_have_count(0)
 
+    await detail.get_by_role("button", name="All behind it").click()
+    await expect(detail.locator(".evidence li")).to_have_count(3)
+    await expect(detail.locator(".evidence")).to_contain_text("fired here")
     await detail.get_by_role("link", name="Attempt 2 of eve").click()
     dialog = page.locator("dialog.event")
     await dialog.get_by_role("heading", name="Attempt 2 of eve").wait_for()

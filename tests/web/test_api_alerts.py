@@ -277,6 +277,14 @@ async def test_channels_say_how_they_do_and_are_tested(desk: Desk) -> None:
     assert (await desk.get("/outbox"))["data"]["dead_ever"] == 2
     assert (await desk.ask("/outbox/discard", post=True))[1]["data"]["changed"] == 1
     assert (await desk.get("/outbox"))["data"]["dead"] == []
+    own = (await desk.get("/events?internal=only&q=entity.type:(outbox OR channel)"))["data"]
+    assert [(one["entity"]["type"], one["action"], one["outcome"]) for one in own] == [
+        ("outbox", "delete", "success"),
+        ("outbox", "update", "success"),
+        ("channel", "system_event", "failure"),
+        ("channel", "system_event", "success"),
+    ]
+    assert all(one["user"]["username"].startswith("key:") for one in own)
 
 
 async def test_where_nobody_is_told_that_is_said(client: TestClient) -> None:

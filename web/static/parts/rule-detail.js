@@ -2,9 +2,10 @@
 /** One rule in full, its text, and what it, or a text that is being written, would have done. */
 
 import { useEffect, useState } from "preact/hooks";
-import { Problem, address, ask } from "../data/api.js";
+import { address } from "../data/api.js";
 import { whyNot } from "../data/rights.js";
 import { follow, link, view } from "../data/store.js";
+import { useAnswer } from "../data/use-answer.js";
 import { count, instant } from "../format.js";
 import { html } from "../html.js";
 import { Backtest } from "./backtest.js";
@@ -101,7 +102,8 @@ function Whole({ row }) {
 /** The rule's text, which can be changed for an attempt. @param {{ row: any }} props */
 function Attempt({ row }) {
   const reason = whyNot("auditor");
-  const { text, problem } = useText(row.id, reason === "");
+  const { answer, problem } = useAnswer(reason === "" ? address(`rules/${encodeURIComponent(row.id)}`) : "");
+  const text = answer === null ? null : String(answer.data.text);
   const [changed, setChanged] = useState(/** @type {string | null} */ (null));
   useKept(changed !== null);
   const body = changed === null ? { id: row.id } : { rule: changed };
@@ -144,26 +146,4 @@ function useKept(changed) {
     addEventListener("beforeunload", ask);
     return () => removeEventListener("beforeunload", ask);
   }, [changed]);
-}
-
-/**
- * The text of a rule in force; null while it is on its way.
- * @param {string} id
- * @param {boolean} may
- */
-function useText(id, may) {
-  const [text, setText] = useState(/** @type {string | null} */ (null));
-  const [problem, setProblem] = useState(/** @type {Problem | null} */ (null));
-  useEffect(() => {
-    if (!may) return undefined;
-    const leaving = new AbortController();
-    ask(address(`rules/${encodeURIComponent(id)}`), { signal: leaving.signal }).then(
-      (answer) => setText(String(answer?.body.data.text ?? "")),
-      (error) => {
-        if (!leaving.signal.aborted) setProblem(error instanceof Problem ? error : new Problem(0, String(error)));
-      },
-    );
-    return () => leaving.abort();
-  }, [id, may]);
-  return { text, problem };
 }
