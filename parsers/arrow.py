@@ -114,12 +114,3 @@ def valid(values: Any) -> Mask:
 def numbers(values: Any, default: float) -> npt.NDArray[Any]:
     """Return Arrow numbers as numpy ones, with ``default`` for null."""
     return np.asarray(pc.fill_null(values, default).to_numpy(zero_copy_only=False))
-
-
-def hashed(values: Array) -> npt.NDArray[np.uint64]:
-    """Return a 64-bit hash of each text, never 0 but for null. It is another one in every process: keep it in none."""
-    encoded: Any = values.dictionary_encode()
-    words = encoded.dictionary.to_pylist()
-    known = np.fromiter(map(hash, words), np.int64, len(words)).view(np.uint64)
-    known[known == 0] = 1
-    return np.append(known, np.uint64(0))[numbers(encoded.indices, len(words)).astype(np.int64)]

@@ -9,17 +9,19 @@ A bound never says that a rule fires. It says where it may, so what is found nev
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from parsers.arrow import Int64s, Mask
+from parsers.grouped import stable_order
+from parsers.keyed import NOTHING, Keyed
 from parsers.memory import Keys, Memory, Shape
 from parsers.sigma.matching import Target
 from parsers.sigma.rule import Both, Correlation, Occurrence, Occurs, Rule
-from storage.coded import starts_of
+from storage.coded import DENSE_SHARE, group, starts_of
 from storage.matches import EVER_US
 
 STRETCHES = (
@@ -110,7 +112,8 @@ def _counted(how: Correlation, rules: Mapping[str, Rule], groups: Mapping[int, F
     limit = how.threshold
     if limit is None or limit.sign not in {">", ">=", "="}:
         return
-    values = how.values or ((),) * len(how.rules)
+    distinct = how.type == "value_count"
+    values = how.values if distinct else ((),) * len(how.rules)
     sources = tuple(
         Source(leaf, groups[at], values[at])
         for at, identity in enumerate(how.rules)
@@ -118,7 +121,7 @@ def _counted(how: Correlation, rules: Mapping[str, Rule], groups: Mapping[int, F
     )
     # Counts are whole: more than 4.5 is 5 at least.
     least = int(np.floor(limit.value)) + 1 if limit.sign == ">" else int(np.ceil(limit.value))
-    yield Need(sources, least, how.type == "value_count")
+    yield Need(sources, least, distinct)
 
 
 def _keeps(rule: Rule, rules: Mapping[str, Rule], outer: Field) -> bool:
@@ -152,11 +155,11 @@ def _demanded(occurrence: Occurrence) -> Iterator[int]:
 
 @dataclass(frozen=True, slots=True)
 class Fresh:
-    """New matches of one source: when (microseconds), of which group and with which value (hashes, 0: none)."""
+    """New matches of one source: when (microseconds), of which group, and the keys of their values if these count."""
 
     at_us: Int64s
-    groups: Keys
-    values: Keys
+    groups: Keyed
+    values: Keys | None
 
 
 class Bounds:
@@ -168,32 +171,25 @@ class Bounds:
         self._tallies = [_Tally(need) for need in self.needs]
         self.from_us = EVER_US  # all matches from here on are counted
 
-    def feed(self, fresh: Mapping[Source, Fresh], concerned: Sequence[tuple[Int64s, Keys]]) -> list[Mask]:
+    def feed(self, fresh: Mapping[Source, Fresh], concerned: Sequence[tuple[Int64s, Keyed]]) -> list[Mask]:
         """Count new matches. Returns for ``concerned``, times and groups of new matches, which can change anchors."""
-        keys = np.unique(np.concatenate([groups for _, groups in concerned]))
-        keys = keys[keys != 0]
+        keys = np.unique(np.concatenate([groups.keys for _, groups in concerned]))
+        keys = keys[keys != NOTHING]
         if not len(keys):
             return [np.zeros(len(groups), bool) for _, groups in concerned]
         spans = [times // self._reach for times, _ in concerned]
-        places = [np.searchsorted(keys, groups) for _, groups in concerned]
-        room = _Room(min(int(span.min()) for span in spans if len(span)), max(int(span.max()) for span in spans if len(span)))  # fmt: skip
+        room = _Room(
+            len(keys), min(int(span.min()) for span in spans), max(int(span.max()) for span in spans)
+        )
         counted = [tally.add(keys, fresh, self._reach, room) for tally in self._tallies]
         found: list[Mask] = []
-        for (times, groups), span, place in zip(concerned, spans, places, strict=True):
-            there = groups != 0
-            at = np.minimum(place, len(keys) - 1)
-            packed = room.pack(at, span)
-            distinct, inverse = np.unique(packed, return_inverse=True)
-            now, later = np.ones(len(distinct), bool), np.ones(len(distinct), bool)
-            for each in counted:
-                now &= each.reaches(distinct)
-                later &= each.reaches(
-                    distinct + 1
-                )  # the windows that end in the next stretch reach back into this
+        for (times, groups), span in zip(concerned, spans, strict=True):
+            places = _places(keys, groups)
+            may = room.spread(room.pack(places, span), lambda packed: _reached(counted, packed))
             early = times < self.from_us + self._reach
             for each in counted:
-                early |= each.forgotten(at, span)
-            found.append(there & (early | (now | later)[inverse]))
+                early |= each.forgotten(places, span)
+            found.append(groups.there & (early | may))
         return found
 
     def begin(self, from_us: int) -> None:
@@ -217,6 +213,7 @@ class Bounds:
 class _Room:
     """How a group's place and a stretch become one number that sorts by both."""
 
+    groups: int
     low: int
     high: int
 
@@ -230,6 +227,17 @@ class _Room:
     def unpack(self, packed: Int64s) -> tuple[Int64s, Int64s]:
         places, rest = np.divmod(packed, self.width)
         return places, rest + self.low - STRETCHES
+
+    def spread(self, packed: Int64s, ask: Callable[[Int64s], Mask]) -> Mask:
+        """Return what is answered for each number, asked once for those that are the same."""
+        size = self.groups * self.width
+        if size > DENSE_SHARE * len(packed):
+            distinct, inverse = np.unique(packed, return_inverse=True)
+            return ask(distinct)[inverse]
+        distinct = np.flatnonzero(np.bincount(packed, minlength=size))
+        answers = np.zeros(size, bool)
+        answers[distinct] = ask(distinct)
+        return answers[packed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,13 +296,22 @@ class _Tally:
             new = fresh.get(source)
             if new is None:
                 continue
-            there = new.groups != 0
-            if self.need.distinct:
-                there = there & (new.values != 0)
-            packed.append(room.pack(np.searchsorted(keys, new.groups[there]), new.at_us[there] // reach))
-            counts.append(np.ones(len(packed[-1]), np.int64))
-            firsts.append(new.values[there])
-            lasts.append(new.values[there])
+            there = new.groups.there
+            if new.values is not None:
+                there = there & (new.values != NOTHING)
+            kept = slice(None) if there.all() else there
+            places = room.pack(_places(keys, new.groups)[kept], new.at_us[kept] // reach)
+            if new.values is not None:
+                packed.append(places)
+                counts.append(np.ones(len(places), np.int64))
+                firsts.append(new.values[kept])
+                lasts.append(new.values[kept])
+            else:
+                distinct, sums = group(places, None, room.groups * room.width)
+                packed.append(distinct)
+                counts.append(sums)
+                firsts.append(np.zeros(len(distinct), np.uint64))
+                lasts.append(firsts[-1])
         counted = self._joined(np.concatenate(packed), np.concatenate(counts), np.concatenate(firsts), np.concatenate(lasts), newest)  # fmt: skip
         self._keep(keys, counted, room)
         return counted
@@ -331,7 +348,7 @@ class _Tally:
         return packed, counts, firsts, lasts
 
     def _joined(self, packed: Int64s, counts: Int64s, firsts: Keys, lasts: Keys, newest: Int64s) -> _Counted:
-        order = np.argsort(packed, kind="stable")  # what was counted before comes first
+        order = stable_order(packed)  # what was counted before comes first
         packed, counts = packed[order], counts[order]
         starts = starts_of(packed) if len(packed) else np.zeros(0, np.int64)
         sums = np.add.reduceat(counts, starts) if len(starts) else np.zeros(0, np.int64)
@@ -372,6 +389,21 @@ class _Tally:
             for name, values in columns:
                 old = np.where(was_there, kept[name][np.arange(len(rows)), shift], 0)
                 self.memory[name][rows, back] = np.where(there, values[at], old) if len(values) else old
+
+
+def _places(keys: Keys, groups: Keyed) -> Int64s:
+    """Return the place of each event's group among keys; that of any where it has none."""
+    places: Int64s = np.minimum(np.searchsorted(keys, groups.keys), len(keys) - 1)[groups.codes]
+    return places
+
+
+def _reached(counted: Sequence[_Counted], packed: Int64s) -> Mask:
+    """Return for stretches of groups whether a window may hold enough that ends there, or in the next."""
+    now, later = np.ones(len(packed), bool), np.ones(len(packed), bool)
+    for each in counted:
+        now &= each.reaches(packed)
+        later &= each.reaches(packed + 1)
+    return now | later
 
 
 def mixed(parts: Sequence[Keys], size: int) -> Keys:

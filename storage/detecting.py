@@ -23,6 +23,7 @@ import pyarrow as pa
 from parsers.arrow import Int64s, Mask, mask, numbers, pc, whole
 from parsers.columns import BY_NAME, EVENT_SCHEMA
 from parsers.expression import Expression
+from parsers.keyed import Keyed
 from parsers.sigma.rule import Rule
 from storage import sql
 from storage.bounds import Bounds, Field, Fresh, Source, groups_of, mixed, needs_of
@@ -313,26 +314,28 @@ class Detector:
         if correlated.groups is None:
             return {identity: np.ones(len(fresh[identity].times), bool) for identity in there}
         counted = {
-            source: self._fresh(source, fresh[source.rule])
+            source: self._fresh(source, fresh[source.rule], distinct=need.distinct)
             for need in correlated.bounds.needs
             for source in need.sources
             if source.rule in fresh
         }
         asked = [(identity, fields) for identity in there for fields in correlated.groups[identity]]
-        concerned = [(fresh[identity].times, _hashed(fresh[identity], fields)) for identity, fields in asked]
+        concerned = [(fresh[identity].times, _keyed(fresh[identity], fields)) for identity, fields in asked]
         found: dict[str, Mask] = {}
         for (identity, _), one in zip(asked, correlated.bounds.feed(counted, concerned), strict=True):
             found[identity] = found[identity] | one if identity in found else one
         return found
 
-    def _fresh(self, source: Source, matches: Matches) -> Fresh:
-        values = self._fields(source.rule, source.values)
-        size = len(matches.times)
+    def _fresh(self, source: Source, matches: Matches, *, distinct: bool) -> Fresh:
+        groups = _keyed(matches, self._fields(source.rule, source.group))
+        fields = self._fields(source.rule, source.values)
+        if not distinct:
+            return Fresh(matches.times, groups, None)
         # Of several fields those without a value are left out of what is counted; together they always are one.
-        each = [matches.hashes(at) + np.uint64(len(values) > 1) for at in values]
-        return Fresh(
-            matches.times, _hashed(matches, self._fields(source.rule, source.group)), mixed(each, size)
-        )
+        values = [
+            keyed.keys[keyed.codes] + np.uint64(len(fields) > 1) for keyed in map(matches.keyed, fields)
+        ]
+        return Fresh(matches.times, groups, mixed(values, len(matches.times)))
 
     def _evaluate(
         self, snapshot: Snapshot, correlated: _Correlated, fresh: Mapping[str, Matches], after: int
@@ -458,8 +461,15 @@ def _texts(use: Use) -> Iterator[Text]:
     yield from ((target, use.numbers) for target in use.values)
 
 
-def _hashed(matches: Matches, fields: Sequence[int]) -> Any:
-    return mixed([matches.hashes(at) for at in fields], len(matches.times))
+def _keyed(matches: Matches, fields: Sequence[int]) -> Keyed:
+    """Return the keys of groups by some fields; NOTHING where one of these has no value."""
+    if len(fields) == 1:
+        return matches.keyed(fields[0])
+    parts = [keyed.keys[keyed.codes] for keyed in map(matches.keyed, fields)]
+    size = len(matches.times)
+    if not parts:  # all events together
+        return Keyed(np.ones(size, np.int64), np.arange(2, dtype=np.uint64))
+    return Keyed.of(mixed(parts, size))
 
 
 def _wanted(

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from parsers.arrow import Array, Int64s, Mask, from_numpy, hashed, mask, numbers, pc, whole
-from parsers.memory import Keys
+from parsers.arrow import Array, Int64s, Mask, from_numpy, mask, numbers, pc, whole
+from parsers.keyed import NOTHING, Keyed
 
 MOST_CHUNKS = 32  # then they are made one, and what is too old goes
 EVER_US = -(1 << 61)  # before every time there is
@@ -25,14 +25,22 @@ class Matches:
 
     table: pa.Table
     times: Int64s
-    _hashes: dict[int, Keys] = field(default_factory=dict)
+    _keyed: dict[int, Keyed] = field(default_factory=dict)
 
-    def hashes(self, at: int) -> Keys:
-        """Return a hash of one field of each match, 0 where it has no value."""
-        found = self._hashes.get(at)
+    def keyed(self, at: int) -> Keyed:
+        """Return keys of one field. They are others in every process: keep them in none."""
+        found = self._keyed.get(at)
         if found is None:
-            found = self._hashes[at] = hashed(whole(self.table.column(f"k{at}")))
+            found = self._keyed[at] = _keyed(whole(self.table.column(f"k{at}")))
         return found
+
+
+def _keyed(values: Array) -> Keyed:
+    encoded: Any = values.dictionary_encode()
+    words = encoded.dictionary.to_pylist()
+    keys = np.fromiter(map(hash, words), np.int64, len(words)).view(np.uint64)
+    keys[keys == NOTHING] = 1
+    return Keyed(numbers(encoded.indices, -1).astype(np.int64) + 1, np.append(np.uint64(NOTHING), keys))
 
 
 def schema_of(fields: int) -> pa.Schema:

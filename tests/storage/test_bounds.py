@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from parsers.keyed import Keyed
 from parsers.sigma.matching import Target
 from storage.bounds import Bounds, Fresh, Need, Source
 
@@ -21,7 +22,8 @@ Event = tuple[int, int, int]  # time, group (0: none), value (0: none)
 
 def fed(bounds: Bounds, need: Need, events: Sequence[Event]) -> list[bool]:
     times, groups, values = (np.array([event[at] for event in events]) for at in range(3))
-    fresh = Fresh(times, groups.astype(np.uint64), values.astype(np.uint64))
+    counted = values.astype(np.uint64) if need.distinct else None
+    fresh = Fresh(times, Keyed.of(groups.astype(np.uint64)), counted)
     (mask,) = bounds.feed({need.sources[0]: fresh}, [(times, fresh.groups)])
     found: list[bool] = mask.tolist()
     return found
@@ -98,8 +100,8 @@ def test_every_need_must_be_met_in_the_same_stretch_of_time():
     bounds = Bounds([many, other], REACH)
     assert fed(bounds, many, [(at, 1, 5) for at in range(5)]) == [False] * 5
     times = np.array([7])
-    fresh = {other.sources[0]: Fresh(times, np.array([1], np.uint64), np.array([0], np.uint64))}
-    (mask,) = bounds.feed(fresh, [(times, np.array([1], np.uint64))])
+    fresh = {other.sources[0]: Fresh(times, Keyed.of(np.array([1], np.uint64)), None)}
+    (mask,) = bounds.feed(fresh, [(times, Keyed.of(np.array([1], np.uint64)))])
     assert mask.tolist() == [True]
 
 
