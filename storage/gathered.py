@@ -22,7 +22,8 @@ from storage.query import Filter, Scope
 from storage.scope import View
 from storage.snapshot import Hot
 
-MOST = 200_000  # rows, some 40 MB; of subjects with more, each figure is counted from the files
+MOST = 500_000  # rows, some 50 MB; of subjects with more, each figure is counted from the files
+BATCH_ROWS = 65_536  # that are held with their texts as they come
 # What figures of `storage.statistics`, `storage.trends` and `storage.profile` look at.
 COLUMNS = (
     *("timestamp", "seq", "internal", "tenant", "level", "category", "action", "outcome", "risk_score"),
@@ -52,13 +53,30 @@ def gathered(cursor: duckdb.DuckDBPyConnection, seen: View, wanted: Filter, scop
     """Return the matching rows of a view; None if there are none, or more than MOST."""
     if seen.empty:
         return None
-    found = sql.columns_of(seen, wanted, scope, COLUMNS, limit=MOST + 1).table(cursor)
-    if not 0 < found.num_rows <= MOST:
+    statement = sql.columns_of(seen, wanted, scope, COLUMNS, limit=MOST + 1)
+    pieces: list[pa.Table] = []
+    count = 0
+    for batch in statement.batches(cursor, BATCH_ROWS):
+        pieces.append(_coded(pa.Table.from_batches([batch])))
+        count += batch.num_rows
+    if not 0 < count <= MOST:
         return None
-    found = found.take(pc.sort_indices(found["seq"]))
-    schema = pa.schema([EVENT_SCHEMA.field(name) for name in COLUMNS])
-    table = found.select(list(COLUMNS)).cast(schema)
+    found = pa.concat_tables(pieces).unify_dictionaries()
+    found = found.take(pc.sort_indices(found["seq"])).combine_chunks()
+    table = found.select(list(COLUMNS))
     times: Any = pc.min_max(table["timestamp"].cast(pa.int64()))
     seqs = table["seq"]
     rows = Hot(table, times["min"].as_py(), times["max"].as_py(), seqs[0].as_py(), seqs[-1].as_py())
     return Gathered(rows, seen.paths(), found[sql.FILE], found[sql.ROW])
+
+
+def _coded(rows: pa.Table) -> pa.Table:
+    """Return rows with the archive's types, texts as numbers of words: a subject's texts repeat."""
+    columns: list[Any] = []
+    for name in rows.schema.names:
+        column: Any = rows[name]
+        if name in COLUMNS:
+            kind = EVENT_SCHEMA.field(name).type
+            column = pc.dictionary_encode(column) if pa.types.is_string(kind) else column.cast(kind)
+        columns.append(column)
+    return pa.table(columns, names=rows.schema.names)
