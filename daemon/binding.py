@@ -17,6 +17,7 @@ from typing import Literal
 from daemon import files
 from daemon.alike import HEAD_KEY_BYTES, Alike
 from daemon.discovery import Found, Scan, Watchable
+from daemon.exposure import AWAY, Exposure
 from daemon.following import Climb, Fate, Followed, Origin, dated
 from daemon.ladder import Reached
 from daemon.losses import LOST_WAIT_SECONDS, Losses
@@ -34,8 +35,6 @@ SMALL_COPY_WAIT_SECONDS = (
     10.0  # the same below MARK_BYTES: such files may well be equal by chance, and are then read
 )
 MAX_UNPACKED_BYTES = 16 << 30  # what one compressed file may hold, at most
-
-_AWAY = {Fate.MOVED, Fate.UNLINKED}
 
 OnCopy = Literal["skip", "ingest"]
 DELETED_MOST = 1000  # paths at which another file may yet take the place of a deleted one
@@ -78,17 +77,21 @@ class Binder:
         self.held: dict[tuple[int, int], _Held] = {}
         self.away: set[Followed] = set()  # followed files that no name we look at leads to
         self.climbing: set[Followed] = set()  # files that do not hold any more what was read from them
+        self.lineless: set[Followed] = set()  # files whose next source begins before there is a line of it
         self._on_copy = on_copy
         self._sink = sink
         self._max_line_bytes = max_line_bytes
         self._clock = clock
         self._catalogue = Catalogue(sink.sources.values())
+        # What was last read from files that are empty now, or were so when another file took it over.
+        self._emptied: dict[tuple[int, int], tuple[files.Identity, Known]] = {}
         self._deleted: dict[bytes, Climb] = {}  # what was read of the file that was last deleted at a path
         self._urgent = False
         self.anew = False  # a file that was followed turned out to be another one: everything is to be listed
         self.packs = Packs(self._catalogue.windows, max_unpacked_bytes, clock)
         self._notes: list[Note] = []
         self._losses = Losses(self._catalogue, sink.sources.values(), lost_wait, self._notes_add)
+        self.exposure = Exposure(sink, self.files)
         self.descriptors = Descriptors(
             self.files,
             self.packs,
@@ -135,6 +138,8 @@ class Binder:
         keys = {entry.key for entry in loose}
         for key in [key for key in self.held if key not in keys]:
             del self.held[key]
+        for key in self._emptied.keys() - keys:
+            del self._emptied[key]
         self.descriptors.begin()
         self._losses.miss_unopened(scan, keys, self.files)
         # Larger files first: of two that begin alike the shorter one is the copy.
@@ -144,10 +149,13 @@ class Binder:
         unbound = sorted(self.packs.sift(new), key=lambda entry: -entry.size)
         if any(not self._held_as_it_is(entry) for entry in unbound):
             self._verify_changed(now, recheck)
-        started = self._bind(unbound, now, recheck)
+        empty = [entry for entry in loose if not entry.size] if unbound else []
+        started = self._bind(unbound, empty, now, recheck)
         if started or scan.changed:
             self._supersede()
         self._losses.miss(scan, now)
+        for at_risk in self.exposure.missing(scan, keys):
+            self._losses.gap_of(at_risk)
         self._losses.settle(now, hold=self.packs.waiting)
         self.problems = tuple(f"{files.spelled(p.path)}: {p.reason}" for p in scan.problems) + tuple(
             f"{path}: {reason}" for path, reason in self.descriptors.refused.items()
@@ -160,7 +168,7 @@ class Binder:
         for followed in list(self.files.values()):
             entry = found.get(followed.key)
             if entry is not None:
-                if entry.path != followed.path or followed.fate in _AWAY:
+                if entry.path != followed.path or followed.fate in AWAY:
                     self._renamed(followed, entry)
             elif scan.covers(followed.path):
                 look(followed, now)
@@ -190,7 +198,7 @@ class Binder:
         if followed.fate is Fate.RETARGETED:
             self._renames(followed, entry, Fate.PRESENT)
             return  # a link leads to it again
-        if _is(followed.path, followed.key):
+        if files.leads_to(followed.path, followed.key):
             return  # a second link, or another root's name for it; the first name stays
         self._note("renamed", followed, detail=files.spelled(entry.path))
         self._renames(followed, entry, Fate.RENAMED)
@@ -208,7 +216,7 @@ class Binder:
 
     def look_away(self, followed: Followed) -> os.stat_result | None:
         """Decide what became of a file whose name leads elsewhere; returns what its descriptor says, if it is open."""
-        if followed.target and _is(followed.target, followed.key):
+        if followed.target and files.leads_to(followed.target, followed.key):
             return self._retargeted(followed)
         folder_there = _is_folder(os.path.dirname(followed.path))
         if followed.reader.file.closed:
@@ -262,11 +270,12 @@ class Binder:
 
     # Binding
 
-    def _bind(self, unbound: list[Found], now: float, recheck: Look) -> list[Followed]:
+    def _bind(self, unbound: list[Found], empty: list[Found], now: float, recheck: Look) -> list[Followed]:
         if not unbound:
             return []
         started: list[Followed] = []
         by_inode = self._catalogue.by_inode()
+        self._remember_emptied(empty, by_inode)
         rest: list[Found] = []
         former: set[tuple[int, int]] = set()  # of those the files that a source was last read from
         self._catalogue.reserved = set()
@@ -332,7 +341,11 @@ class Binder:
             )  # it may have been rewritten since: then its content is free to be taken over
             if original.trouble and _begins_as(candidate, original):
                 return None  # it cannot be read now, so nobody can tell whose these lines are
-        former = self._former(candidate, by_inode.get(found.key, ())) or self._replaced(found, candidate)
+        former = (
+            self._was_emptied(candidate)
+            or self._former(candidate, by_inode.get(found.key, ()))
+            or self._replaced(found, candidate)
+        )
         # One that was held as a copy and goes its own way is another log: all of it is read. And where it is known whose
         # lines a file held before, that decides where it goes on.
         if former is None and found.key not in self.held:
@@ -345,15 +358,21 @@ class Binder:
         if heir is not None and not self._better(candidate, heir, originals):
             claimant = self._claimant(candidate, heir, originals)
             if claimant is not None and self._hold(found, claimant, now):
+                self.exposure.found(candidate.file.identity)
                 return None
             return self._follow(found, candidate, heir, now)
         if former is not None:
             followed = self._follow(found, candidate, None, now)
+            if (
+                former.known.key == found.key
+            ):  # rewritten while nobody looked, perhaps before it was read to its end
+                self._losses.lose(former.known, files.spelled(found.path), now, "truncated")
             self._hold_back(followed, former)
             return followed
         for original in originals:
             if self.follows(original) and self._repeats(candidate, original):
                 if self._hold(found, original, now):
+                    self.exposure.found(candidate.file.identity)
                     return None
                 return self._follow(found, candidate, None, now)
         begun = self._catalogue.begun(candidate) if found.size >= MARK_BYTES else []
@@ -362,9 +381,14 @@ class Binder:
             self._hold_back(followed, Climb(begun[0], begun[0].offset, copy=True, others=tuple(begun[1:])))
         return followed
 
+    def settle_risks(self) -> None:
+        """Let the ledger know what a crash would lose now. Blocks; raises what the archive raises."""
+        self.exposure.settle(self.away, self.climbing)
+
     def _hold_back(self, followed: Followed, climb: Climb) -> None:
         followed.hold(climb)
         self.climbing.add(followed)
+        self.lineless.discard(followed)
 
     def _better(self, candidate: Candidate, heir: Known, originals: Sequence[Followed]) -> bool:
         """Return whether a file is the copy of one that goes on with the heir's lines: then it has nothing to add."""
@@ -445,17 +469,28 @@ class Binder:
 
     def _former(self, candidate: Candidate, bound: Sequence[Known]) -> Climb | None:
         """Return the source that was last read from this very file (rule 4)."""
+        read = [known for known in _own(candidate, bound) if known.offset]
+        return Climb(read[-1], read[-1].offset) if read else None
+
+    def _remember_emptied(self, empty: list[Found], by_inode: dict[tuple[int, int], list[Known]]) -> None:
+        """Remember whose lines files held that are empty now: before another file takes those over and is its file."""
+        for found in empty:
+            if found.key not in by_inode or found.key in self._emptied:
+                continue
+            with self.descriptors.candidate(found) as candidate:
+                if candidate is not None:
+                    with suppress(OSError):
+                        own = _own(candidate, by_inode[found.key])
+                        if own:
+                            self._emptied[found.key] = candidate.file.identity, own[-1]
+
+    def _was_emptied(self, candidate: Candidate) -> Climb | None:
+        """Return the source that was last read from a file that was empty when this process first saw it."""
         here = candidate.file.identity
-        own = [
-            known
-            for known in bound
-            if here.may_be(known.device, known.inode, known.generation)
-            and known.offset
-            and not known.gone
-            and known.source.internal == candidate.internal
-        ]
-        known = max(own, key=lambda known: known.source.first_seen_us, default=None)
-        return None if known is None else Climb(known, known.offset)
+        emptied, known = self._emptied.get(here.key, (here, None))
+        if known is None or emptied != here or not known.offset:
+            return None
+        return Climb(known, known.offset)
 
     def _repeats(self, candidate: Candidate, original: Followed) -> bool:
         """Return whether the candidate so far holds nothing but the beginning of a followed file."""
@@ -486,6 +521,7 @@ class Binder:
         self.held.pop(found.key, None)
         self.files[followed.key] = followed
         self.by_path[followed.path] = followed
+        self.exposure.found(followed.reader.file.identity)
         if known is not None:
             known.gone = False
             self.adopted(followed)
@@ -542,26 +578,33 @@ class Binder:
             return
         continues = reached.sid if reached.offset else ""
         followed.begin(Origin(reached.offset, continues, reached.head, reached.tail, former))
+        if not reached.differs:
+            # No line will say soon that the file goes on here: the next start would not know.
+            self.lineless.add(followed)
         kind: NoteKind = "shortened" if reached.offset else "rewritten"
         detail = f"held {reached.offset} of the {climb.limit} bytes that were read"
         self._notes.append(Note(kind, files.spelled(followed.path), sid, reached.offset, climb.limit, detail))
 
     def _lose_closed(self, followed: Followed) -> None:
         """Stop following a file that is gone and not open. Mostly it was read and committed: its content is known."""
-        known, path, size = followed.known, files.spelled(followed.path), followed.size
+        known, path = followed.known, files.spelled(followed.path)
+        self._lose_sourceless(followed, "uncompared" if followed.climb is not None else "removed")
         self.forget(followed)
         if known is not None:
             self._losses.lose(known, path, self._clock(), "removed")
-        elif size:
-            self._losses.gap(
-                "", path, 0, size, "removed"
-            )  # it held no complete line yet, and has no name in the archive
 
-    def lost_uncompared(self, followed: Followed, read: int) -> None:
-        """Stop following a deleted file of which nobody knows which lines are archived, beyond its first ``read`` bytes."""
-        path, size = files.spelled(followed.path), followed.size
+    def lost_uncompared(self, followed: Followed) -> None:
+        """Stop following a deleted file of which nobody knows which lines are archived."""
+        self._lose_sourceless(followed, "uncompared")
         self.forget(followed)
-        self._losses.gap("", path, read, size, "uncompared")
+
+    def _lose_sourceless(self, followed: Followed, code: str) -> None:
+        """Report what a file holds that is given up, if no source has it."""
+        if followed.climb is not None and followed.climb.copy and followed.repeats:
+            return
+        at_risk = self.exposure.lost(followed, code)
+        if at_risk is not None:
+            self._losses.gap_of(at_risk)
 
     def _disown(self, followed: Followed) -> None:
         if followed.known is not None:
@@ -581,6 +624,7 @@ class Binder:
         self._unname(followed)
         self.away.discard(followed)
         self.climbing.discard(followed)
+        self.lineless.discard(followed)
         climb, followed.climb = followed.climb, None
         held = followed.origin.former if followed.origin.base else None
         if climb is not None and not climb.copy:
@@ -626,7 +670,9 @@ class Binder:
             if opened.file.identity.generation != followed.generation:
                 if followed.known is not None:
                     followed.known.gone = True
-                self.forget(followed)  # another file has its inode number: the next listing says whose it is
+                self._lose_closed(
+                    followed
+                )  # another file has its inode number: the next listing says whose it is
                 self.anew = True
                 return False
             followed.reader.file = opened.release()
@@ -649,13 +695,19 @@ def _is_folder(path: bytes) -> bool:
     return False
 
 
+def _own(candidate: Candidate, bound: Sequence[Known]) -> list[Known]:
+    """Return the sources among ``bound`` that were last read from this very file, the newest last."""
+    here = candidate.file.identity
+    own = [
+        known
+        for known in bound
+        if here.may_be(known.device, known.inode, known.generation)
+        and not known.gone
+        and known.source.internal == candidate.internal
+    ]
+    return sorted(own, key=lambda known: known.source.first_seen_us)
+
+
 def _begins_as(candidate: Candidate, original: Followed) -> bool:
     head = original.reader.head
     return candidate.file.pread(len(head), 0) == head[: candidate.size]
-
-
-def _is(path: bytes, key: tuple[int, int]) -> bool:
-    with suppress(OSError):
-        info = files.stat(path)
-        return (info.st_dev, info.st_ino) == key
-    return False

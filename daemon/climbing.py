@@ -64,13 +64,12 @@ class Climbs:
         return [
             followed
             for followed in self._binder.climbing
-            if followed.fate is Fate.UNLINKED and not _repeats(followed)
+            if followed.fate is Fate.UNLINKED and not _only_repeats(followed)
         ]
 
     def give_up(self, followed: Followed) -> None:
-        """Leave a deleted file uncompared. What it holds beyond what was read of it is lost, and that is the least."""
-        assert followed.climb is not None
-        self._binder.lost_uncompared(followed, min(followed.climb.limit, followed.size))
+        """Leave a deleted file uncompared. What of it is not archived is lost; nobody knows how much that is."""
+        self._binder.lost_uncompared(followed)
 
     def at_once(self, followed: Followed) -> None:
         """Compare a file here and now; everything read of it is committed. Raises OSError and RewrittenError."""
@@ -160,9 +159,7 @@ class Climbs:
     def _sealed(self, followed: Followed, *, closing: bool) -> bool:
         """Return whether nothing will be written to a file any more that ends within what was archived."""
         climb = followed.climb
-        if climb is None or climb.reached is None or climb.running is not None:
-            return False
-        if climb.compared != (followed.size, followed.written_ns):
+        if climb is None or climb.reached is None or not followed.repeats:
             return False
         if not followed.finishing(self._clock(), closing=closing):
             return False
@@ -175,9 +172,5 @@ class Climbs:
         return True
 
 
-def _repeats(followed: Followed) -> bool:
-    """Return whether a copy, as it is now, was compared to its end and repeats what is archived."""
-    climb = followed.climb
-    if climb is None or not climb.copy or climb.reached is None or climb.running is not None:
-        return False
-    return climb.compared == (followed.size, followed.written_ns)
+def _only_repeats(followed: Followed) -> bool:
+    return followed.climb is not None and followed.climb.copy and followed.repeats

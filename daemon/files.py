@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import stat as modes
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -203,6 +204,19 @@ def open_regular(path: bytes | str) -> Plain | None:
 def spelled(path: bytes) -> str:
     r"""Return a path as text for people, events and the ledger, which hold only UTF-8: other bytes as ``\xff``."""
     return path.decode("utf-8", "backslashreplace")
+
+
+def leads_to(path: bytes, key: tuple[int, int]) -> bool:
+    """Return whether a path leads to the file of this device and inode."""
+    return size_of(path, key) is not None
+
+
+def size_of(path: bytes, key: tuple[int, int]) -> int | None:
+    """Return how many bytes the file of this device and inode has, if a path leads to it; None if not."""
+    with suppress(OSError):
+        info = stat(path)
+        return info.st_size if (info.st_dev, info.st_ino) == key else None
+    return None
 
 
 def generation_of(fd: int) -> int | None:

@@ -188,6 +188,14 @@ class Followed:
         """Return the day in the file's name."""
         return dated(self.path)[0]
 
+    @property
+    def repeats(self) -> bool:
+        """Return whether the file, as it is now, was compared to its end and holds no line that is not archived."""
+        climb = self.climb
+        if climb is None or climb.reached is None or climb.running is not None:
+            return False
+        return climb.compared == (self.size, self.written_ns)
+
     def first_bytes(self, length: int) -> bytes:
         """Return the first bytes that were read, perhaps fewer; of a file not read yet, what it begins with now."""
         if self.reader.head or self.reader.file.closed:

@@ -17,6 +17,7 @@ from storage.gaps import Gap
 from storage.observer import Observer
 
 AT_LEAST = {"gone", "removed", "truncated"}  # what was written after the last look is not known
+AT_MOST = {"uncompared"}  # some of it may be archived
 LEVELS = {"nul": "warning"}  # a hole held no line; everything else is an error
 
 _log = logging.getLogger(__name__)
@@ -29,7 +30,8 @@ def event_id(node: str, gap: Gap) -> str:
 
 def event_of(node: str, gap: Gap) -> dict[str, Any]:
     """Return the event that tells of a gap."""
-    amount = f"at least {gap.bytes}" if gap.code in AT_LEAST else str(gap.bytes)
+    bound = "at least " if gap.code in AT_LEAST else "at most " if gap.code in AT_MOST else ""
+    amount = f"{bound}{gap.bytes}"
     name = gap.path or gap.sid
     return {
         "eventId": event_id(node, gap),

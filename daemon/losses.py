@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Container, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from daemon import files
 from daemon.discovery import Found, Scan
 from daemon.notes import Note
 from daemon.sources import Catalogue, Known
+from parsers.decoding import format_of
+from storage.atrisk import FileAtRisk
 from storage.gaps import REASONS
 from storage.records import SourceState
 
@@ -73,10 +74,12 @@ class Losses:
             known = self._catalogue.orphans.get(sid)
             if known is None:
                 del self._missing[sid]
-            elif scan.covers(os.fsencode(path)) and not _is_there(path, known.key):
+            elif scan.covers(os.fsencode(path)):
+                size = files.size_of(os.fsencode(path), known.key)
                 # A file that is still there is only followed no more: its folder or its pattern was taken out.
-                del self._missing[sid]
-                self.lose(known, path, now, "gone")
+                if size is None or (size < known.offset and format_of(os.fsencode(path)) is None):
+                    del self._missing[sid]
+                    self.lose(known, path, now, "gone" if size is None else "truncated")
 
     def lose(self, known: Known, path: str, now: float, code: str) -> None:
         """Note that no file holds a source any more; if it was not read to its end, that will be a gap."""
@@ -86,6 +89,11 @@ class Losses:
     def gap(self, sid: str, path: str, start: int, end: int, code: str) -> None:
         """Report bytes as lost."""
         self._tell(Note("gap", path, sid, start, end, REASONS[code], code))
+
+    def gap_of(self, file: FileAtRisk) -> None:
+        """Report bytes of a file that no source has as lost."""
+        reason = REASONS[file.code]
+        self._tell(Note("gap", file.path, file.sid, file.start, file.end, reason, file.code, file))
 
     def settle(self, now: float, *, hold: bool) -> None:
         """Report as gaps what nothing has taken over in time; ``hold``: a file may still turn out to hold it."""
@@ -97,13 +105,7 @@ class Losses:
             if now - lost.since < self._wait_seconds or hold:
                 waiting.append(lost)
                 continue
-            self.gap(known.source.sid, lost.path, known.offset, known.size, lost.code)
+            if known.size > known.offset:  # not told of already
+                self.gap(known.source.sid, lost.path, known.offset, known.size, lost.code)
             known.size = known.offset
         self._lost = waiting
-
-
-def _is_there(path: str, key: tuple[int, int]) -> bool:
-    with suppress(OSError):
-        info = files.stat(path)
-        return (info.st_dev, info.st_ino) == key
-    return False

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from storage.atrisk import FileAtRisk
+
 NoteKind = Literal["gap", "rewritten", "shortened", "copy", "renamed", "unlinked", "damaged", "too large"]
 
 
@@ -19,3 +21,4 @@ class Note:
     end: int = 0
     detail: str = ""
     code: str = ""  # of a gap: one of `storage.gaps.REASONS`
+    file: FileAtRisk | None = None  # of a gap: the file, if its bytes were no source's

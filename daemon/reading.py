@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from daemon.following import Followed
 from daemon.notes import Note
 from daemon.reader import Span, short_hash
-from parsers.batch import Chunk, Place
+from parsers.batch import Chunk, Mark, Place
 from storage.records import SourceSeen
 
 
@@ -31,7 +31,7 @@ class Turn:
     urgent: bool = False  # what was read from a file that is going away should be committed now
     wait: float = 0.0
     trouble: Exception | None = (
-        None  # why new sources could not be registered; their lines stay where they are
+        None  # why the ledger could not be told of new sources, whose lines stay where they are, or of what is at risk
     )
 
 
@@ -67,11 +67,11 @@ class Spanned:
         return Reading(chunk, lines, self.followed.written_ns // 1000 if self.fresh else 0, self.live)
 
 
-def seen(spanned: Spanned) -> SourceSeen:
-    """Return what the archive is told of a new source: it begins with its first span."""
-    followed, mark, origin = spanned.followed, spanned.span.mark, spanned.followed.origin
+def seen(followed: Followed, mark: Mark, place: Place, read_at_us: int) -> SourceSeen:
+    """Return what the archive is told of a new source: ``mark`` is that of its first span, or of where it will begin."""
+    origin = followed.origin
     return SourceSeen(
-        path=spanned.place.path,
+        path=place.path,
         file=followed.file,
         device=followed.device,
         inode=followed.inode,
@@ -81,10 +81,10 @@ def seen(spanned: Spanned) -> SourceSeen:
         internal=followed.root.internal,
         profile=followed.root.profile,
         file_date_us=followed.date_us,
-        first_seen_us=spanned.read_at_us,
+        first_seen_us=read_at_us,
         base=origin.base,
         continues=origin.continues,
         seam=short_hash(origin.tail) if origin.tail else "",
         seam_length=len(origin.tail),
-        size=spanned.place.size,
+        size=place.size,
     )

@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -402,21 +403,16 @@ class Service:
                     self._metrics.count("unreadable_files", reason=note.kind)
                     text = f"{note.path} cannot be unpacked: it {note.detail}"
                     await self.say(text, "warning", {"path": note.path, "bytes": note.end})
-                case "unlinked":
-                    await self._unlinked(note)
-                case "renamed":
+                case "renamed" | "unlinked":
                     self._metrics.count("rotations")
 
     async def _gap(self, note: Note) -> None:
         """Record what is lost; the teller makes an event of it."""
-        await asyncio.to_thread(self._archive.gap, note.sid, note.start, note.end, note.code, note.path)
+        record = partial(
+            self._archive.gap, note.sid, note.start, note.end, note.code, note.path, file=note.file
+        )
+        await asyncio.to_thread(record)
         await self._gaps.tell()
-
-    async def _unlinked(self, note: Note) -> None:
-        """Let the ledger know how much a deleted file held: if we die before its commit, that much is lost."""
-        self._metrics.count("rotations")
-        if note.sid:
-            await asyncio.to_thread(self._archive.at_risk, note.sid, note.end)
 
     async def _paused(self, reason: str) -> None:
         """Say that reading pauses; the event itself is read when it goes on."""

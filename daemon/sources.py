@@ -22,6 +22,7 @@ from typing import Protocol
 from daemon.files import Content
 from daemon.reader import MARK_BYTES, short_hash
 from parsers.batch import Mark, Place, Source
+from storage.atrisk import FileAtRisk, FileKey
 from storage.records import SourceSeen, SourceState
 
 COMPARED_MOST = 4  # a file may repeat the beginning of several: files of one service often begin alike
@@ -37,6 +38,15 @@ class Sink(Protocol):
 
     def register_all(self, seen: Sequence[SourceSeen]) -> list[Source]:
         """Make new sources durable and return them with their sids, in the same order. Blocks."""
+        ...
+
+    @property
+    def files_at_risk(self) -> Mapping[FileKey, FileAtRisk]:
+        """The files of which a crash would lose bytes that no source has, as they are recorded."""
+        ...
+
+    def at_risk(self, sizes: Mapping[str, int], files: Sequence[FileAtRisk]) -> None:
+        """Make durable how many bytes of some sources are known, and what is at risk of some files. Blocks."""
         ...
 
 

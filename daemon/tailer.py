@@ -152,6 +152,7 @@ class Tailer:
         if self._scan_due <= now or (self._scan_wanted and self._scan_not_before <= now):
             self._scan()
         self._rounds.sweep(now)
+        self._settle_risks(turn)  # before it may be compared
         for followed in self._climbs.step(closing=closing):
             self._enqueue(followed)
         if closing:
@@ -162,6 +163,7 @@ class Tailer:
         if closing:
             turn.more = self._await_comparisons()
         self._release()
+        self._settle_risks(turn)
         turn.notes = self._binder.take_notes()
         self._scan_wanted = self._scan_wanted or self._binder.anew
         turn.urgent = self._urgent or self._climbs.urgent or self._binder.take_urgent()
@@ -262,8 +264,8 @@ class Tailer:
             return
         if info.st_size == followed.size and info.st_mtime_ns == followed.written_ns:
             return  # a new time alone decides nothing, but is a reason to verify what was read
-        if info.st_size < followed.reader.offset:
-            self._rewritten(followed)
+        if info.st_size < followed.reader.offset or self._overwritten(followed):
+            self._rewritten(followed)  # so how large it is says nothing of what it held before
         followed.size = info.st_size
         followed.written_ns = info.st_mtime_ns
         followed.changed_at = now
@@ -271,6 +273,19 @@ class Tailer:
             followed.known.size = max(followed.known.size, info.st_size)
         self._rounds.heat(followed)
         self._enqueue(followed)
+
+    def _overwritten(self, followed: Followed) -> bool:
+        """Return whether a file does not hold what was read from it any more, as far as that can be told now."""
+        if followed.known is None:
+            return False
+        try:
+            if self._binder.reopen(followed):
+                followed.reader.verify()
+        except RewrittenError:
+            return True
+        except OSError as error:
+            followed.trouble = error.strerror or str(error)
+        return False
 
     def _rewritten(self, followed: Followed) -> None:
         """Hold the file until it is known where to go on; a copy of the old content may be found by the next listing."""
@@ -376,24 +391,36 @@ class Tailer:
     def _settle(self, turn: Turn) -> None:
         """Turn what was read into chunks, registering the sources that are new: one sync for all of them."""
         spans, self._spans = self._spans, []
-        new = list({s.followed: s for s in reversed(spans) if s.followed.known is None}.values())
+        firsts = {s.followed: s for s in reversed(spans) if s.followed.known is None}
+        new = {f: seen(f, s.span.mark, s.place, s.read_at_us) for f, s in firsts.items()}
+        for followed in self._binder.lineless - new.keys():
+            new[followed] = seen(followed, followed.reader.mark(), followed.place(), time.time_ns() // 1000)
         if new:
             try:
-                sources = self._sink.register_all([seen(spanned) for spanned in new])
+                sources = self._sink.register_all(list(new.values()))
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not cost what else was read
                 turn.trouble = error
-                for spanned in new:
-                    spanned.followed.start_over()
-                    self._enqueue(spanned.followed)
+                for followed in firsts:
+                    followed.start_over()
+                    self._enqueue(followed)
             else:
-                for spanned, source in zip(new, sources, strict=True):
-                    spanned.followed.known = Known.new(
-                        source, spanned.place, spanned.span.mark, spanned.followed.origin.base
-                    )
-                    self._binder.adopted(spanned.followed)
+                for (followed, told), source in zip(new.items(), sources, strict=True):
+                    first = firsts.get(followed)
+                    mark = first.span.mark if first is not None else followed.reader.mark()
+                    place = first.place if first is not None else followed.place()
+                    followed.known = Known.new(source, place, mark, told.base)
+                    self._binder.adopted(followed)
+                self._binder.lineless.clear()
         turn.readings.extend(spanned.reading() for spanned in spans if spanned.followed.known is not None)
 
     # Letting go.
+
+    def _settle_risks(self, turn: Turn) -> None:
+        """Record what a crash would lose from now on, before anything else happens."""
+        try:
+            self._binder.settle_risks()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not cost what was read
+            turn.trouble = turn.trouble or error
 
     def _release(self) -> None:
         """Stop following files that are gone, fully read and committed."""

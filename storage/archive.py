@@ -20,13 +20,14 @@ from types import MappingProxyType
 
 from parsers.batch import Chunk, Counts, Parsed, Source
 from storage import rollups
+from storage.atrisk import FileAtRisk, FileKey, source_record
 from storage.books import SEQ_RESERVE, Books, now_us
 from storage.bulk import Bulk
 from storage.commit import Cut, body, stage, unstage
 from storage.epochs import Run
 from storage.errors import ArchiveError, CommitError
 from storage.fs import Disk, Fs
-from storage.gaps import AT_RISK, Gap, Hole, holes_in
+from storage.gaps import Gap, Hole, holes_in
 from storage.hot import hot_rejects
 from storage.keeping import Keeping
 from storage.late import LateRules
@@ -493,31 +494,42 @@ class Archive:
         """Remove sealed files of days before ``before_day`` (YYYY-MM-DD) that nothing keeps, as one ledger record."""
         return self.keeping.asked(before_day, dry_run=dry_run)
 
-    def gap(self, sid: str, start: int, end: int, code: str, path: str = "") -> None:
+    def gap(
+        self, sid: str, start: int, end: int, code: str, path: str = "", *, file: FileAtRisk | None = None
+    ) -> None:
         """Record that bytes ``[start, end)`` of a source are known to have existed and can never be archived.
 
-        ``code`` is one of `storage.gaps.REASONS`; ``sid`` is empty for a file that never became a source.
+        ``code`` is one of `storage.gaps.REASONS`; ``sid`` is empty for a file that never became a source. ``file``: the
+        bytes are those of a file that was at risk, and is so no more.
         """
         entry = Hole(sid, path, start, end, end - start, code).entry()
+        if file is not None:
+            entry["file"] = file.to_json()
         with self._writing:
             self.recover_if_broken()
             self._books.record([("gap", entry)])
 
-    def at_risk(self, sid: str, size: int) -> None:
-        """Record that a source lost its name while ``size`` bytes of it were known, so that a crash cannot hide them."""
+    @property
+    def files_at_risk(self) -> Mapping[FileKey, FileAtRisk]:
+        """The files of which a crash would lose bytes that no source has."""
+        return MappingProxyType(self._books.state.files_at_risk)
+
+    def at_risk(self, sizes: Mapping[str, int], files: Sequence[FileAtRisk]) -> None:
+        """Record, with one sync, what a crash would lose, so that it cannot hide it.
+
+        ``sizes``: how many bytes of a source are known, by sid. ``files``: those whose bytes no source has; an empty one
+        takes back what was recorded of it.
+        """
         with self._writing:
             self.recover_if_broken()
-            source = self._books.state.sources.get(sid)
-            if source is not None and size > max(source.offset, source.size):
-                body = {
-                    "sid": sid,
-                    "start": source.offset,
-                    "end": size,
-                    "reason": "at risk",
-                    "code": AT_RISK,
-                    "bytes": 0,
-                }
-                self._books.record([("gap", body)])
+            sources = self._books.state.sources
+            known = [(sources[sid], size) for sid, size in sizes.items() if sid in sources]
+            bodies = [
+                source_record(s.sid, s.offset, size) for s, size in known if size > max(s.offset, s.size)
+            ]
+            bodies += [file.record() for file in files]
+            if bodies:
+                self._books.record([("gap", body) for body in bodies])
 
     def untold_gaps(self) -> list[Gap]:
         """Return the recorded gaps of which no event was made yet, oldest first."""

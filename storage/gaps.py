@@ -22,15 +22,12 @@ REASONS: dict[str, str] = {
     "gone": "the file was removed or rotated away while the daemon was not running, or before it could commit",
     "removed": "the file was removed before it was read to its end",
     "truncated": "the file was truncated or overwritten before it was read to its end",
-    "uncompared": "the file was rewritten and removed, and the daemon stopped before it knew what of it is archived",
+    "uncompared": "the file was rewritten and removed, and the daemon ended before it knew what of it is archived",
     "unopened": "the file was removed, and could never be opened",
     "oversize": "a line that is no event is longer than what is kept of one",
     "nul": "the file holds a hole: NUL bytes where lines should be",
     "unknown": "an earlier release recorded no code",
 }
-AT_RISK = (
-    "at-risk"  # not a gap: a file lost its name with bytes that are not committed; a crash would lose them
-)
 RECENT = 50  # gaps that are kept one by one; of all others there are sums
 
 

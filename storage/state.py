@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from parsers.batch import Counts
+from storage.atrisk import AT_RISK, FileAtRisk, FileKey
 from storage.errors import LedgerError
-from storage.gaps import AT_RISK, GapBook
+from storage.gaps import GapBook
 from storage.lineage import climbed, ground
 from storage.records import Range, Record, Rung, SourceState, file_from_json, file_to_json
 from storage.snapshot import File
@@ -53,6 +54,7 @@ class State:
     holds_unknown: bool = False  # the ledger was built again, and nobody has said yet that no hold is missing
     clock_us: int = 0  # what the clock showed when it was last believed; 0: never written down
     gap_book: GapBook = field(default_factory=GapBook)
+    files_at_risk: dict[FileKey, FileAtRisk] = field(default_factory=dict)  # see `storage.atrisk`
     last_commit_us: int = 0
     last_placed: tuple[str, ...] = ()  # the files that the last commit, fold or seal put in place
     n: int = 0  # last record folded in
@@ -89,6 +91,9 @@ class State:
 
     def _meet(self, body: dict[str, Any]) -> None:
         source = SourceState.from_json(body)
+        at_risk = self.files_at_risk.get((source.device, source.inode))
+        if at_risk is not None and at_risk.generation == source.generation:
+            del self.files_at_risk[at_risk.key]  # from now on the source says how much of it there is
         self.sources[source.sid] = replace(source, rungs=(ground(source, self.max_seq),))
 
     def _commit(self, record: Record) -> None:
@@ -175,15 +180,27 @@ class State:
 
     def _gap(self, body: dict[str, Any], when_us: int) -> None:
         source = self.sources.get(body["sid"])
-        code = body.get("code", "")
-        if code == AT_RISK:
-            if source is not None:
+        file = FileAtRisk.from_json(body["file"]) if "file" in body else None
+        if body.get("code", "") == AT_RISK:
+            if file is not None:
+                self._risk(file)
+            elif source is not None:
                 self.sources[source.sid] = replace(source, size=max(source.size, body["end"]))
             return
         self._lost(body, when_us)
-        if source is not None:
+        if file is not None:
+            self.files_at_risk.pop(
+                file.key, None
+            )  # its bytes were no source's: that of the gap was in it before
+        elif source is not None:
             # What is lost is told once: nothing beyond the offset is expected of this source any more.
             self.sources[source.sid] = replace(source, size=source.offset)
+
+    def _risk(self, file: FileAtRisk) -> None:
+        if file.end > file.start:
+            self.files_at_risk[file.key] = file
+        else:
+            self.files_at_risk.pop(file.key, None)
 
     def _lost(self, entry: dict[str, Any], when_us: int) -> None:
         gap = self.gap_book.add(entry, when_us)
@@ -203,6 +220,7 @@ class State:
             "exports": self.exports,
             "holds_unknown": self.holds_unknown,
             "gap_book": self.gap_book.to_json(),
+            "files_at_risk": [file.to_json() for file in self.files_at_risk.values()],
             **{name: getattr(self, name) for name in _SCALARS},
         }
 
@@ -211,6 +229,8 @@ class State:
         self.files = {entry["path"]: file_from_json(entry) for entry in body["files"]}
         self.retired = dict(body["retired"])
         self.gap_book = GapBook.from_json(body.get("gap_book"))
+        at_risk = map(FileAtRisk.from_json, body.get("files_at_risk", ()))
+        self.files_at_risk = {file.key: file for file in at_risk}
         self.bare = {
             sid: Bare(bare["start"], bare["end"], Counts(**bare["counts"]))
             for sid, bare in body.get("bare", {}).items()
@@ -256,7 +276,7 @@ def advanced(source: SourceState, extent: Range, max_seq: int) -> SourceState:
         offset=extent.end,
         digest=extent.digest,
         digest_from=extent.digest_from,
-        size=extent.size,
+        size=max(source.size, extent.size),  # more may be known to be there, and at risk
         counts=source.counts + extent.counts,
         rungs=climbed(source.rungs, Rung(extent.digest_from, extent.end, extent.digest, max_seq)),
     )

@@ -2,15 +2,17 @@
 
 import hashlib
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import replace
 from typing import Any
 
 from daemon.files import Content
 from daemon.ladder import EDITED_MOST, UNCHANGED_LEAST, Reached
+from daemon.notes import Note
 from daemon.reader import MARK_BYTES
 from parsers.batch import Chunk, Counts, Source
+from storage.atrisk import FileAtRisk, FileKey
 from storage.lineage import lineage
 from storage.records import SourceSeen, SourceState
 
@@ -22,11 +24,32 @@ class Collector:
         self.sources: dict[str, SourceState] = {}
         self.committed: dict[str, list[Chunk]] = {}
         self.pending: dict[str, list[Chunk]] = {}
+        self.files_at_risk: dict[FileKey, FileAtRisk] = {}
+
+    def at_risk(self, sizes: Mapping[str, int], files: Sequence[FileAtRisk]) -> None:
+        for sid, size in sizes.items():
+            state = self.sources[sid]
+            assert size > max(state.offset, state.size), "only what is news is recorded"
+            self.sources[sid] = replace(state, size=size)
+        for file in files:
+            if file.end > file.start:
+                self.files_at_risk[file.key] = file
+            else:
+                del self.files_at_risk[file.key]
+
+    def told(self, notes: Sequence[Note]) -> None:
+        """Record the gaps among some notes, as the daemon does."""
+        for note in notes:
+            if note.kind == "gap" and note.file is not None:
+                self.files_at_risk.pop(note.file.key, None)
+            elif note.kind == "gap" and note.sid:
+                self.sources[note.sid] = replace(self.sources[note.sid], size=self.sources[note.sid].offset)
 
     def register_all(self, seen: Sequence[SourceSeen]) -> list[Source]:
         made = []
         for item in seen:
             sid = secrets.token_hex(16)
+            self.files_at_risk.pop((item.device, item.inode), None)
             self.sources[sid] = SourceState(
                 sid=sid,
                 file=item.file,
@@ -45,7 +68,7 @@ class Collector:
                 file_date_us=item.file_date_us,
                 profile=item.profile,
                 internal=item.internal,
-                size=0,
+                size=item.size,
                 counts=Counts(),
                 base=item.base,
                 continues=item.continues,
@@ -81,7 +104,7 @@ class Collector:
                 seam=last.mark.seam,
                 seam_length=last.mark.seam_length,
                 offset=last.end,
-                size=last.place.size,
+                size=max(self.sources[sid].size, last.place.size),
             )
         self.pending = {}
 
@@ -125,15 +148,8 @@ class CollectorLadder:
         assert len(archived) == limit, "everything that was read is committed before it is compared"
         present = content.pread(limit + (1 << 20), 0)
         same = common(archived, present)
-        offset = limit if same == limit else archived.rfind(b"\n", 0, same) + 1
-        if len(present) >= limit and _edited(archived, present[:limit]):
-            return Reached(
-                limit,
-                sid,
-                False,
-                present[: min(limit, MARK_BYTES)],
-                present[max(0, limit - MARK_BYTES) : limit],
-            )
+        edited = len(present) >= limit and _edited(archived, present[:limit])
+        offset = limit if edited or same == limit else archived.rfind(b"\n", 0, same) + 1
         differs = offset < limit and (b"\n" in present[offset:] or len(present) < content.size())
         holder = next((s for s in segments if offset <= s.end), segments[-1])
         head, tail = present[: min(offset, MARK_BYTES)], present[max(0, offset - MARK_BYTES) : offset]

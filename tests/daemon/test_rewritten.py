@@ -392,7 +392,7 @@ def test_a_rewritten_file_that_is_deleted_as_the_daemon_stops_gives_its_new_line
 
 
 def test_a_deleted_file_that_cannot_be_compared_before_the_daemon_stops_is_told_of(it, monkeypatch):
-    """The stop waits no longer than it may; that lines are lost is a gap, by its least number of bytes."""
+    """The stop waits no longer than it may; that lines are lost is a gap, by the most bytes that it can be."""
     path = it.folder / "a.log"
     append(path, b"".join(LINES))
     it.settle()
@@ -411,13 +411,15 @@ def test_a_deleted_file_that_cannot_be_compared_before_the_daemon_stops_is_told_
     it.settle(closing=True)
 
     (gap,) = (note for note in it.notes if note.kind == "gap")
-    read = len(b"".join(LINES))
-    assert (gap.code, gap.path, gap.start, gap.end) == (
+    size = 10 + len(b"".join(OTHERS) * 2)
+    assert (gap.code, gap.path, gap.sid, gap.start, gap.end) == (
         "uncompared",
         str(path),
-        read,
-        10 + len(b"".join(OTHERS) * 2),
+        state_of(it, 0).sid,
+        0,
+        size,
     )
+    assert it.collector.files_at_risk == {}
     assert list(it.tailer.files) == []
 
 
@@ -521,3 +523,38 @@ def test_a_file_put_in_the_place_of_one_with_an_old_copy_goes_on_where_that_ende
     for _ in range(4):
         it.settle(seconds=6)
     assert sorted(arrived(it)) == sorted([*LINES, *OTHERS[:3]])
+
+
+def test_a_log_that_a_start_finds_empty_and_that_is_written_anew_is_not_read_again(it):
+    """Its copy went on with its lines meanwhile; that they were the log's is remembered, though no line says so."""
+    path = it.folder / "a.log"
+    append(path, b"".join(LINES))
+    it.settle()
+    it.collector.commit()
+    path.write_bytes(b"".join(OTHERS))
+    it.settle()  # read as a source of its own, not committed
+    shutil.copyfile(path, it.folder / "a.log.1")
+    it.settle()
+    it.restart(crash=True)
+    os.truncate(path, 0)
+    it.settle()
+    append(path, b"".join(OTHERS))
+    it.settle()
+    assert sorted(arrived(it)) == sorted(LINES + OTHERS)
+
+    append(path, LINES[0])
+    it.settle()
+    assert sorted(arrived(it)) == sorted([*LINES, *OTHERS, LINES[0]])
+
+
+def test_bytes_of_a_file_that_was_written_anew_are_no_gap_of_what_it_held_before(it):
+    """It grew beyond its old size before anybody looked, but what it held before was read to its end."""
+    path = it.folder / "a.log"
+    append(path, b"".join(LINES))
+    it.settle()
+    path.write_bytes(b"".join(OTHERS))
+    it.settle()
+    it.settle(seconds=60)
+
+    assert arrived(it) == LINES + OTHERS
+    assert "gap" not in it.kinds()

@@ -36,6 +36,7 @@ class Followed:
         for _ in range(500):
             turn = self.tailer.turn(rescan=True, closing=closing)
             self.notes += turn.notes
+            self.collector.told(turn.notes)
             self.collector.append([reading.chunk for reading in turn.readings])
             if turn.urgent:
                 self.collector.commit()

@@ -27,6 +27,23 @@ TestApplicationsOverAnArchive.settings = settings(
 )
 
 
+def test_where_a_log_goes_on_is_known_to_the_next_start_before_there_is_a_line_of_it() -> None:
+    """Found by the long form: replaced, copied, emptied, taken over by its copy, written anew as it was; and killed."""
+    it = Applications()
+    it.create_file(size=0, small=False)
+    it.lose_the_last_lines(index=0, lost=1, cut=0, look=False, lines=10)
+    it.kill_and_start()
+    it.replace_by_rename(index=0, lost=1)
+    it.copy(index=0)
+    it.kill_and_start()
+    it.write_the_same_anew(index=0, looks=[0.0])
+    it.poll_and_commit()
+    it.kill_and_start()
+    it.poll_and_commit()
+    it.append(index=0, lines=2, size=10)
+    it.teardown()
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(6 * 3600)
 @pytest.mark.parametrize(("machine", "share"), [(Applications, 1.0), (ApplicationsOverAnArchive, 0.1)])

@@ -21,10 +21,10 @@ import storage.books
 import storage.ledger
 import storage.recovery
 from storage.archive import Archive
+from storage.atrisk import AT_RISK
 from storage.books import Books
 from storage.commit import Cut
 from storage.fs import Fs, makedirs
-from storage.gaps import AT_RISK
 from storage.layout import Layout
 from storage.ledger import Ledger, Tail
 from storage.snapshot import File

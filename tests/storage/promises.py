@@ -217,7 +217,7 @@ class Writer:
         """Record bytes that are lost."""
         sid = self.sources[which].sid
         end = self.archive.sources[sid].offset
-        self.archive.at_risk(sid, end + LINE)
+        self.archive.at_risk({sid: end + LINE}, [])
         self.archive.gap(sid, end, end + LINE, "truncated")
         self.note(gaps=self.promise.gaps + 1, records=self.archive.state.n)
 
