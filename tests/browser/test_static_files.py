@@ -136,6 +136,17 @@ def test_every_import_resolves() -> None:
                 assert f'"{name}": "{{{{assets}}}}/vendor/' in page, f"{path.name}: {name}"
 
 
+def test_every_imported_name_is_exported() -> None:
+    """A browser would refuse the whole module, and a page that is loaded later would fail only then."""
+    imported = re.compile(r'^(?:import|export) \{([^}]*)\} from "(\.[^"]+)";', re.M)
+    for path in MODULES:
+        for names, source in imported.findall(path.read_text(encoding="utf-8")):
+            text = (path.parent / source).read_text(encoding="utf-8")
+            for name in (part.partition(" as ")[0].strip() for part in names.split(",")):
+                exported = rf"^export (?:async )?(?:function|const|class|let) {re.escape(name)}\b"
+                assert not name or re.search(exported, text, re.M), f"{path.name}: {name} of {source}"
+
+
 def test_a_first_visit_is_small() -> None:
     """Our scripts and the vendored ones stay within the budget, compressed; so does each page that comes later."""
     first = {*needed(STATIC / "app.js"), *STATIC.glob("vendor/**/*.mjs")}

@@ -37,7 +37,10 @@ export function pageOf(tab) {
   if (found === undefined && loader !== undefined && !asked.has(tab)) {
     asked.add(tab);
     loader()
-      .catch((error) => (error instanceof Error ? error : new Error(String(error))))
+      .catch((error) => {
+        console.error(error); // the page says that it is missing, this says why
+        return error instanceof Error ? error : new Error(String(error));
+      })
       .then((module) => {
         loaded.value = { ...loaded.peek(), [tab]: module };
       });

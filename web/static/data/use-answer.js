@@ -9,7 +9,7 @@ import { Problem, ask } from "./api.js";
  * @param {string} url
  * @returns {{ answer: any, problem: Problem | null }}
  */
-function useAnswer(url) {
+export function useAnswer(url) {
   const [answer, setAnswer] = useState(/** @type {any} */ (null));
   const [problem, setProblem] = useState(/** @type {Problem | null} */ (null));
   useEffect(() => {
