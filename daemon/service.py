@@ -200,6 +200,7 @@ class Service:
                 audit=lambda event: self._live.audit(event, durable=True),
                 dashboard=lambda: self._live.url or "",
                 alerts=self._detection.changes if self._detection is not None else tuple,
+                logged=self._selflog.holds,
             ),
         )
         if self._detection is not None:

@@ -15,7 +15,7 @@ from typing import Any
 from daemon.outbound.matchers import Inhibition, Matcher, Silence, labels, matched
 from daemon.outbound.message import Kind, Message, rank
 from daemon.outbound.mutetimes import MuteTime
-from parsers.sigma.alert import Alert
+from parsers.sigma.alert import Alert, AlertChange, ChangeKind
 
 ALONE = "..."  # group_by: each alert is a group of its own, as in Alertmanager
 REMEMBERED_MOST = (
@@ -148,6 +148,14 @@ class Dispatcher:
         self.numbers[alert.id] = number
         self._join(alert, now_us, new=new)
         self._forget([alert.id])
+
+    def newest(self) -> list[AlertChange]:
+        """Return the newest change of every alert that is known."""
+        kinds: Mapping[str, ChangeKind] = {"resolved": "resolved", "acknowledged": "acknowledged"}
+        return [
+            AlertChange(alert, kinds.get(alert.state, "opened"), self.numbers[name])
+            for name, alert in self.alerts.items()
+        ]
 
     def regroup(self, now_us: int) -> None:
         """After a start: leave groups of routes that are no more, and let open alerts join those of new ones."""

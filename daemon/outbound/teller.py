@@ -71,6 +71,7 @@ class Around:
     audit: Audit
     dashboard: Callable[[], str]
     alerts: Callable[[], Sequence[AlertChange]] = tuple  # the newest change of every alert; asked in a thread
+    logged: Callable[[set[str]], set[str]] = set  # which events of these ids were audited; asked in a thread
 
 
 class Teller:
@@ -109,6 +110,7 @@ class Teller:
         self._kept = (0, self._now_us())  # what was learned when it was written, and when that was
         self._changed = asyncio.Event()
         self._heard: list[AlertChange] = []
+        self._looked = False  # for events that a crash kept from being made
         self._trouble = ""  # why the outbox cannot be written
 
     def _now_us(self) -> int:
@@ -204,6 +206,9 @@ class Teller:
 
     async def observe(self) -> None:
         """Look once: for alerts that were not heard of (a crash came between), for silence and for trouble."""
+        if not self._looked:
+            await self._audit_again()
+            self._looked = True
         missed = await asyncio.to_thread(self._around.alerts)
         if missed:
             await self.accept(missed)
@@ -224,6 +229,19 @@ class Teller:
             for change in changes:
                 await self._around.audit(_event(change))
         await self._in_thread(lambda: self._keep_rhythms(now_us))
+
+    async def _audit_again(self) -> None:
+        """Make the events of our own alerts that a crash kept from being made: people were to be told of these already."""
+        own = await self._in_thread(
+            lambda: [
+                change for change in self.outbox.dispatcher.newest() if change.alert.rule_id in OWN_RULES
+            ]
+        )
+        events = {str(event["eventId"]): event for event in map(_event, own)}
+        known = await asyncio.to_thread(self._around.logged, set(events)) if events else set()
+        for name, event in events.items():
+            if name not in known:
+                await self._around.audit(event)
 
     def _rhythms(self) -> dict[str, Rhythm]:
         """Read how long files are usually silent. What cannot be read is learned again."""
@@ -490,6 +508,7 @@ def _event(change: AlertChange) -> dict[str, Any]:
     alert = change.alert
     opened = change.kind == "opened"
     return {
+        "eventId": f"own-alert-{alert.id}-{change.number}",
         "level": "error" if opened else "info",
         "category": "security",
         "action": "system_event",

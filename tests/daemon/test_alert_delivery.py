@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import signal
 import socket
@@ -465,6 +466,37 @@ async def test_the_daemons_own_trouble_is_an_alert_if_it_lasts(tmp_path, environ
         assert [body["type"] for body in receiver.bodies()] == ["alert.firing", "alert.resolved"]
         second.close()
         await second._sender.close()
+
+
+@pytest.mark.parametrize("written", [False, True])
+async def test_a_crash_between_telling_and_the_event_costs_no_event_of_our_own_alerts(
+    tmp_path, environ, written
+):
+    """Whoever was told finds it in the archive, once: what is missing is made after the start."""
+    clock, world = Clock(), World()
+    world.complaints = [{"code": "gap", "detail": "lines are missing"}]
+
+    async def cut(event):
+        if written:
+            world.events.append(event)
+        raise OSError("killed")
+
+    around = dataclasses.replace(
+        world.around(), logged=lambda ids: ids & {event["eventId"] for event in world.events}
+    )
+    options = TellerOptions(channels=(hook("http://127.0.0.1:1"),), routes=(Route(("hook",), wait_us=0),))
+    for audit in (cut, world.audit, world.audit):
+        seen = dataclasses.replace(around, audit=audit)
+        made = Teller(options, str(tmp_path / "outbox"), Counts(), environ, seen, clock=clock)
+        for _ in range(4):
+            try:
+                await made.observe()
+            except OSError:
+                break
+            clock.now += 30
+        made.close()
+        await made._sender.close()
+    assert [event["metadata"]["group"]["code"] for event in world.events] == ["gap"]
 
 
 async def test_a_heartbeat_is_sent_only_while_lines_are_archived(tmp_path, environ):
