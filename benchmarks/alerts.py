@@ -11,7 +11,6 @@ import json
 import os
 import random
 import shutil
-import statistics
 import sys
 import threading
 import time
@@ -22,7 +21,7 @@ from pathlib import Path
 
 from benchmarks.daemon import Daemon
 from benchmarks.latency import RATE, Stream
-from benchmarks.measure import DEFAULT_DATA, BenchmarkError, milliseconds, table
+from benchmarks.measure import DEFAULT_DATA, SPREAD, TAKEN, BenchmarkError, spread, table, taken
 
 SECONDS = 60.0
 WARM_SECONDS = 5.0  # of the stream, before the first is measured
@@ -146,28 +145,9 @@ def measure(data: Path, rate: int = RATE, seconds: float = SECONDS) -> None:
             peak = daemon.peak_bytes()
     rows = []
     for kind, what in (("one", "a rule of one event"), ("some", f"a correlation of {EVENTS_OF_A_USER}")):
-        delays = sorted(told.at[name] - at for name, at in written.items() if name.startswith(kind))
-        cuts = statistics.quantiles(delays, n=100, method="inclusive")
-        rows.append([
-            what,
-            str(len(delays)),
-            *(milliseconds(cuts[point - 1]) for point in (50, 95, 99)),
-            milliseconds(delays[-1]),
-            f"{used:.0%}",
-            f"{peak / 2**20:,.0f}",
-            milliseconds(stream.behind),
-        ])  # fmt: skip
-    heads = (
-        "append → delivered",
-        "alerts",
-        "p50 ms",
-        "p95 ms",
-        "p99 ms",
-        "max ms",
-        "CPU of one core",
-        "peak MiB",
-        "writer late ms",
-    )
+        delays = [told.at[name] - at for name, at in written.items() if name.startswith(kind)]
+        rows.append([what, *spread(delays), *taken(used, peak, stream.behind)])
+    heads = ("append → delivered", "alerts", *SPREAD, *TAKEN)
     table(f"Alerts at {rate:,} events/s, all rules on", heads, rows)
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -6,7 +6,6 @@ import argparse
 import os
 import random
 import shutil
-import statistics
 import sys
 import threading
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.daemon import Connection, Daemon
 from benchmarks.generate import lines
-from benchmarks.measure import DEFAULT_DATA, BenchmarkError, milliseconds, table
+from benchmarks.measure import DEFAULT_DATA, SPREAD, TAKEN, BenchmarkError, spread, table, taken
 
 RATE = 5_000  # events per second
 SECONDS = 30.0
@@ -93,26 +92,8 @@ def measure(data: Path, rate: int = RATE, seconds: float = SECONDS) -> None:
         stream.stop()
         total = _settled(connection, stream.written + len(found))
         peak = daemon.peak_bytes()
-    ordered = sorted(found)
-    cuts = statistics.quantiles(ordered, n=100, method="inclusive")
-    row = [
-        f"{rate:,} events/s",
-        str(len(found)),
-        *(milliseconds(cuts[point - 1]) for point in (50, 95, 99)),
-        milliseconds(ordered[-1]),
-    ]
-    row += [f"{used:.0%}", f"{peak / 2**20:,.0f}", milliseconds(stream.behind)]
-    heads = (
-        "append → visible over HTTP",
-        "samples",
-        "p50 ms",
-        "p95 ms",
-        "p99 ms",
-        "max ms",
-        "CPU of one core",
-        "peak MiB",
-        "writer late ms",
-    )
+    row = [f"{rate:,} events/s", *spread(found), *taken(used, peak, stream.behind)]
+    heads = ("append → visible over HTTP", "samples", *SPREAD, *TAKEN)
     table("Freshness (polling included: every 4 ms and the time of an answer)", heads, [row])
     print(f"  all {total:,} lines were answered for")
 

@@ -87,6 +87,26 @@ def milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:,.1f}"
 
 
+# What `spread` gives, and what a daemon took meanwhile.
+SPREAD = ("p50 ms", "p95 ms", "p99 ms", "max ms")
+TAKEN = ("CPU of one core", "peak MiB", "writer late ms")
+
+
+def spread(delays: Sequence[float]) -> list[str]:
+    """Return how many delays (seconds) there are, their percentiles and the greatest, as a table shows them."""
+    cuts = statistics.quantiles(delays, n=100, method="inclusive")
+    return [
+        str(len(delays)),
+        *(milliseconds(cuts[point - 1]) for point in (50, 95, 99)),
+        milliseconds(max(delays)),
+    ]
+
+
+def taken(cpu_share: float, peak_bytes: int, late_seconds: float) -> list[str]:
+    """Return what a run took, as a table shows it."""
+    return [f"{cpu_share:.0%}", f"{peak_bytes / 2**20:,.0f}", milliseconds(late_seconds)]
+
+
 def ratio(ours: float, theirs: float) -> str:
     """``0.93 x``."""
     return f"{ours / theirs:.2f} x" if theirs else "-"

@@ -40,6 +40,14 @@ def test_freshness_is_measured_on_a_live_stream(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(120)
+def test_telling_is_measured_from_the_line_to_the_receiver(tmp_path: Path) -> None:
+    """Every alert that was provoked reached the webhook, of both kinds of rules."""
+    said = measure("alerts", tmp_path, "--rate", "100", "--seconds", "4")
+    assert "a rule of one event" in said
+    assert "a correlation of 3" in said
+
+
+@pytest.mark.timeout(120)
 def test_following_is_measured(tmp_path: Path) -> None:
     """Every client has every event."""
     said = measure("live", tmp_path, "--clients", "5", "--rate", "200", "--seconds", "1")
