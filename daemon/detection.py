@@ -35,7 +35,9 @@ T = TypeVar("T")
 
 FOLDED_AT_ONCE = 500  # anchors, about a millisecond: who asks for alerts waits no longer
 RETRY_SECONDS = 5.0  # after a look that failed
-REST_SHARE = 4  # times as long as a look took, detection rests when it has caught up
+# Times as much as the CPU time of a look, detection rests when it has caught up. By the clock it would rest longest when
+# the machine is busy with other work: at a load of ten a core, alerts came half a minute late.
+REST_SHARE = 4
 GIVE_WAY_SECONDS = 10.0  # the longest that detection waits between two looks because ingest has a backlog
 GIVE_WAY_STEP_SECONDS = 0.2
 SETTLE_US = 60_000_000  # an episode is over no sooner than this after its last anchor was found
@@ -107,6 +109,7 @@ class Detection:
         self._captured: tuple[int, Any] | None = None  # a state that waits for the commit of its rows
         self._looked_at = 0.0
         self._resolved_at = 0.0
+        self._taken = 0.0  # CPU seconds of its thread in this turn
         self._current_at = time.monotonic()
         self._reloading = False
         self._listeners: list[Callable[[AlertChange], None]] = []
@@ -141,7 +144,7 @@ class Detection:
     async def run(self) -> None:
         """Look again and again until cancelled."""
         while True:
-            began = time.monotonic()
+            self._taken = 0.0
             behind = False
             try:
                 behind = await self._turn()
@@ -151,8 +154,8 @@ class Detection:
                 self._observer.count("detection_failures")
                 _log.error("detection failed and will be tried again", exc_info=error)
                 await asyncio.sleep(RETRY_SECONDS)
-            spent = time.monotonic() - began
-            await asyncio.sleep(0 if behind else max(self._options.interval_seconds, REST_SHARE * spent))
+            rest = max(self._options.interval_seconds, REST_SHARE * self._taken)
+            await asyncio.sleep(0 if behind else rest)
             await self._give_way()
 
     async def _give_way(self) -> None:
@@ -305,7 +308,14 @@ class Detection:
             self._captured = (self.seq, {"episodes": held})
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        def counted() -> T:
+            began = time.thread_time()
+            try:
+                return work()
+            finally:
+                self._taken += time.thread_time() - began
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, counted)
 
     # Telling
 
