@@ -311,6 +311,8 @@ class Detector:
     def _concerned(self, correlated: _Correlated, fresh: Mapping[str, Matches]) -> dict[str, Mask]:
         """Count new matches, and return which of them can change anchors."""
         there = [identity for identity in correlated.leaves if identity in fresh]
+        if not there:
+            return {}
         if correlated.groups is None:
             return {identity: np.ones(len(fresh[identity].times), bool) for identity in there}
         counted = {

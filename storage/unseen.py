@@ -79,9 +79,11 @@ def earlier_rows(
     seen = view_of(snapshot, parts, upto, low, None)
     bind = Bind()
     names = ", ".join(quote(name) for name in columns)
-    text = f"SELECT {names} FROM {events_between(connection, seen, bind)}"
-    for batch in sql.Statement(text, bind.values).batches(connection, rows):
-        yield pa.Table.from_batches([batch]).cast(_schema(columns)).combine_chunks()
+    # Rows are made as they are read, and whoever takes them asks the connection other things meanwhile.
+    with connection.cursor() as cursor:
+        text = f"SELECT {names} FROM {events_between(cursor, seen, bind)}"
+        for batch in sql.Statement(text, bind.values).batches(cursor, rows):
+            yield pa.Table.from_batches([batch]).cast(_schema(columns)).combine_chunks()
 
 
 def events_between(connection: duckdb.DuckDBPyConnection, seen: View, bind: Bind) -> str:

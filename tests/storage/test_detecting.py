@@ -160,22 +160,27 @@ def archived(rule: Rule, rows: Sequence[Row]) -> set[tuple[int, tuple[str, ...]]
     cuts=st.lists(st.integers(1, 29), max_size=6, unique=True),
     most=st.sampled_from([3, 1000]),
     memory=st.sampled_from([1, 1 << 20]),
+    restarts=st.sets(st.integers(1, 5)),
 )
 def test_the_stream_makes_the_anchors_of_the_archive(
-    emitting: list[Rule], rows: list[Row], cuts: list[int], most: int, memory: int
+    emitting: list[Rule], rows: list[Row], cuts: list[int], most: int, memory: int, restarts: set[int]
 ) -> None:
-    """Random rules, events, batches, and memory that is too small: in the end the same events, the same groups."""
+    """Random rules, events, batches, restarts, and memory that is too small: in the end the same events, the same groups."""
     whole = table(rows)
     ends = sorted({cut for cut in cuts if cut < len(rows)} | {len(rows)} - {0})
     hot, begin = [], 0
     for end in ends:
         hot.append(hot_events(whole.slice(begin, end - begin)))
         begin = end
-    detector = Detector(emitting, RULES, {}, DetectorOptions(rows=most, match_bytes=memory))
+    options = DetectorOptions(rows=most, match_bytes=memory)
+    detector = Detector(emitting, RULES, {}, options)
     found: dict[str, set[tuple[int, tuple[str, ...]]]] = {rule.id: set() for rule in emitting}
     after = 0
     for visible in range(1, len(hot) + 1):
         seen = snapshot(hot[:visible])
+        if visible in restarts:  # what was kept in memory is gone, and taken up from the archive
+            detector.close()
+            detector = Detector(emitting, RULES, {}, options)
         while after < seen.seq:
             step = detector.step(seen, after)
             for anchor in step.withdrawn:
