@@ -178,10 +178,17 @@ function Outbox() {
 
 /** @typedef {{ key: string, channel: string, kind: string, when: string, what: string, alerts: string, bad: boolean }} LetterRow */
 
+/** Titles of alerts, each once with how often it occurs. @param {readonly string[]} titles */
+const titlesOf = (titles) =>
+  [...new Set(titles)].map((title) => {
+    const times = titles.filter((other) => other === title).length;
+    return times === 1 ? title : `${title} × ${count(times)}`;
+  }).join(", ");
+
 /** @param {any} one @returns {LetterRow} */
-const deadRow = (one) => ({ key: one.key, channel: one.channel, kind: one.kind, when: one.given_up, what: one.why, alerts: one.alerts.join(", "), bad: true });
+const deadRow = (one) => ({ key: one.key, channel: one.channel, kind: one.kind, when: one.given_up, what: one.why, alerts: titlesOf(one.alerts), bad: true });
 /** @param {any} one @returns {LetterRow} */
-const waitingRow = (one) => ({ key: one.key, channel: one.channel, kind: one.kind, when: one.since, what: "waits", alerts: one.alerts.join(", "), bad: false });
+const waitingRow = (one) => ({ key: one.key, channel: one.channel, kind: one.kind, when: one.since, what: "waits", alerts: titlesOf(one.alerts), bad: false });
 /** @param {any} one @returns {LetterRow} */
 const toldRow = (one) => ({
   key: `${one.key} ${one.when}`,
