@@ -63,7 +63,9 @@ class Left:
     @classmethod
     def from_json(cls, given: Mapping[str, Any]) -> Left:
         """Return what `dataclasses.asdict` made of one. Raises KeyError or TypeError for anything else."""
-        return cls(**{**given, "alerts": tuple(given["alerts"])})
+        values: dict[str, Any] = dict(given)
+        values["alerts"] = tuple(given["alerts"])
+        return cls(**values)
 
     def shown(self) -> dict[str, Any]:
         """Return it for people."""
