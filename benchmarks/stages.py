@@ -57,7 +57,14 @@ STAGES = (
     Stage(
         "gather rows for sealed files", ("storage.archive:Archive.append_sealed", "storage.merge:Inputs.slices")
     ),
-    Stage("texts to numbers, kept for roll-ups", ("storage.seal:coded", "storage.seal:one_dictionary", "storage.seal:narrowed")),
+    Stage("texts to numbers, kept for roll-ups",
+        (
+            "storage.seal:coded",
+            "storage.commit:coded",
+            "storage.parquet:one_dictionary",
+            "storage.seal:narrowed",
+        ),
+    ),
     Stage("roll-ups: count", ("storage.rollups:delta",)),
     Stage("roll-ups: write", ("storage.seal:stage_rollup", "storage.commit:stage_rollup")),
     Stage("sketches", ("storage.parquet:sketch",)),

@@ -38,7 +38,8 @@ PACE_MOST_SECONDS = (
     0.04  # nor do they take more than half of a core, unless that would cost more latency than this
 )
 PACE_LINES = 1000  # larger ones are not slowed down
-HOT_COMMITS = 2  # reading pauses when hot rows take so many times the size of a commit
+HOT_COMMITS = 1.5  # reading pauses when hot rows take so many times the size of a commit
+TRIM_ROWS = 8_192  # of a batch whose parsing took so much memory that it is given back before the next one
 DRAIN_SECONDS = 2.0  # how long stopping waits for what was read already; the rest is read at the next start
 _MICROSECONDS = 1_000_000
 
@@ -71,7 +72,7 @@ class PipelineOptions:
     """Sizes in bytes, times in seconds."""
 
     queue_bytes: int = QUEUE_BYTES
-    commit_bytes: int = 64 << 20
+    commit_bytes: int = 32 << 20
     commit_seconds: float = 5.0
 
 
@@ -316,6 +317,8 @@ class Pipeline:
         started = time.monotonic()
         self._archive.append(parsed, chunks, now_us=self._read_us)
         self._observer.seconds("append_seconds", time.monotonic() - started)
+        if parsed.events.num_rows >= TRIM_ROWS:
+            give_back()
 
     async def _wait_for_commit_if_full(self) -> None:
         while self._archive.hot_bytes() > HOT_COMMITS * self._options.commit_bytes and not self._stopping:

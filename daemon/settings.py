@@ -173,7 +173,7 @@ class Archive(Section):
         default=5.0, gt=0, le=60, description="Longest time a visible event waits for its commit."
     )
     commit_bytes: int = Field(
-        default=64 * MEBIBYTE,
+        default=32 * MEBIBYTE,
         ge=MEBIBYTE,
         le=1024 * MEBIBYTE,
         description="Bytes of visible events that force a commit.",

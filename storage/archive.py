@@ -59,7 +59,7 @@ class ArchiveOptions:
 
     path: str
     node: str = "main"
-    commit_bytes: int = 64 * MEBIBYTE  # of hot rows in memory
+    commit_bytes: int = 32 * MEBIBYTE  # of hot rows in memory
     commit_seconds: float = 5.0
     seal_bytes: int = 64_000_000  # of live Parquet
     seal_seconds: float = 3600.0

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from storage.fs import Fs, Handle
 from storage.layout import FORMAT_VERSION, SCHEMA_VERSION
 from storage.sketch import COLUMN, sketch
+from storage.words import one_dictionary
 
 GATHERED_BYTES = 256 << 10  # written and hashed at once, at least
 _NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -230,12 +231,12 @@ class ParquetFile:
     def write(self, table: pa.Table) -> None:
         """Append rows, as row groups of at most the encoding's size."""
         if table.num_rows:
-            self._writer.write_table(
-                table.select(self._schema.names), row_group_size=self._encoding.row_group_rows
-            )
-            if self._sketching:
-                size = self._encoding.row_group_rows
-                self.sketches += [sketch(table.slice(at, size)) for at in range(0, table.num_rows, size)]
+            size = self._encoding.row_group_rows
+            for begin in range(0, table.num_rows, size):
+                group = one_dictionary(table.slice(begin, size))
+                self._writer.write_table(group.select(self._schema.names), row_group_size=size)
+                if self._sketching:
+                    self.sketches.append(sketch(group))
             self.rows += table.num_rows
             if "source" in self._schema.names:
                 found = pc.value_counts(table.column("source"))

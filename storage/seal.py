@@ -10,19 +10,18 @@ from functools import partial
 
 import pyarrow as pa
 
-from parsers.columns import EVENT_SCHEMA
-from storage.commit import Delta, described, finished, stage_rollup, unstage
+from storage.commit import CODED_EVENTS, Delta, described, finished, stage_rollup, unstage
 from storage.fs import Fs
 from storage.hot import extent_us
 from storage.late import Key
 from storage.layout import Layout
 from storage.merge import Inputs, Positions
-from storage.parquet import ROW_GROUP_ROWS, STANDARD, ParquetFile
+from storage.parquet import ROW_GROUP_ROWS, ParquetFile
 from storage.provenance import Origin
 from storage.rollups import narrowed
 from storage.sketch import with_sketches
 from storage.snapshot import File, Kind
-from storage.words import coded, one_dictionary
+from storage.words import coded
 
 # Files of an import that are open at once, each with some 600 KiB of buffers: the days on both sides of a midnight.
 MOST_OPEN = 4
@@ -31,8 +30,6 @@ MOST_OPEN = 4
 MOST_WAITING = 2 * ROW_GROUP_ROWS
 ENDING_THREADS = 2
 MOST_ENDING = 4  # files that end at once, or wait for it
-
-_CODED = STANDARD.coded_schema(EVENT_SCHEMA)
 
 
 class Stager:
@@ -166,7 +163,7 @@ class SealedWriter:
         """Append rows by key; each table is sorted by time."""
         origin: Origin | None = None
         for key, plain in parts:
-            table = coded(plain, _CODED)
+            table = coded(plain, CODED_EVENTS)
             low, high = extent_us(table.column("timestamp"))
             sealing = self._open.pop(key, None)
             if sealing is not None:
@@ -241,16 +238,14 @@ class SealedWriter:
             sealing.file = ParquetFile(
                 self._fs,
                 self._layout.staged(sealing.path),
-                _CODED,
+                CODED_EVENTS,
                 node=self._layout.node,
                 bloom_rows=min(rows, ROW_GROUP_ROWS),
                 sketching=True,
             )
         table = pa.concat_tables(sealing.waiting)
         whole = rows // least * least
-        for begin in range(0, whole, ROW_GROUP_ROWS):
-            group = table.slice(begin, min(ROW_GROUP_ROWS, whole - begin))
-            sealing.file.write(one_dictionary(group))
+        sealing.file.write(table.slice(0, whole))
         sealing.waiting = [table.slice(whole)] if whole < rows else []
 
     def _close(self, key: tuple[str, str, bool], origin: Origin, *, last: bool = False) -> None:

@@ -24,6 +24,8 @@ def coded(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 def one_dictionary(table: pa.Table) -> pa.Table:
     """Return rows each coded column of which has one dictionary, of words that occur. Other columns are not copied."""
+    if not any(pa.types.is_dictionary(field.type) for field in table.schema):
+        return table
     columns = [
         without_idle_words(column.unify_dictionaries().combine_chunks())
         if pa.types.is_dictionary(column.type)
