@@ -19,6 +19,8 @@ PARTS = (
     "latency",
     "live",
     "idle",
+    "stages",
+    "backlog",
     "microbatch",
     "parquet",
     "sealing",

@@ -78,3 +78,21 @@ def test_hashing_and_the_import_of_many_files_are_measured(tmp_path: Path) -> No
     assert "our hashing, 4 threads" in measure("verify", tmp_path, "--events", "2000", "--copies", "1")
     said = measure("history", tmp_path, "--files", "4", "--lines", "5")
     assert "4 sealed files of events" in said
+
+
+@pytest.mark.timeout(120)
+def test_every_stage_of_ingest_has_its_time(tmp_path: Path) -> None:
+    """The functions that are timed are still there, and what they take is most of what there is."""
+    said = measure("stages", tmp_path, "--events", "3000")
+    rows = {
+        line.split("  ")[1].strip(): line.split()[-1] for line in said.splitlines() if line.startswith("  ")
+    }
+    assert {"from_json in DuckDB", "risk: habits", "sketches", "encode Parquet", "together"} <= set(rows)
+    assert float(rows["encode Parquet"]) > 0
+
+
+@pytest.mark.timeout(120)
+def test_a_backlog_is_measured(tmp_path: Path) -> None:
+    """Until every event is answered."""
+    said = measure("backlog", tmp_path, "--events", "3000")
+    assert said.splitlines()[-1].split()[0] == "3,000"
