@@ -90,7 +90,7 @@ def measure(data: Path, rate: int = RATE, seconds: float = SECONDS) -> None:
         found = _delays(stream, connection, seconds)
         used = (daemon.cpu_seconds() - cpu) / (time.perf_counter() - began)
         stream.stop()
-        total = _settled(connection, stream.written + len(found))
+        total = settled(connection, stream.written + len(found))
         peak = daemon.peak_bytes()
     row = [f"{rate:,} events/s", *spread(found), *taken(used, peak, stream.behind)]
     heads = ("append → visible over HTTP", "samples", *SPREAD, *TAKEN)
@@ -114,8 +114,9 @@ def _delays(stream: Stream, connection: Connection, seconds: float) -> list[floa
     return found
 
 
-def _settled(connection: Connection, expected: int) -> int:
-    deadline = time.perf_counter() + GIVE_UP_SECONDS
+def settled(connection: Connection, expected: int, seconds: float = GIVE_UP_SECONDS) -> int:
+    """Return how many events are visible, once they are as many as expected; BenchmarkError when they are not in time."""
+    deadline = time.perf_counter() + seconds
     while (total := int(connection.json("/api/v1/events?limit=1")["total"])) != expected:
         if time.perf_counter() > deadline:
             raise BenchmarkError(f"{expected} lines were written, {total} events are there")

@@ -43,6 +43,7 @@ from daemon.upkeep import Upkeep
 from daemon.watcher import Watcher
 from storage.archive import Archive
 from storage.committed import Committed
+from storage.courtesy import take_short_turns
 from storage.engine import Engine
 from storage.errors import ArchiveError
 from storage.fieldnames import seen_names
@@ -92,6 +93,7 @@ async def run(
     own_log = OwnLog(level=settings.daemon.log_level, file=settings.daemon.log_file)
     raise_limit()
     try:
+        take_short_turns()
         service = await Service.build(settings)
         await service.run(
             reload=reload, on_listening=on_listening, stop=stop or asyncio.Event(), own_log=own_log

@@ -18,11 +18,15 @@ from parsers.sigma.rule import Rule
 from storage import sql
 from storage.buckets import MAX_BUCKETS, MONTH_US, grid, step_of
 from storage.correlating import Plan, reach_us
+from storage.courtesy import step_aside
 from storage.filters import Bind
 from storage.query import Filter, Scope
 from storage.scope import View, view
 from storage.snapshot import Snapshot
 
+# Turned into values of Python together: that needs the interpreter without a break, a hundred thousand of them for longer
+# than anybody should wait for an answer.
+ROWS_AT_ONCE = 1_000
 EXAMPLES = 20  # anchors shown of each rule, the newest
 MOST_GROUPS = 10  # groups shown of each rule, those at which it fired most often
 
@@ -169,13 +173,17 @@ def anchors_of(
     condition = sql.where(seen, wanted, asked, plan.bind)
     text = plan.anchors(rule, f"(SELECT * FROM {from_item} WHERE {condition})")
     low, high = plan.bind(start_us), plan.bind(end_us)
-    rows = cursor.execute(
+    cursor.execute(
         f"SELECT * FROM ({text}) WHERE at_us BETWEEN {low} AND {high} ORDER BY at_us, seq", plan.bind.values
-    ).fetchall()
-    return [
-        (at_us, seq, tuple(groups), None if value is None else float(value))
-        for at_us, seq, groups, value in rows
-    ]
+    )
+    anchors: list[Row] = []
+    while rows := cursor.fetchmany(ROWS_AT_ONCE):
+        anchors += [
+            (at_us, seq, tuple(groups), None if value is None else float(value))
+            for at_us, seq, groups, value in rows
+        ]
+        step_aside()
+    return anchors
 
 
 def _episodes(anchors: Sequence[Row], quiet_us: int) -> int:

@@ -1,8 +1,9 @@
 """Long work lets whoever waits for an answer go first: exports, back-tests, detection, sealing, clean-up.
 
-Two means, because neither is enough alone (docs/decisions/0023-long-work-steps-aside.md). Its threads stand back:
-they get the processor when nobody else wants it, and a little of it always. And work that consists of many pieces steps
-aside between two of them while a question is under way, for a moment at most, so that it comes to its end as well.
+Three means, because none is enough alone (docs/decisions/0023-long-work-steps-aside.md). Its threads stand back: they get
+the processor when nobody else wants it, and a little of it always. Work that consists of many pieces steps aside between
+two of them while a question is under way, for a moment at most, so that it comes to its end as well. And a thread that
+computes in Python gives the interpreter away after a short turn.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from contextvars import ContextVar
 # Ten steps are a tenth of the processor when somebody else wants all of it. Less would be worse for everybody: a thread
 # that was stopped while it held the interpreter keeps all others waiting until it gets its share.
 NICENESS = 10
+# A question needs the interpreter some ten times, and each time waits so long for a thread that computes in it. Python's
+# own five milliseconds made questions beside a back-test twice as slow.
+TURN_SECONDS = 0.001
 PAUSE_SECONDS = (
     0.02  # what a piece of long work (some 10 ms) waits at most: a third of its speed is left to it
 )
@@ -33,6 +37,11 @@ def stand_back() -> None:
         os.sched_setscheduler(
             thread, os.SCHED_BATCH, os.sched_param(0)
         )  # it interrupts nobody when it wakes up
+
+
+def take_short_turns() -> None:
+    """Let threads hold the interpreter no longer than TURN_SECONDS when others want it; for the whole process."""
+    sys.setswitchinterval(TURN_SECONDS)
 
 
 class Courtesy:

@@ -5,6 +5,8 @@ from contextlib import asynccontextmanager, suppress
 from types import MappingProxyType
 from typing import Any
 
+import orjson
+
 from storage.engine import Engine, EngineOptions, Places
 from tests.web.station import Station, event, served
 
@@ -100,6 +102,27 @@ async def test_a_client_that_leaves_frees_its_place(station: Station) -> None:
             assert not second.done()  # it has the waiting place now
         async with await second as response:
             assert response.status == 200
+
+
+async def test_pages_are_answered_beside_a_slow_export_and_a_back_test(station: Station) -> None:
+    """Long work has threads of its own: it keeps nobody waiting, and the export still arrives whole, each event once."""
+    amount = 10_000
+    text = "x" * 900  # nine megabytes in all: more than the buffers between us take
+    station.write("a.log", [event(eventId=f"e-{n}", description=text) for n in range(amount)])
+    plain = {"Accept-Encoding": "identity"}
+    got: list[str] = []
+    async with served(station) as client, busy(station.engine, "rules") as backtest:
+        async with client.get("/events/export?format=ndjson", headers=plain) as export:
+            assert export.status == 200
+            while line := await export.content.readline():
+                got.append(orjson.loads(line)["eventId"])
+                if len(got) % 1_000 == 1:  # it reads on when it has its page
+                    async with client.get(f"/events?limit={1 + len(got) // 1_000}") as response:
+                        page = (await response.json())["data"]
+                    assert len(page) == 1 + len(got) // 1_000
+                    assert not export.content.at_eof()
+        assert not backtest.done()
+    assert sorted(got) == sorted(f"e-{n}" for n in range(amount))
 
 
 async def test_many_pages_at_once_are_all_answered(station: Station) -> None:
