@@ -30,6 +30,7 @@ from web.times import day_of, parse_time
 DEFAULT_LIMIT = 50  # rows; the original's
 DEFAULT_LINES = 500  # lines of /logs; the original's
 MAX_LINES = 5000
+MAX_FILES = 500  # rows of a page of sources, as of other lists: about 200 kB
 MAX_HOURS = 8760  # a year
 MAX_DAYS = 365
 MIN_CLEANUP_DAYS = 7  # so that nobody removes this week by a slip of the finger
@@ -430,6 +431,28 @@ class LogsParams(Params):
     )
     source: Text | None = Field(None, description="Only this source: its id or file")
     cursor: Text | None = Field(None, description="`next` of the answer before: the lines before those")
+
+
+class LogFilesParams(Params):
+    """`GET /logs/files`: sources, by cursor."""
+
+    state: Annotated[list[Text], Field(max_length=MAX_VALUES)] = Field(
+        [], description="State of a source, as its row says it: live, idle, catching-up, failed …"
+    )
+    directory: Text | None = Field(
+        None, description="A folder below its log directory, with all that is in it"
+    )
+    name: Text | None = Field(None, description="A text, in any case, in its path below the log directory")
+    gaps: Literal["true", "false"] | None = Field(None, description="true: only sources that lost bytes")
+    lagging: Literal["true", "false"] | None = Field(
+        None, description="true: only sources of which not everything is read"
+    )
+    sort: Literal["lag", "path"] = Field(
+        "lag",
+        description="lag: what lags most first; a source that moves between two pages may be missed. path: none is",
+    )
+    limit: Annotated[int, Field(ge=1, le=MAX_FILES)] = Field(DEFAULT_LIMIT, description="Rows a page")
+    cursor: Text | None = Field(None, description="`next` of the answer before, with the same `sort`")
 
 
 class RejectsParams(Params):

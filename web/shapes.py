@@ -472,12 +472,18 @@ class SourceRow(Shape):
 
 
 class LogFiles(Shape):
-    """Every source."""
+    """A page of sources."""
 
     success: bool
     message: str
     data: list[SourceRow]
     timestamp: str
+    total: int = Field(description="Sources that are asked for, on all pages")
+    states: dict[str, int] = Field(description="How many there are in each state, whatever `state` asks for")
+    lag_bytes: int = Field(description="Bytes in their files that no query can see yet")
+    with_gaps: int = Field(description="How many of them lost bytes")
+    gap_bytes: int
+    next: str | None
 
 
 class RejectRow(Shape):

@@ -21,6 +21,8 @@ const retry = () => void refreshNow({ byHand: true });
 
 const logs = new Resource();
 const logFiles = new Resource();
+/** What is shown of the sources: those that lag most come first. */
+const FILES = new URLSearchParams({ limit: "500" });
 
 /** Whether older lines were loaded before those shown, so that these must stay. */
 const logsBusy = signal(false);
@@ -29,7 +31,7 @@ const logsUrl = computed(() => address("logs", logsQuery(view.value)));
 /** Ask for the lines and the sources. */
 export async function load() {
   const hold = () => logsBusy.value;
-  return (await Promise.all([logs.load(logsUrl.value, { hold }), logFiles.load(address("logs/files"))])).every(Boolean);
+  return (await Promise.all([logs.load(logsUrl.value, { hold }), logFiles.load(address("logs/files", FILES))])).every(Boolean);
 }
 
 effect(() => {
@@ -181,7 +183,7 @@ function Files() {
   /** @type {any[]} */
   const sources = logFiles.body?.data ?? [];
   const { zone } = view.value;
-  return html`<${Panel} title="Sources" name="files" resource=${logFiles} note="what Watchkeep reads, and how far" retry=${retry}>
+  return html`<${Panel} title="Sources" name="files" resource=${logFiles} note=${filesNote(logFiles.body)} retry=${retry}>
     ${sources.length === 0 && html`<p class="quiet">No file is being read yet.</p>`}
     ${sources.length > 0 &&
     html`<div class="scroll-x" tabindex="0" role="group" aria-label="Sources">
@@ -211,6 +213,13 @@ function Files() {
     </div>`}
   <//>`;
 }
+
+/**
+ * What the panel says of all sources, when a page cannot hold them.
+ * @param {any} answer
+ */
+const filesNote = (answer) =>
+  answer?.next ? `${count(answer.data.length)} of ${count(answer.total)}, what lags most first` : "what Watchkeep reads, and how far";
 
 /** @param {string | null | undefined} text */
 const capital = (text) => (text ? `${text.charAt(0).toUpperCase()}${text.slice(1)}.` : "There is nothing to show.");
