@@ -38,6 +38,7 @@ RETRY_SECONDS = 5.0  # after a look that failed
 # Times as much as the CPU time of a look, detection rests when it has caught up. By the clock it would rest longest when
 # the machine is busy with other work: at a load of ten a core, alerts came half a minute late.
 REST_SHARE = 4
+MOST_REST_SECONDS = 2.0  # whoever is to be told of an alert waits for a look, its rest and the next one
 GIVE_WAY_SECONDS = 10.0  # the longest that detection waits between two looks because ingest has a backlog
 GIVE_WAY_STEP_SECONDS = 0.2
 SETTLE_US = 60_000_000  # an episode is over no sooner than this after its last anchor was found
@@ -154,7 +155,7 @@ class Detection:
                 self._observer.count("detection_failures")
                 _log.error("detection failed and will be tried again", exc_info=error)
                 await asyncio.sleep(RETRY_SECONDS)
-            rest = max(self._options.interval_seconds, REST_SHARE * self._taken)
+            rest = max(self._options.interval_seconds, min(MOST_REST_SECONDS, REST_SHARE * self._taken))
             await asyncio.sleep(0 if behind else rest)
             await self._give_way()
 
