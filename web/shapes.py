@@ -696,6 +696,7 @@ MODELS: tuple[type[Shape], ...] = (
     OneEvent,
     ContextAnswer,
     ProfileAnswer,
+    RiskAnswer,
     Words,
     Statistics,
     Trends,
