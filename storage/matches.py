@@ -16,6 +16,7 @@ from parsers.arrow import Array, Int64s, Mask, from_numpy, mask, numbers, pc, wh
 from parsers.keyed import NOTHING, Keyed
 
 MOST_CHUNKS = 32  # then they are made one, and what is too old goes
+ROOMY_BYTES = 2 << 20  # of one store: so much is kept whatever its age
 EVER_US = -(1 << 61)  # before every time there is
 
 
@@ -101,6 +102,8 @@ class Store:
         """Forget what is older than a time, when there are many chunks or ``now``."""
         if len(self._chunks) < MOST_CHUNKS and not now:
             return
+        if not now and self.bytes <= ROOMY_BYTES:
+            before_us = self.from_us  # an old log may come after a new one: what costs little stays
         limit = max(self.from_us, before_us)
         tables = [chunk.table for chunk in self._chunks if chunk.high >= limit]
         self._chunks, self.from_us = [], limit
