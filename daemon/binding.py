@@ -294,6 +294,7 @@ class Binder:
                             for known in by_inode.get(found.key, ())
                             if here.may_be(known.device, known.inode, known.generation)
                             and known.source.sid in self._catalogue.orphans
+                            and not _outdated(known, by_inode[found.key])
                             and candidate.holds(known)
                         ),
                         None,
@@ -355,6 +356,8 @@ class Binder:
         if self._catalogue.waits(candidate):
             return None
         heir = self._catalogue.heir(candidate)
+        if heir is not None and former is not None and not heir.offset:
+            heir = None  # nothing of it was committed, and something of what the file held after it
         if heir is not None and not self._better(candidate, heir, originals):
             claimant = self._claimant(candidate, heir, originals)
             if claimant is not None and self._hold(found, claimant, now):
@@ -693,6 +696,12 @@ def _is_folder(path: bytes) -> bool:
     with suppress(OSError):
         return stat.S_ISDIR(files.stat(path).st_mode)
     return False
+
+
+def _outdated(known: Known, bound: Sequence[Known]) -> bool:
+    """Return whether nothing was committed of a source, but something of one that was read from its file after it."""
+    later = (k for k in bound if k.source.first_seen_us > known.source.first_seen_us)
+    return not known.offset and any(k.offset for k in later)
 
 
 def _own(candidate: Candidate, bound: Sequence[Known]) -> list[Known]:
