@@ -292,7 +292,7 @@ def channel(item: AlertChannel) -> Channel:
 def teller_options(settings: Settings) -> TellerOptions:
     """Return who is told of alerts; `daemon.recipients` has checked matchers and names."""
     from daemon.outbound.dispatcher import Route
-    from daemon.outbound.matchers import Inhibition, parsed
+    from daemon.outbound.matchers import Inhibition, label, parsed
     from daemon.outbound.mutetimes import MuteTime
     from daemon.outbound.teller import TellerOptions
     from daemon.outbound.watching import Quiet
@@ -303,7 +303,7 @@ def teller_options(settings: Settings) -> TellerOptions:
         Route(
             item.channels,
             parsed(item.match),
-            item.group_by,
+            tuple(map(label, item.group_by)),
             int(item.group_wait_seconds * 1e6),
             int(item.group_interval_seconds * 1e6),
             int(item.repeat_interval_seconds * 1e6),
@@ -316,7 +316,8 @@ def teller_options(settings: Settings) -> TellerOptions:
         channels=tuple(map(channel, told.channels)),
         routes=(*routes, Route(told.receivers or everybody)),
         inhibitions=tuple(
-            Inhibition(parsed(item.source), parsed(item.target), item.equal) for item in told.inhibitions
+            Inhibition(parsed(item.source), parsed(item.target), tuple(map(label, item.equal)))
+            for item in told.inhibitions
         ),
         quiet=tuple(
             Quiet(item.files, item.minutes and item.minutes * 60_000_000, item.level)

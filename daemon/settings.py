@@ -618,7 +618,7 @@ class Alerts(Section):
     )
     inhibitions: Inhibitions = Field(
         default=(),
-        examples=[{"source": ['level="critical"'], "target": ['level=~"low|medium"'], "equal": ["user_id"]}],
+        examples=[{"source": ['level="critical"'], "target": ['level=~"low|medium"'], "equal": ["user.id"]}],
         description="Open alerts that mute others.",
     )
     quiet_sources: QuietSources = Field(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import BinaryIO, Protocol
@@ -145,7 +145,7 @@ def makedirs(fs: Fs, path: str) -> None:
 
 
 @contextmanager
-def replacing(fs: Fs, path: str, part: str, *, private: bool = False) -> Iterator[Handle]:
+def replacing(fs: Fs, path: str, part: str, *, private: bool = False) -> Generator[Handle]:
     """Yield a handle on ``part``, in the same directory; at the end, what was written takes the place of ``path``, durably.
 
     A power cut leaves the old file or the new one, whole. If the body raises, ``part`` is removed and ``path`` stays as

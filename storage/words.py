@@ -51,7 +51,7 @@ def without_idle_words(column: Any) -> Any:
     there = used(column)
     if bool(there.all()):
         return column
-    codes = pc.fill_null(column.indices, 0).to_numpy()
+    codes = pc.fill_null(column.indices, pa.scalar(0, column.indices.type)).to_numpy()
     renumbered = (np.cumsum(there) - 1).astype(np.int32)[codes]
     missing = pc.is_null(column.indices).to_numpy(zero_copy_only=False)
     words = column.dictionary.take(pa.array(np.flatnonzero(there)))

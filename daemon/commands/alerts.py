@@ -204,7 +204,7 @@ COMMAND = Command(
         ),
         Option(
             ("--match",),
-            "silence add: what the alerts must have, such as 'level=low' or 'user_id=~\"svc-.*\"'",
+            "silence add: what the alerts must have, such as 'level=low' or 'user.id=~\"svc-.*\"'",
             "MATCHER",
             many=True,
         ),

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from parsers.fields import NAMES, folded
 from parsers.moments import rfc3339
 from parsers.sigma.alert import Alert
 
 _MATCHER = re.compile(r'\s*([A-Za-z_][\w.\-]*)\s*(=~|!~|!=|=)\s*(?:"((?:[^"\\]|\\.)*)"|(.*?))\s*', re.DOTALL)
 OPERATORS = ("=", "!=", "=~", "!~")
+OWN_LABELS = ("level", "rule", "title")  # an alert's own, whatever events call so
 MOST_PATTERNS = 1000  # compiled expressions kept; there are as many as matchers in the file and in silences
 
 
@@ -28,9 +30,16 @@ def _compiled(pattern: str) -> Any:
     return re2.compile(pattern, options)
 
 
+def label(name: str) -> str:
+    """Return the one name of a label: the fields of a group have as many as in a search, so `user_id` is `user.id`."""
+    known = NAMES.get(folded(name)) if name not in OWN_LABELS else None
+    return known.name if known is not None else name
+
+
 def labels(alert: Alert) -> dict[str, str]:
     """Return what matchers see of an alert: its group's fields, `level`, `rule` (its id) and `title`."""
-    return {**dict(alert.group), "level": alert.level, "rule": alert.rule_id, "title": alert.title}
+    group = {label(name): value for name, value in alert.group}
+    return {**group, "level": alert.level, "rule": alert.rule_id, "title": alert.title}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +66,7 @@ class Matcher:
                 _compiled(value)
             except re2.error as error:
                 raise ValueError(f"{value!r} is no regular expression of RE2: {error}") from None
-        return cls(field, operator, value)
+        return cls(label(field), operator, value)
 
     def matches(self, given: Mapping[str, str]) -> bool:
         """Whether the labels meet it."""

@@ -20,7 +20,7 @@ SECOND = 1_000_000
 START = 1_790_000_000 * SECOND
 
 
-def alert(name="a1", *, level="high", state="open", rule="brute-force", group=(("user_id", "42"),), **more):
+def alert(name="a1", *, level="high", state="open", rule="brute-force", group=(("user.id", "42"),), **more):
     """Return an alert."""
     given: dict[str, Any] = {
         "title": "Many failed logins",

@@ -529,7 +529,7 @@ async def test_silences_are_durable_events_and_end(tmp_path, environ):
     """Made, kept over a restart, ended; each a word in the archive."""
     world, clock = World(), Clock()
     made = teller(tmp_path, [], environ, clock, world=world)
-    asked = {"matchers": ["user_id=42"], "author": "ann", "comment": "test", "seconds": 900}
+    asked = {"matchers": ["user.id=42"], "author": "ann", "comment": "test", "seconds": 900}
     silence = await made.silence(asked)
     made.close()
     again = teller(tmp_path, [], environ, clock, world=world)

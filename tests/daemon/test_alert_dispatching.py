@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from daemon.outbound.dispatcher import ALONE, Dispatcher, Group, Route
-from daemon.outbound.matchers import Inhibition, Matcher, Silence, parsed
+from daemon.outbound.matchers import Inhibition, Matcher, Silence, labels, parsed
 from parsers.sigma.alert import AlertChange
 from tests.daemon.alerting import SECOND, START, alert, opened, resolved
 
@@ -29,7 +29,7 @@ def test_alerts_of_a_group_are_told_together_after_the_wait():
     """Two users, one rule: one message, thirty seconds after the first."""
     dispatcher = Dispatcher([Route(("ops",))])
     dispatcher.change(alert("a"), 1, START)
-    dispatcher.change(alert("b", group=(("user_id", "7"),)), 1, START + 10 * SECOND)
+    dispatcher.change(alert("b", group=(("user.id", "7"),)), 1, START + 10 * SECOND)
     assert told(dispatcher, START + 29 * SECOND) == []
     [message] = told(dispatcher, START + 30 * SECOND)
     assert [one.id for one in message.alerts] == ["a", "b"]
@@ -40,7 +40,7 @@ def test_a_single_channel_gets_one_alert_a_message():
     """An incident is one alert: two of a group are two messages with keys of their own."""
     dispatcher = Dispatcher([Route(("pager",))], single=frozenset({"pager"}))
     dispatcher.change(alert("a"), 1, START)
-    dispatcher.change(alert("b", group=(("user_id", "7"),)), 1, START)
+    dispatcher.change(alert("b", group=(("user.id", "7"),)), 1, START)
     messages = told(dispatcher, START + WAIT)
     assert [message.group for message in messages] == ["a", "b"]
     assert len({message.key for message in messages}) == 2
@@ -93,7 +93,7 @@ def test_an_alert_that_grows_graver_is_told_again_also_where_it_now_belongs():
 def test_a_silence_holds_the_news_back_until_it_ends():
     """Silenced is not lost: what is still open when the silence ends is told then."""
     dispatcher = Dispatcher([Route(("ops",))])
-    silence = Silence("s", parsed(["user_id=42"]), "ann", "test", START, START + 600 * SECOND)
+    silence = Silence("s", parsed(["user.id=42"]), "ann", "test", START, START + 600 * SECOND)
     dispatcher.change(alert("a"), 1, START)
     [decision] = dispatcher.due(START + WAIT, [silence])
     assert (decision.messages, decision.muted) == ((), ("silenced",))
@@ -104,13 +104,21 @@ def test_a_silence_holds_the_news_back_until_it_ends():
     assert len(told(dispatcher, START + WAIT + 2 * INTERVAL, [silence])) == 1
 
 
+@pytest.mark.parametrize("name", ["user.id", "user_id", "userId"])
+def test_a_group_s_field_goes_by_each_of_its_names(name):
+    """Rules group by `user.id`; who writes a silence thinks of the column."""
+    silence = Silence("s", parsed([f"{name}=42"]), "ann", "test", START, START + 600 * SECOND)
+    assert silence.mutes(labels(alert(group=(("user.id", "42"),))), START)
+    assert not silence.mutes(labels(alert(group=(("user.id", "7"),))), START)
+
+
 def test_the_end_of_what_was_told_is_told_under_a_silence_too():
     """An incident that was opened must not stay open because somebody wanted quiet."""
     dispatcher = Dispatcher([Route(("pager",))], single=frozenset({"pager"}))
     change = opened("a")
     dispatcher.change(change.alert, 1, START)
     told(dispatcher, START + WAIT)
-    silence = Silence("s", parsed(["user_id=42"]), "ann", "test", START, START + 10 * REPEAT)
+    silence = Silence("s", parsed(["user.id=42"]), "ann", "test", START, START + 10 * REPEAT)
     dispatcher.change(resolved(change).alert, 2, START + INTERVAL)
     [message] = told(dispatcher, START + 2 * INTERVAL, [silence])
     assert message.kind == "resolved"
@@ -118,12 +126,12 @@ def test_the_end_of_what_was_told_is_told_under_a_silence_too():
 
 def test_a_critical_alert_mutes_lower_ones_of_the_same_user():
     """Equal fields only, and only while it is open."""
-    inhibition = Inhibition(parsed(["level=critical"]), parsed(["level=~low|medium"]), ("user_id",))
+    inhibition = Inhibition(parsed(["level=critical"]), parsed(["level=~low|medium"]), ("user.id",))
     dispatcher = Dispatcher([Route(("ops",), group_by=(ALONE,))], [inhibition])
     grave = opened("grave", level="critical", rule="r1")
     dispatcher.change(grave.alert, 1, START)
     dispatcher.change(alert("same", level="low", rule="r2"), 1, START)
-    dispatcher.change(alert("other", level="low", rule="r2", group=(("user_id", "7"),)), 1, START)
+    dispatcher.change(alert("other", level="low", rule="r2", group=(("user.id", "7"),)), 1, START)
     names = [one.id for message in told(dispatcher, START + WAIT) for one in message.alerts]
     assert names == ["grave", "other"]
     dispatcher.change(resolved(grave).alert, 2, START + WAIT)
@@ -135,18 +143,18 @@ def test_a_critical_alert_mutes_lower_ones_of_the_same_user():
 @pytest.mark.parametrize(
     ("text", "value", "hit"),
     [
-        ('user="ann"', "ann", True),
-        ("user!=ann", "ann", False),
-        ('user=~"a.*"', "ann", True),
-        ('user=~"n"', "ann", False),
-        ("user!~b.*", "ann", True),
-        (r'user="a\"b"', 'a"b', True),
+        ('user.name="ann"', "ann", True),
+        ("user.name!=ann", "ann", False),
+        ('user.name=~"a.*"', "ann", True),
+        ('user.name=~"n"', "ann", False),
+        ("user.name!~b.*", "ann", True),
+        (r'user.name="a\"b"', 'a"b', True),
     ],
 )
 def test_matchers_mean_the_whole_value_and_survive_being_written_down(text, value, hit):
     """As in Alertmanager: expressions are anchored; a silence read again means the same."""
     matcher = Matcher.parse(text)
-    assert matcher.matches({"user": value}) is hit
+    assert matcher.matches({"user.name": value}) is hit
     assert Matcher.parse(str(matcher)) == matcher
 
 
@@ -166,7 +174,7 @@ class Telling(RuleBasedStateMachine):
             Route(("pager",), parsed(["level=critical"]), (ALONE,), 0, INTERVAL, REPEAT, go_on=True),
             Route(("ops",), (), ("rule",), WAIT, INTERVAL, REPEAT),
         ]
-        inhibition = Inhibition(parsed(["rule=r0", "level=critical"]), parsed(["rule=r1"]), ("user_id",))
+        inhibition = Inhibition(parsed(["rule=r0", "level=critical"]), parsed(["rule=r1"]), ("user.id",))
         self.inhibitions = [inhibition]
         self.dispatcher = Dispatcher(self.routes, self.inhibitions, frozenset({"pager"}))
         self.now = START
@@ -183,10 +191,10 @@ class Telling(RuleBasedStateMachine):
         return ["pager", "ops"] if one.level == "critical" else ["ops"]
 
     def muted(self, one):
-        user = dict(one.group)["user_id"]
+        user = dict(one.group)["user.id"]
         silenced = any(ends > self.now and user == who for who, ends, _ in self.silences)
         inhibited = one.rule_id == "r1" and any(
-            other.rule_id == "r0" and other.level == "critical" and dict(other.group)["user_id"] == user
+            other.rule_id == "r0" and other.level == "critical" and dict(other.group)["user.id"] == user
             for other in self.open.values()
         )
         return silenced or inhibited
@@ -203,7 +211,7 @@ class Telling(RuleBasedStateMachine):
     )
     def opens(self, number, user, level):
         self.count += 1
-        one = alert(f"a{self.count}", level=level, rule=f"r{number}", group=(("user_id", user),))
+        one = alert(f"a{self.count}", level=level, rule=f"r{number}", group=(("user.id", user),))
         self.open[one.id] = one
         self.seen[one.id] = self.now
         self.change(one)
@@ -225,7 +233,7 @@ class Telling(RuleBasedStateMachine):
     @rule(user=st.sampled_from("xy"), seconds=st.integers(1, 1000))
     def silenced(self, user, seconds):
         ends = self.now + seconds * SECOND
-        silence = Silence("s", parsed([f"user_id={user}"]), "ann", "why", self.now, ends)
+        silence = Silence("s", parsed([f"user.id={user}"]), "ann", "why", self.now, ends)
         self.silences.append((user, ends, silence))
 
     @rule(seconds=st.integers(1, 400))
@@ -331,7 +339,7 @@ def test_nothing_is_said_before_the_wait_of_its_group():
     told(dispatcher, START + WAIT)
     told(dispatcher, START + WAIT + INTERVAL)
     joined = START + WAIT + INTERVAL + 10 * SECOND
-    dispatcher.change(alert("b", group=(("user_id", "7"),)), 1, joined)
+    dispatcher.change(alert("b", group=(("user.id", "7"),)), 1, joined)
     assert told(dispatcher, joined + 29 * SECOND) == []
     [message] = told(dispatcher, joined + 30 * SECOND)
     assert [one.id for one in message.alerts] == ["b"]

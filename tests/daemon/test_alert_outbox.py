@@ -43,7 +43,7 @@ def life(box):
     """Do one of everything, yielding after each step."""
     yield box.take([opened("a"), opened("b", level="critical")], START)
     yield box.decide(START + 30 * SECOND)
-    yield box.silence(parsed(["user_id=42"]), "ann", "test", START, START + 900 * SECOND)
+    yield box.silence(parsed(["user.id=42"]), "ann", "test", START, START + 900 * SECOND)
     yield box.done(next(iter(box.pending.values())), START + 35 * SECOND, "status 200")
     yield box.fail(next(iter(box.pending.values())), "status 404", START + 40 * SECOND)
     yield box.take([resolved(opened("a"))], START + 60 * SECOND)

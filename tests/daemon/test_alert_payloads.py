@@ -78,9 +78,9 @@ def test_a_secret_in_base64_is_the_bytes_it_stands_for():
 def test_a_webhook_gets_values_whole_and_unchanged():
     """A machine reads them: JSON escapes what must be."""
     name = 'x" <b>\n&' + "y" * 5000
-    found = body("webhook", message(alert(title=name, group=(("user_id", name),))))
+    found = body("webhook", message(alert(title=name, group=(("user.id", name),))))
     assert found["data"]["alerts"][0]["title"] == name
-    assert found["data"]["alerts"][0]["group"] == {"user_id": name}
+    assert found["data"]["alerts"][0]["group"] == {"user.id": name}
 
 
 HOSTILE = st.text(max_size=400) | st.sampled_from(
@@ -98,7 +98,7 @@ HOSTILE = st.text(max_size=400) | st.sampled_from(
 @given(HOSTILE, HOSTILE)
 def test_nothing_of_an_event_is_markup_for_slack(title, value):
     """Every text is `plain_text`; only the notification's one-liner is parsed, and there the three signs are escaped."""
-    found = body("slack", message(alert(title=title, description=value, group=(("user_id", value),))))
+    found = body("slack", message(alert(title=title, description=value, group=(("user.id", value),))))
     for block in found["blocks"]:
         assert block["text"]["type"] == "plain_text"
         assert block["text"]["emoji"] is False
@@ -112,7 +112,7 @@ def test_nothing_of_an_event_is_markup_for_slack(title, value):
 @given(HOSTILE, HOSTILE)
 def test_nothing_of_an_event_is_markup_for_teams(title, value):
     """No unescaped bracket, star or backtick stands in a card."""
-    found = body("teams", message(alert(title=title, description=value, group=(("user_id", value),))))
+    found = body("teams", message(alert(title=title, description=value, group=(("user.id", value),))))
     card = found["attachments"][0]["content"]
     assert (found["type"], card["type"]) == ("message", "AdaptiveCard")
     texts = [block["text"] for block in card["body"] if block["type"] == "TextBlock"]
@@ -129,7 +129,7 @@ def test_nothing_of_an_event_is_markup_for_teams(title, value):
 def test_nothing_of_an_event_is_a_header_or_markup_in_a_letter(title, value):
     """No header can be added; the HTML shows tags as text."""
     mail = letter(
-        message(alert(title=title, description=value, group=(("user_id", value),))),
+        message(alert(title=title, description=value, group=(("user.id", value),))),
         "watchkeep@example.org",
         ("ops@example.org",),
     )

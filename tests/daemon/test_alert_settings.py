@@ -118,7 +118,7 @@ def test_what_the_file_says_is_what_is_done(tmp_path):
     assert (first.wait_us, first.go_on, len(first.matchers)) == (0, True, 2)
     assert rest.channels == ("ops",)  # not the heartbeat's
     assert made.quiet[0].within_us == 900_000_000
-    assert made.inhibitions[0].equal == ("user_id",)
+    assert made.inhibitions[0].equal == ("user.id",)
 
 
 def test_the_doctor_says_which_secret_is_missing_or_open_to_everybody(tmp_path):
