@@ -68,6 +68,7 @@ coverage: setup programs ## run the tests under coverage
 
 docs: setup ## write the generated parts of the documents again
 	@$(BIN)/python scripts/document.py
+	@$(BIN)/python -m daemon.reference
 
 # Pins every version and hash again, from the ranges in pyproject.toml. Needs pip-tools.
 requirements: ## write requirements.txt and requirements-dev.txt again

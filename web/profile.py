@@ -7,16 +7,16 @@ from urllib.parse import urlencode
 import orjson
 from aiohttp import web
 
-from parsers.expression import both
+from parsers.expression import Comparison, both
 from parsers.fields import EQUALS
-from parsers.values import compare
+from parsers.values import ValueProblem, compare
 from storage.lifting import NAMES
 from storage.profile import ProfileQuery
 from storage.query import Filter, ListQuery
 from storage.rollups import NAME_PREFIX
 from web.answers import body_of, envelope, raw_answer
 from web.asking import page_limit, pinned
-from web.errors import NOT_FOUND, Problem
+from web.errors import INVALID, NOT_FOUND, Fault, Problem
 from web.keys import CLOCK, QUERIES
 from web.params import Filters, ListParams, ProfileParams
 from web.statistics import ranged
@@ -44,9 +44,7 @@ async def _profile(request: web.Request, params: ProfileParams, named: dict[str,
     now_us = request.app[CLOCK]()
     queries = request.app[QUERIES]
     given, scope = ranged(request, params)
-    expression = both(
-        compare(NAMES[name], (), EQUALS, (value,), now_us=now_us) for name, value in named.items()
-    )
+    expression = both(_compared(name, value, now_us) for name, value in named.items())
     wanted, scope = queries.mask.resolved(given.narrowed(expression), scope)
     subject, scope = queries.mask.resolved(Filter().narrowed(expression), scope)
     found = await queries.profile(ProfileQuery(subject, wanted, scope, params.tz, params.top))
@@ -58,6 +56,15 @@ async def _profile(request: web.Request, params: ProfileParams, named: dict[str,
     )
     answer = {**envelope(found, "Profile found", rfc3339(now_us)), "plan": plan}
     return raw_answer([body_of(answer)])
+
+
+def _compared(name: str, value: str, now_us: int) -> Comparison:
+    """Return what an event must have because of one part of the path."""
+    try:
+        return compare(NAMES[name], (), EQUALS, (value,), now_us=now_us)
+    except ValueProblem as error:
+        fault = Fault(("path", name), error.what, error.hint)
+        raise Problem(INVALID, f"{name}: {error.what}", (fault,)) from None
 
 
 async def _timeline(

@@ -15,6 +15,7 @@ from storage.keyring import Keyring
 from storage.roles import ADMIN, AUDITOR, NONE, ROLES, VIEWER, allows
 from tests.web.station import NOW_US, Station, event, served
 from web.access import AccessOptions
+from web.errors import DETECTION_OFF
 from web.keys import PREFIX, WebOptions
 from web.routes import ROUTES, Route
 
@@ -151,7 +152,7 @@ async def test_no_answer_to_a_viewer_holds_a_person(door: Door, route: Route) ->
             target = f"{address_of(route).partition('?')[0]}?{query}"
             async with door.client.request(method, target, headers=door.key(VIEWER)) as response:
                 shown = await response.text() + repr(response.headers)
-            assert response.status < 500
+            assert response.status < 500 or response.status == DETECTION_OFF.status
             left = [what for what, value in PLANTED.items() if value.lower() in shown.lower()]
             # The address itself names a user there; a refusal repeats it.
             assert [what for what in left if PLANTED[what] not in address_of(route)] == []

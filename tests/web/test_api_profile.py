@@ -125,6 +125,15 @@ async def test_who_was_never_seen_is_404(station: Station, client: TestClient) -
             assert response.status == 404, address
 
 
+async def test_what_is_no_address_is_refused_with_a_hint(client: TestClient) -> None:
+    """It is part of the path, and a mistake all the same."""
+    async with client.get("/addresses/nowhere") as response:
+        told = await response.json()
+    assert response.status == 422
+    assert told["errors"][0]["loc"] == ["path", "ip"]
+    assert "neither an address nor a network" in told["detail"]
+
+
 async def test_looking_at_somebody_is_recorded_with_whom(station: Station, client: TestClient) -> None:
     """Two people are two records, and the same one again is none; so that each can ask who looked."""
     lines(station)

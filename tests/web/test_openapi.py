@@ -26,12 +26,12 @@ from web.params import Filters, repeatable
 from web.reference import DOCUMENT, REFERENCE, api_page, openapi_text
 from web.routes import ROUTES
 
-# What a JSON Schema cannot say (that a date exists, that a cursor is ours, how long a whole query string is) makes
-# requests 422 or 414 that the document alone would allow, or refuse otherwise. Who may ask is no part of it either.
+# What a JSON Schema cannot say (that a date exists, that a cursor is ours, how long a whole query string or body is)
+# makes requests 422, 414 or 413 that the document alone would allow, or refuse otherwise. Nor who may ask.
 EXPECTATIONS = """
 [checks]
-positive_data_acceptance.expected-statuses = ["2xx", "404", "414", "422", {refusals}]
-negative_data_rejection.expected-statuses = ["400", "404", "405", "414", "415", "422", {refusals}]
+positive_data_acceptance.expected-statuses = ["2xx", "404", "413", "414", "422", {refusals}]
+negative_data_rejection.expected-statuses = ["400", "404", "405", "413", "414", "415", "422", {refusals}]
 """
 # Who asks: nobody has a key yet, a key is asked for and none sent, and one of each end of the roles.
 CALLERS = {"open": (), "locked": ("401",), "viewer": ("403",), "admin": ("403",)}
