@@ -11,10 +11,10 @@ from pathlib import Path
 
 from benchmarks.daemon import Daemon
 from benchmarks.generate import generate
-from benchmarks.measure import DEFAULT_DATA, BenchmarkError, table
+from benchmarks.latency import settled
+from benchmarks.measure import DEFAULT_DATA, table
 
 EVENTS = 300_000
-LOOK_SECONDS = 1.0
 PATIENCE_SECONDS = 900.0
 
 
@@ -31,7 +31,8 @@ def measure(data: Path, events: int) -> None:
         began = time.perf_counter()
         for name in made.files:
             os.link(source / name, folder / "logs" / name)
-        _wait(daemon, events)
+        with daemon.connect() as connection:
+            settled(connection, events, PATIENCE_SECONDS)
         wall, cpu = time.perf_counter() - began, daemon.cpu_seconds() - used
         row = [
             f"{events:,}",
@@ -42,16 +43,6 @@ def measure(data: Path, events: int) -> None:
         ]
     heads = ("events", "events/s", "µs CPU/event", "MiB before", "peak MiB")
     table("Backlog: a daemon reads files live, with detection", heads, [row])
-
-
-def _wait(daemon: Daemon, events: int) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    with daemon.connect() as connection:
-        while time.monotonic() < deadline:
-            if connection.json("/api/v1/events?limit=1")["total"] >= events:
-                return
-            time.sleep(LOOK_SECONDS)
-    raise BenchmarkError(f"not all of {events:,} events were answered within {PATIENCE_SECONDS:.0f} s")
 
 
 def main() -> int:

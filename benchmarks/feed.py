@@ -24,6 +24,23 @@ SEAM_BYTES = 1024
 READ_US = 1_900_000_000_000_000  # later than all events, so that none is taken for one with a wrong clock
 
 
+def plain_source(path: str, *, first_seen_us: int, inode: int = 1) -> SourceSeen:
+    """Return a source that no tailer met: a file of lines in our own form. ``first_seen_us`` is microseconds since 1970."""
+    return SourceSeen(
+        path=path,
+        file=path.rpartition("/")[2],
+        device=1,
+        inode=inode,
+        generation=None,
+        head="",
+        head_length=0,
+        internal=False,
+        profile="native",
+        file_date_us=None,
+        first_seen_us=first_seen_us,
+    )
+
+
 class Feed:
     """A new archive in ``folder`` and one source of lines. With ``scored``, events get risk and places."""
 
@@ -37,21 +54,7 @@ class Feed:
         self._transformer = Transformer(ParseOptions(), atlas.lookup if scored else None)
         self._closing.callback(self._transformer.close)
         self._scorer = Scorer(ScoringOptions(Points()), self.archive, Silent()) if scored else None
-        self._source = self.archive.register(
-            SourceSeen(
-                path=f"/var/log/{FILE}",
-                file=FILE,
-                device=1,
-                inode=1,
-                generation=None,
-                head="",
-                head_length=0,
-                internal=False,
-                profile="native",
-                file_date_us=None,
-                first_seen_us=0,
-            )
-        )
+        self._source = self.archive.register(plain_source(f"/var/log/{FILE}", first_seen_us=0))
         self._offset = 0
 
     def __enter__(self) -> Self:

@@ -21,11 +21,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchmarks import ingest
+from benchmarks.feed import plain_source
 from benchmarks.measure import DEFAULT_DATA, size_of
 from parsers.batch import Chunk, Counts, Mark, Parsed, Place, Source
 from parsers.columns import PARSED_REJECT_SCHEMA, PARSED_SCHEMA, TIMESTAMP
 from storage.archive import Archive, ArchiveOptions
-from storage.records import SourceSeen
 
 WEEK_US = 7 * 86_400_000_000
 LINE = 10  # bytes that a copied line pretends to have had
@@ -53,19 +53,8 @@ def grow(small: Path, large: Path, weeks: int, files_a_day: int = 1) -> int:
 
 
 def _take(archive: Archive, rows: pa.Table, copy: int, name: str) -> int:
-    seen = SourceSeen(
-        path=f"/copied/{name}",
-        file=name,
-        device=1,
-        inode=int(hashlib.sha256(name.encode()).hexdigest()[:12], 16),
-        generation=None,
-        head="",
-        head_length=0,
-        internal=False,
-        profile="native",
-        file_date_us=None,
-        first_seen_us=time.time_ns() // 1000,
-    )
+    inode = int(hashlib.sha256(name.encode()).hexdigest()[:12], 16)
+    seen = plain_source(f"/copied/{name}", first_seen_us=time.time_ns() // 1000, inode=inode)
     source = archive.meet(seen)
     count = rows.num_rows
     end = count * LINE

@@ -12,11 +12,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.feed import plain_source
 from benchmarks.generate import lines
 from benchmarks.measure import DEFAULT_DATA, MEGABYTE, milliseconds, table
 from parsers.batch import Chunk, Mark, Parsed, Place, Source
 from storage.archive import Archive, ArchiveOptions
-from storage.records import SourceSeen
 from storage.transform import ParseOptions, Transformer
 
 EVENTS = 750_000  # 64 MB of live files
@@ -35,7 +35,9 @@ class Writer:
 
     def __init__(self, archive: Archive, name: str) -> None:
         self._archive = archive
-        self._source = archive.register(_seen(name))
+        self._source = archive.register(
+            plain_source(f"/var/log/{name}", first_seen_us=time.time_ns() // 1000)
+        )
         self._transformer = Transformer(ParseOptions())
         self._start = 0
         self._stock = lines(STOCK)
@@ -176,22 +178,6 @@ def _rows(found: dict[str, tuple[list[float], list[float]]]) -> Iterator[list[st
 def _resident() -> int:
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * PAGE_BYTES
-
-
-def _seen(name: str) -> SourceSeen:
-    return SourceSeen(
-        path=f"/var/log/{name}",
-        file=name,
-        device=1,
-        inode=1,
-        generation=None,
-        head="",
-        head_length=0,
-        internal=False,
-        profile="native",
-        file_date_us=None,
-        first_seen_us=time.time_ns() // 1000,
-    )
 
 
 def main() -> int:

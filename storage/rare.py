@@ -151,10 +151,8 @@ class Rare:
                 return held[1]
         paths = frozenset(file.path for file in files)
         with self._lock:
-            self._paths[id(files)] = (
-                files,
-                paths,
-            )  # with the list itself: its id is nobody else's while it is held
+            # With the list itself: its id is nobody else's while it is held.
+            self._paths[id(files)] = (files, paths)
             if len(self._paths) > _KNOWN_LISTS:
                 self._paths.popitem(last=False)
         return paths
