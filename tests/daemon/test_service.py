@@ -1,6 +1,7 @@
 """The daemon as a process: from a line in a file to an answer over HTTP, and out of the way when told."""
 
 import asyncio
+import contextlib
 import gzip
 import json
 import os
@@ -287,5 +288,6 @@ def test_sql_is_answered_by_processes_that_end_with_the_daemon(tmp_path: Path) -
 def _children(pid: int) -> list[int]:
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").iterdir():
-        found += map(int, (task / "children").read_text().split())
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread may end while they are listed
+            found += map(int, (task / "children").read_text().split())
     return found
