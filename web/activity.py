@@ -11,9 +11,10 @@ from storage.lifting import NAMES
 from storage.query import Filter, ListQuery
 from web.answers import etag, raw_answer, unchanged, validators
 from web.asking import check_depth, question_of, scope_of, version_of
+from web.eventparams import ActivityParams
 from web.events import find, with_rows
 from web.keys import CLOCK, QUERIES
-from web.params import ActivityParams, NoParams
+from web.params import NoParams
 
 _FILTERS = ("entity_type", "entity_id", "user_id", "action", "category", "level")
 

@@ -18,6 +18,7 @@ from storage.filters import Term
 from storage.masking import HIDDEN, hidden_from
 from storage.query import Filter, ListQuery
 from web import events
+from web.alertparams import AlertsParams, DetectionsParams
 from web.answers import envelope, json_answer
 from web.asking import scope_of
 from web.bodies import AlertBody, read_body
@@ -25,7 +26,7 @@ from web.callers import caller_of
 from web.errors import DETECTION_OFF, NOT_FOUND, UNAVAILABLE, Fault, Problem
 from web.events import next_link
 from web.keys import CLOCK, DETECTION, QUERIES, TELLING
-from web.params import AlertsParams, DetectionsParams, NoParams
+from web.params import NoParams
 from web.status import Detection
 from web.times import DAY_US, rfc3339
 

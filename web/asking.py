@@ -12,8 +12,9 @@ from storage.query import Filter, Internal, ListQuery, Scope, searched
 from storage.roles import masked
 from web.callers import caller_of
 from web.errors import invalid
+from web.eventparams import ListParams
 from web.keys import OPTIONS, PREFIX, QUERIES
-from web.params import HINTS, Filters, ListParams, Params
+from web.params import HINTS, Filters, Params
 from web.times import RELATIVE_GRAIN_US, is_relative, parse_time
 
 MAX_DEPTH_ROWS = 1_000_000  # by page number; a cursor goes on for ever at the same cost

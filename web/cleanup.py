@@ -9,7 +9,7 @@ from aiohttp import web
 from storage.retention import DropReport, facts
 from web.answers import json_answer
 from web.keys import AUDIT, CLOCK, DAEMON
-from web.params import CleanupParams
+from web.serviceparams import CleanupParams
 from web.times import day_before
 
 

@@ -9,8 +9,8 @@ from storage.context import GROUPS, ContextQuery, Group
 from web.answers import envelope, raw_answer
 from web.asking import scope_of
 from web.errors import NOT_FOUND, Problem
+from web.eventparams import ContextParams
 from web.keys import CLOCK, QUERIES
-from web.params import ContextParams
 from web.times import rfc3339
 
 

@@ -15,8 +15,9 @@ from web.answers import envelope, etag, json_answer, raw_answer, rows_json, unch
 from web.asking import list_query, pinned, question_of, scope_of, version_of
 from web.callers import caller_of
 from web.errors import NOT_FOUND, Problem
+from web.eventparams import ListParams, MineParams
 from web.keys import CLOCK, QUERIES
-from web.params import ListParams, MineParams, NoParams
+from web.params import NoParams
 from web.times import DAY_US, rfc3339
 
 

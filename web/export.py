@@ -24,8 +24,8 @@ from storage.query import ExportQuery, fingerprint
 from web.answers import JSON
 from web.asking import filter_of, route_of, scope_of
 from web.errors import RANGE, Fault, Problem, invalid
+from web.eventparams import ExportParams
 from web.keys import AUDIT, CLOCK, LENGTHS, OBSERVER, OPTIONS, QUERIES, REQUEST_ID
-from web.params import ExportParams
 from web.ranges import Range, Tag
 from web.status import HTTP_ABORTED, HTTP_STALLED
 from web.times import day_of

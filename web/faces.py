@@ -22,8 +22,9 @@ from storage.query import Filter
 from web.answers import json_answer
 from web.asking import filter_of, scope_of
 from web.errors import INVALID, Fault, Problem, invalid
+from web.eventparams import ExplainParams
 from web.keys import CLOCK, QUERIES
-from web.params import ExplainParams, Filters
+from web.params import Filters
 
 _SINGLE = {TEXT_SEARCH: "search_query", SUBJECT: "subject"}
 _INTERNAL = {"include": "true", "only": "only"}

@@ -6,8 +6,9 @@ from aiohttp import web
 
 from storage.facets import FacetQuery, check
 from web.answers import body_of
+from web.eventparams import FacetsParams
 from web.keys import QUERIES
-from web.params import FacetsParams, words_of
+from web.params import words_of
 from web.statistics import ranged, reused
 
 

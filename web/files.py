@@ -17,7 +17,7 @@ from storage.cursors import CursorError
 from web.answers import body_of, envelope, raw_answer
 from web.events import next_link
 from web.keys import CLOCK, DAEMON
-from web.params import LogFilesParams
+from web.serviceparams import LogFilesParams
 from web.status import Daemon, SourceStatus
 from web.times import rfc3339
 

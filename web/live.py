@@ -22,8 +22,9 @@ from storage.subscription import Batch, Dropped, Idle, Item
 from web.asking import filter_of, route_of, scope_of
 from web.callers import caller_of
 from web.errors import INVALID, Fault, Problem
+from web.eventparams import LiveParams
 from web.keys import ACCESS, AUDIT, CLOCK, HUB, OBSERVER, OPTIONS, PEER, QUERIES, REQUEST_ID
-from web.params import HINTS, LiveParams
+from web.params import HINTS
 from web.status import HTTP_ABORTED, LIVE_DELIVERED, LIVE_STUCK
 
 _log = logging.getLogger(__name__)

@@ -25,7 +25,7 @@ from web.answers import etag, json_answer, unchanged, validators
 from web.asking import scope_of
 from web.errors import invalid
 from web.keys import CLOCK, DAEMON, OPTIONS, QUERIES, REDACTOR
-from web.params import LogsParams
+from web.serviceparams import LogsParams
 from web.status import LogFile
 from web.tails import DAY_BYTES, LEAST_FILE_BYTES, Line, Opened, last_lines, opened
 from web.times import day_of

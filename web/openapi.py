@@ -28,7 +28,8 @@ from web.errors import (
 from web.guard import SAFE_METHODS
 from web.keys import DEFAULT_PAGE_LIMIT, PREFIX
 from web.params import Params
-from web.routes import ROUTES, Route
+from web.route import Route
+from web.routes import ROUTES
 from web.sessions import COOKIE, SECURE_COOKIE
 from web.shapes import PROBLEM, REFERENCE, components
 

@@ -17,8 +17,9 @@ from storage.rollups import NAME_PREFIX
 from web.answers import body_of, envelope, raw_answer
 from web.asking import page_limit, pinned
 from web.errors import INVALID, NOT_FOUND, Fault, Problem
+from web.eventparams import ListParams, ProfileParams
 from web.keys import CLOCK, QUERIES
-from web.params import Filters, ListParams, ProfileParams
+from web.params import Filters
 from web.statistics import ranged
 from web.times import rfc3339
 

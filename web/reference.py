@@ -17,7 +17,8 @@ from web.bodies import Body
 from web.errors import KINDS
 from web.openapi import document
 from web.params import HINTS, Filters, Params, repeatable
-from web.routes import ROUTES, Route
+from web.route import Route
+from web.routes import ROUTES
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = "docs/openapi.json"

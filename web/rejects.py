@@ -9,7 +9,7 @@ from web.answers import etag, json_answer, unchanged, validators
 from web.asking import page_limit, question_of, scope_of
 from web.events import next_link
 from web.keys import CLOCK, QUERIES
-from web.params import RejectsParams
+from web.serviceparams import RejectsParams
 
 
 async def rejects(request: web.Request, params: RejectsParams) -> web.StreamResponse:

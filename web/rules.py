@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from web.alertparams import RuleTestParams
 from web.alerts import detection_of
 from web.answers import envelope, json_answer
 from web.bodies import RuleBody, read_body
 from web.errors import INVALID, NOT_FOUND, Fault, Problem
 from web.keys import CLOCK, QUERIES
-from web.params import NoParams, RuleTestParams
+from web.params import NoParams
 from web.status import Detection, RulesRead
 from web.times import parse_time, rfc3339
 

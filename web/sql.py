@@ -42,8 +42,8 @@ from web.errors import (
     Kind,
     Problem,
 )
+from web.eventparams import SqlParams
 from web.keys import AUDIT, OBSERVER, QUERIES, REDACTOR, REQUEST_ID, SQL
-from web.params import SqlParams
 from web.status import HTTP_ABORTED, SQL_SECONDS, SQL_STATEMENTS
 
 _log = logging.getLogger(__name__)

@@ -13,8 +13,9 @@ from web.answers import etag, raw_answer, unchanged, validators
 from web.asking import filter_of, question_of, scope_of, version_of
 from web.callers import caller_of
 from web.errors import invalid
+from web.eventparams import RangeParams, RiskParams, StatisticsParams, StatsParams
 from web.keys import CLOCK, QUERIES, STATISTICS_CACHE
-from web.params import Params, RangeParams, RiskParams, StatisticsParams, StatsParams, words_of
+from web.params import Params, words_of
 from web.times import DAY_US, SECOND_US
 
 HOUR_US = 3600 * SECOND_US

@@ -10,8 +10,8 @@ from parsers.completing import Place, Suggestion, keys, place, suggestions, valu
 from storage.errors import BusyError, DeadlineError, MaskedError
 from web.answers import json_answer
 from web.asking import scope_of
+from web.eventparams import SuggestParams
 from web.keys import QUERIES
-from web.params import SuggestParams
 
 
 async def suggest(request: web.Request, params: SuggestParams) -> web.StreamResponse:

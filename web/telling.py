@@ -7,12 +7,13 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 
+from web.alertparams import OutboxParams, SilenceParams
 from web.answers import envelope, json_answer
 from web.bodies import SilenceBody, read_body
 from web.callers import caller_of
 from web.errors import INVALID, NOT_FOUND, TELLING_OFF, UNAVAILABLE, Fault, Problem, invalid
 from web.keys import CLOCK, TELLING
-from web.params import NoParams, OutboxParams, SilenceParams
+from web.params import NoParams
 from web.status import Telling
 from web.times import parse_time, rfc3339
 

@@ -8,8 +8,8 @@ from storage.buckets import STEPS
 from storage.trends import TrendQuery
 from web.answers import body_of
 from web.errors import invalid
+from web.eventparams import TrendsParams
 from web.keys import QUERIES
-from web.params import TrendsParams
 from web.statistics import ranged, reused
 
 NOT_SPLIT = "none"

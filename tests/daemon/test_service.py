@@ -288,6 +288,7 @@ def test_sql_is_answered_by_processes_that_end_with_the_daemon(tmp_path: Path) -
 def _children(pid: int) -> list[int]:
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread may end while they are listed
+        # A thread may end while they are listed.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             found += map(int, (task / "children").read_text().split())
     return found

@@ -17,7 +17,8 @@ from tests.web.station import NOW_US, Station, event, served
 from web.access import AccessOptions
 from web.errors import DETECTION_OFF
 from web.keys import PREFIX, WebOptions
-from web.routes import ROUTES, Route
+from web.route import Route
+from web.routes import ROUTES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
