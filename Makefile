@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST_FLAGS ?=
-# Tests run in so many processes, a file in one of them: half of their time they wait for processes of their own.
-WORKERS ?= 2
+# Tests run in so many processes, a file in one of them. One more than two cores: nearly half of their time they wait
+# for processes of their own, for disks and for moments to come.
+WORKERS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test programs lint format bench bench-query soak coverage docs requirements clean

@@ -121,8 +121,10 @@ def receiver(told: Told) -> Iterator[int]:
             server.shutdown()
 
 
-def measure(data: Path, rate: int = RATE, seconds: float = SECONDS) -> None:
-    """Print percentiles of append → delivered at ``rate`` events per second."""
+def measure(
+    data: Path, rate: int = RATE, seconds: float = SECONDS, warm_seconds: float = WARM_SECONDS
+) -> None:
+    """Print percentiles of append → delivered at ``rate`` events per second, ``warm_seconds`` after they begin."""
     folder = data / "alerts"
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "rules").mkdir(parents=True)
@@ -136,7 +138,7 @@ def measure(data: Path, rate: int = RATE, seconds: float = SECONDS) -> None:
             _mark(path, "some-first")
             told.wait(["some-first"])  # the rules are read
             stream.start()
-            time.sleep(WARM_SECONDS)
+            time.sleep(warm_seconds)
             cpu, began = daemon.cpu_seconds(), time.perf_counter()
             written = _marks(path, seconds)
             used = (daemon.cpu_seconds() - cpu) / (time.perf_counter() - began)
@@ -183,9 +185,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.alerts", description=__doc__)
     parser.add_argument("--rate", type=int, default=RATE, help="events per second")
     parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--warm", type=float, default=WARM_SECONDS, help="seconds of the stream before")
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA)
     given = parser.parse_args()
-    measure(given.data, given.rate, given.seconds)
+    measure(given.data, given.rate, given.seconds, given.warm)
     return 0
 
 

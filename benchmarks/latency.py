@@ -77,15 +77,17 @@ def _now() -> bytes:
     return datetime.now(UTC).isoformat(timespec="milliseconds").encode().replace(b"+00:00", b"Z")
 
 
-def measure(data: Path, rate: int = RATE, seconds: float = SECONDS) -> None:
-    """Print percentiles of append → visible at ``rate`` events per second."""
+def measure(
+    data: Path, rate: int = RATE, seconds: float = SECONDS, warm_seconds: float = WARM_SECONDS
+) -> None:
+    """Print percentiles of append → visible at ``rate`` events per second, ``warm_seconds`` after they begin."""
     folder = data / "latency"
     shutil.rmtree(folder, ignore_errors=True)
     logs = folder / "logs"
     with Daemon.over(folder / "archive", logs, folder) as daemon, daemon.connect() as connection:
         stream = Stream(logs / f"app-{time.strftime('%Y-%m-%d', time.gmtime())}.jsonl", rate)
         stream.start()
-        time.sleep(WARM_SECONDS)
+        time.sleep(warm_seconds)
         cpu, began = daemon.cpu_seconds(), time.perf_counter()
         found = _delays(stream, connection, seconds)
         used = (daemon.cpu_seconds() - cpu) / (time.perf_counter() - began)
@@ -129,9 +131,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.latency", description=__doc__)
     parser.add_argument("--rate", type=int, default=RATE, help="events per second")
     parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--warm", type=float, default=WARM_SECONDS, help="seconds of the stream before")
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA)
     given = parser.parse_args()
-    measure(given.data, given.rate, given.seconds)
+    measure(given.data, given.rate, given.seconds, given.warm)
     return 0
 
 

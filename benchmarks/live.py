@@ -95,21 +95,29 @@ class Readers(threading.Thread):
             near.close()
 
 
-def measure(data: Path, clients: int, rate: int, seconds: float, query: str = QUERY) -> Run:
-    """Follow a stream of ``rate`` events a second with so many clients."""
+class Load(NamedTuple):
+    """What is written: events per second, for so many seconds, after the daemon had so many to settle."""
+
+    rate: int
+    seconds: float
+    warm_seconds: float
+
+
+def measure(data: Path, clients: int, load: Load, query: str = QUERY) -> Run:
+    """Follow a stream with so many clients."""
     folder = data / "live"
     shutil.rmtree(folder, ignore_errors=True)
     logs = folder / "logs"
     with Daemon.over(folder / "archive", logs, folder) as daemon, daemon.connect() as connection:
         readers = Readers(daemon.port, clients, query)
         readers.start()
-        time.sleep(WARM_SECONDS)
+        time.sleep(load.warm_seconds)
         cpu = daemon.cpu_seconds()
-        stream = Stream(logs / f"app-{time.strftime('%Y-%m-%d', time.gmtime())}.jsonl", rate)
+        stream = Stream(logs / f"app-{time.strftime('%Y-%m-%d', time.gmtime())}.jsonl", load.rate)
         stream.start()
         began = time.perf_counter()
         marks: dict[bytes, float] = {}
-        while time.perf_counter() - began < seconds:
+        while time.perf_counter() - began < load.seconds:
             time.sleep(MARK_SECONDS)
             name = f"mark-{len(marks)}"
             marks[name.encode()] = stream.mark(name)
@@ -128,15 +136,15 @@ def measure(data: Path, clients: int, rate: int, seconds: float, query: str = QU
     return Run(clients, delays, used, written)
 
 
-def compare(data: Path, clients: int, rate: int, seconds: float) -> None:
+def compare(data: Path, clients: int, load: Load) -> None:
     """Print delays and costs with no client, one, all without a filter, and all with one."""
-    nobody = measure(data, 0, rate, seconds)
-    one = measure(data, 1, rate, seconds)
+    nobody = measure(data, 0, load)
+    one = measure(data, 1, load)
     runs = [
         ("nobody", nobody),
         ("1 client", one),
-        (f"{clients} clients", measure(data, clients, rate, seconds)),
-        (f"{clients} clients, filter", measure(data, clients, rate, seconds, f"{QUERY}?environment=!none")),
+        (f"{clients} clients", measure(data, clients, load)),
+        (f"{clients} clients, filter", measure(data, clients, load, f"{QUERY}?environment=!none")),
     ]
     rows = []
     for name, run in runs:
@@ -155,7 +163,7 @@ def compare(data: Path, clients: int, rate: int, seconds: float) -> None:
             row[5] = f"{(run.each - nobody.each) / run.clients * 1e6:,.2f}"
         rows.append(row)
     heads = (
-        f"{rate:,} events/s",
+        f"{load.rate:,} events/s",
         "p50 ms",
         "p99 ms",
         "CPU µs an event",
@@ -177,9 +185,10 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=CLIENTS)
     parser.add_argument("--rate", type=int, default=RATE, help="events per second")
     parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--warm", type=float, default=WARM_SECONDS, help="seconds before the first event")
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA)
     given = parser.parse_args()
-    compare(given.data, given.clients, given.rate, given.seconds)
+    compare(given.data, given.clients, Load(given.rate, given.seconds, given.warm))
     return 0
 
 

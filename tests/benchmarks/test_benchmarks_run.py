@@ -4,8 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.support import ROOT, require_program
 
 
@@ -16,14 +14,13 @@ def measure(part: str, tmp_path: Path, *arguments: str) -> str:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=290,  # seconds; before the test's own, so that what was printed is shown
         check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-@pytest.mark.timeout(120)
 def test_ingest_and_queries_are_measured_beside_bare_duckdb(tmp_path: Path) -> None:
     """API, files, view and distinct offsets agree, and every question has its row."""
     said = measure("queries", tmp_path, "--events", "3000", "--times", "1")
@@ -32,30 +29,26 @@ def test_ingest_and_queries_are_measured_beside_bare_duckdb(tmp_path: Path) -> N
     assert {"a", "b", "c", "d", "e", "f", "g", "h", "i", "k", "csv", "ndjson"} <= set(rows)
 
 
-@pytest.mark.timeout(120)
 def test_freshness_is_measured_on_a_live_stream(tmp_path: Path) -> None:
     """Every line of the stream is answered for in the end."""
-    said = measure("latency", tmp_path, "--rate", "300", "--seconds", "2")
+    said = measure("latency", tmp_path, "--rate", "300", "--seconds", "1", "--warm", "0.5")
     assert "lines were answered for" in said
 
 
-@pytest.mark.timeout(120)
 def test_telling_is_measured_from_the_line_to_the_receiver(tmp_path: Path) -> None:
     """Every alert that was provoked reached the webhook, of both kinds of rules."""
-    said = measure("alerts", tmp_path, "--rate", "100", "--seconds", "4")
+    said = measure("alerts", tmp_path, "--rate", "100", "--seconds", "2", "--warm", "0.5")
     assert "a rule of one event" in said
     assert "a correlation of 3" in said
 
 
-@pytest.mark.timeout(120)
 def test_following_is_measured(tmp_path: Path) -> None:
     """Every client has every event."""
-    said = measure("live", tmp_path, "--clients", "5", "--rate", "200", "--seconds", "1")
+    said = measure("live", tmp_path, "--clients", "5", "--rate", "200", "--seconds", "0.5", "--warm", "0")
     assert "every client had every event" in said
     assert len([line for line in said.splitlines() if "client" in line and "x" in line]) >= 3
 
 
-@pytest.mark.timeout(120)
 def test_idle_files_are_measured(tmp_path: Path) -> None:
     """Every amount has its row, and every line that was appended was answered for."""
     said = measure("idle", tmp_path, "--files", "30", "--seconds", "0.5", "--settle", "0", "--marks", "2")
@@ -63,7 +56,6 @@ def test_idle_files_are_measured(tmp_path: Path) -> None:
     assert len(row) == 7
 
 
-@pytest.mark.timeout(120)
 def test_sql_is_measured_in_a_ready_process_and_in_a_new_one(tmp_path: Path) -> None:
     """The counts that they answer agree."""
     said = measure("sql", tmp_path, "--lines", "500", "--times", "2")
@@ -71,7 +63,6 @@ def test_sql_is_measured_in_a_ready_process_and_in_a_new_one(tmp_path: Path) -> 
     assert "times sooner" in said
 
 
-@pytest.mark.timeout(120)
 def test_hashing_and_the_import_of_many_files_are_measured(tmp_path: Path) -> None:
     """Beside `sha256sum`, and beside two processes; the same files again add nothing."""
     require_program("sha256sum", install="coreutils")
@@ -80,7 +71,6 @@ def test_hashing_and_the_import_of_many_files_are_measured(tmp_path: Path) -> No
     assert "4 sealed files of events" in said
 
 
-@pytest.mark.timeout(120)
 def test_every_stage_of_ingest_has_its_time(tmp_path: Path) -> None:
     """The functions that are timed are still there, and what they take is most of what there is."""
     said = measure("stages", tmp_path, "--events", "3000")
@@ -91,7 +81,6 @@ def test_every_stage_of_ingest_has_its_time(tmp_path: Path) -> None:
     assert float(rows["encode Parquet"]) > 0
 
 
-@pytest.mark.timeout(120)
 def test_a_backlog_is_measured(tmp_path: Path) -> None:
     """Until every event is answered."""
     said = measure("backlog", tmp_path, "--events", "3000")

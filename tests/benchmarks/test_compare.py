@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import duckdb
-import pytest
 
 from benchmarks.compare import Measured, differences
 from benchmarks.peers import FACETS, VictoriaLogs, Wanted
@@ -29,7 +28,6 @@ def run(part: str, data: Path, *arguments: str) -> str:
     return done.stdout
 
 
-@pytest.mark.timeout(180)
 def test_engines_answer_the_same_and_archives_grow(tmp_path: Path) -> None:
     """Every question has its row and no engine counts otherwise; a grown archive is a real one."""
     said = run("compare", tmp_path, "--events", "2000", "--times", "1")

@@ -323,7 +323,6 @@ def test_the_client_needs_nothing_but_the_standard_library() -> None:
     assert done.stdout.strip() == "False"
 
 
-@pytest.mark.timeout(120)
 def test_the_wheel_holds_the_client_alone(tmp_path: Path) -> None:
     """Built as it would be released: typed, without dependencies, without the demonstration."""
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]

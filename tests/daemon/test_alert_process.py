@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
 from aiohttp import web
 
 from tests.daemon.alerting import Receiver, verified
@@ -55,7 +54,6 @@ async def asked(folder: Path, *words: str) -> tuple[int, str]:
     return process.returncode or 0, out.decode()
 
 
-@pytest.mark.timeout(180)
 async def test_killed_while_it_sends_the_daemon_tells_of_every_alert_under_one_key(tmp_path: Path) -> None:
     """Nine users are attacked; the daemon is killed at every third request. Each alert arrives, repeats have their key."""
     current: list[Any] = []
@@ -94,7 +92,6 @@ async def test_killed_while_it_sends_the_daemon_tells_of_every_alert_under_one_k
         assert all(verified(headers, body, b"k3y") for headers, body in receiver.requests)
 
 
-@pytest.mark.timeout(120)
 async def test_people_test_channels_and_silence_alerts_beside_the_running_daemon(tmp_path: Path) -> None:
     """`watchkeep alerts`: what came back, silences that are events, dead letters in readiness, sent again."""
     async with Receiver([404, 404, 200]) as receiver:

@@ -71,7 +71,6 @@ def command(it: Process, *words: str) -> Any:
     return json.loads(done.stdout)
 
 
-@pytest.mark.timeout(120)
 def test_an_alert_is_shown_acknowledged_and_still_so_after_a_restart(alerted: Process) -> None:
     """With who did it, as events of the archive; and its evidence are events that can be asked for."""
     (alert,) = found(alerted)
@@ -112,7 +111,6 @@ def test_an_alert_is_shown_acknowledged_and_still_so_after_a_restart(alerted: Pr
         assert again.get("/rules")["data"]
 
 
-@pytest.mark.timeout(120)
 def test_who_may_not_change_alerts_is_refused_and_a_wrong_id_is_told(alerted: Process) -> None:
     """Another site, another host, an alert that is not there."""
     (alert,) = found(alerted)
@@ -124,7 +122,6 @@ def test_who_may_not_change_alerts_is_refused_and_a_wrong_id_is_told(alerted: Pr
     assert post(alerted, path)[1]["data"]["state"] == "resolved"
 
 
-@pytest.mark.timeout(120)
 def test_rules_are_tried_and_taken_up_while_the_daemon_runs(alerted: Process) -> None:
     """What a rule would have done; one that cannot be used is shown and stops nothing."""
     tried = {"rule": RULE % "'x'"}

@@ -307,7 +307,6 @@ def told(it: Process, path: Path, *reasons: str) -> None:
     assert f"{len(FRESH)} bytes of {path}" in event["description"]
 
 
-@pytest.mark.timeout(180)  # three starts
 def test_a_daemon_that_is_killed_while_a_deleted_file_is_compared_tells_of_its_lines(tmp_path):
     """The whole daemon, a real SIGKILL as the comparison begins: one event, however often it starts."""
     # The first time a descriptor of the log is duplicated, that is for its sync, the second time for the comparison.
@@ -326,7 +325,6 @@ def test_a_daemon_that_is_killed_while_a_deleted_file_is_compared_tells_of_its_l
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("milliseconds", [0, 100, 200, 300, 400, 600, 800, 1200, 2000])
 def test_a_daemon_that_is_killed_at_any_moment_archives_a_deleted_file_or_tells_of_it(tmp_path, milliseconds):
     """From the moment on that it was seen, which the ledger shows."""

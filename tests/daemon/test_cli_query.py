@@ -135,7 +135,6 @@ def place(request: pytest.FixtureRequest) -> Place:
     return found
 
 
-@pytest.mark.timeout(120)
 def test_events_come_newest_first_with_every_filter_of_the_api(place: Place) -> None:
     """The default is one page; a limit follows the pages; excluded values stay out."""
     assert [row["eventId"] for row in place.rows("query")] == [f"e{n}" for n in range(59, 9, -1)]
@@ -151,7 +150,6 @@ def test_events_come_newest_first_with_every_filter_of_the_api(place: Place) -> 
     assert [row["eventId"] for row in since] == ["e59", "e58"]
 
 
-@pytest.mark.timeout(120)
 def test_one_event_and_the_rejects_can_be_asked_for(place: Place) -> None:
     """An id that is not there is exit code 1; a rejected line says why."""
     (event,) = place.rows("query", "--id", "e7")
@@ -163,7 +161,6 @@ def test_one_event_and_the_rejects_can_be_asked_for(place: Place) -> None:
     assert "JSON" in reject["reason"]
 
 
-@pytest.mark.timeout(120)
 def test_a_value_that_cannot_be_used_is_a_mistake_of_the_command_line(place: Place) -> None:
     """Exit code 2, and the option's name."""
     for option, value in (
@@ -180,7 +177,6 @@ def test_a_value_that_cannot_be_used_is_a_mistake_of_the_command_line(place: Pla
     assert "did you mean level?" in done.stderr
 
 
-@pytest.mark.timeout(120)
 def test_exports_hold_everything_and_appear_when_they_are_whole(place: Place, tmp_path: Path) -> None:
     """A file has its name only at the end; a pipe gets the same bytes."""
     target = tmp_path / "all.ndjson"
@@ -193,7 +189,6 @@ def test_exports_hold_everything_and_appear_when_they_are_whole(place: Place, tm
     assert table.startswith("eventId,")
 
 
-@pytest.mark.timeout(120)
 def test_exports_have_columns_fields_and_compression_with_and_without_a_daemon(
     place: Place, tmp_path: Path
 ) -> None:
@@ -246,7 +241,6 @@ class Cutting:
                         break
 
 
-@pytest.mark.timeout(120)
 def test_a_download_that_breaks_off_goes_on_where_it_was(
     daemon: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,7 +266,6 @@ def test_a_download_that_breaks_off_goes_on_where_it_was(
         list(far.export(asked, "ndjson"))
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("form", ["json", "ndjson", "csv"])
 def test_everything_about_one_person_comes_with_a_manifest(place: Place, tmp_path: Path, form: str) -> None:
     """Every event by them (and the daemon's own about them), and nobody else's; the manifest proves what was given."""
@@ -302,7 +295,6 @@ def test_everything_about_one_person_comes_with_a_manifest(place: Place, tmp_pat
     assert place.run("export", "--subject", "user1").returncode == Exit.USAGE  # nothing to describe
 
 
-@pytest.mark.timeout(120)
 def test_storage_tells_days_files_and_what_waits(place: Place) -> None:
     """What an import sealed is listed by day; beside a daemon the same rows are live, and its questions are counted."""
     (found,) = place.rows("stats", "storage")
@@ -320,7 +312,6 @@ def test_storage_tells_days_files_and_what_waits(place: Place) -> None:
     assert text.startswith("{"), "a pipe gets JSON"
 
 
-@pytest.mark.timeout(120)
 def test_figures_add_up(place: Place) -> None:
     """Counts by level over a range are those of the lines."""
     (figures,) = place.rows("stats", "--since", "2026-11-20", "--until", "2026-11-20")
@@ -332,7 +323,6 @@ def test_figures_add_up(place: Place) -> None:
     assert {user["username"]: user["contributing"] for user in found["riskyUsers"]} == Counter(risky)
 
 
-@pytest.mark.timeout(120)
 def test_the_archive_can_be_sealed_cleaned_and_verified(place: Place) -> None:
     """Beside the daemon its socket is asked, otherwise the lock is taken; listing removes nothing."""
     assert place.run("seal").returncode == Exit.OK
@@ -344,7 +334,6 @@ def test_the_archive_can_be_sealed_cleaned_and_verified(place: Place) -> None:
     assert len(place.rows("query", "--limit", "1000")) == len(EVENTS)
 
 
-@pytest.mark.timeout(120)
 def test_doctor_finds_nothing_wrong_here(place: Place) -> None:
     """It reads the same folders and says which profile fits the lines."""
     report = json.loads(place.run("doctor", "--json").stdout)
@@ -356,7 +345,6 @@ def test_doctor_finds_nothing_wrong_here(place: Place) -> None:
     assert sample["bad"][0]["text"] == "not JSON"
 
 
-@pytest.mark.timeout(120)
 def test_new_events_are_printed_as_they_appear(daemon: Place) -> None:
     """`tail` begins with the newest and goes on with what comes."""
     command = [sys.executable, str(ROOT / "watchkeep.py"), "tail", "-n", "1"]

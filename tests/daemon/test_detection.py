@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pytest
 
 from storage.reader import read_snapshot
 from tests.daemon.test_service import PATIENCE_SECONDS, Process, serving
@@ -67,7 +66,6 @@ def waited(it: Process, users: set[str]) -> list[dict[str, Any]]:
     raise AssertionError(f"only {found} were told; {it.log.read_text()[-3000:]}")
 
 
-@pytest.mark.timeout(120)
 def test_killed_at_random_moments_it_tells_of_every_alert_once(tmp_path: Path) -> None:
     """Each user's alert is opened once, no event of one is there twice, and in the end it counts every anchor."""
     choose = random.Random(3)

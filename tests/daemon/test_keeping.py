@@ -327,7 +327,6 @@ def rows_of(folder: Path) -> int:
     return sum(file.rows for file in read_snapshot(str(folder)).events if not file.internal)
 
 
-@pytest.mark.timeout(240)  # three daemons, one after the other
 def test_killed_in_the_middle_of_a_cleanup_rows_are_gone_once_or_not_at_all(tmp_path: Path) -> None:
     """T71: SIGKILL as soon as the ledger grows; after the restart no row is back, none is twice, verify is content."""
     old = [f"2026-01-{day:02}" for day in range(1, 13)]
@@ -390,7 +389,6 @@ minimum_days = 300
 """
 
 
-@pytest.mark.timeout(240)
 def test_commands_and_daemon_agree_on_what_is_kept(tmp_path: Path) -> None:
     """Classes, a hold and an export, by command with and without the daemon; every change is an event."""
     config = tmp_path / "config.toml"

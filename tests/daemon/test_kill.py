@@ -11,7 +11,6 @@ KILLS = int(os.environ.get("WATCHKEEP_SOAK_KILLS", "1000"))
 BURST_LINES = 400  # at most in one write: ten thousand lines a kill, ten million in a thousand
 
 
-@pytest.mark.timeout(300)
 def test_killed_at_random_moments_it_archives_every_line_exactly_once(tmp_path: Path) -> None:
     """Eight SIGKILLs while three applications append, tear lines and rotate; counted from Parquet alone."""
     outcome = soak(tmp_path / "soak", kills=8, seed=7, most_seconds=0.6)

@@ -27,7 +27,6 @@ def kill_at(folder: Path, *, first: int, step: int, most: int = EVERYTHING) -> d
     return outcome
 
 
-@pytest.mark.timeout(300)
 def test_a_kill_between_event_and_receiver_loses_no_alert_and_archives_none_twice(tmp_path: Path) -> None:
     """Some operations on the daemon's own log, the watermark and the outbox, and one more in each recovery."""
     outcome = kill_at(tmp_path, first=12, step=23, most=3)

@@ -18,8 +18,6 @@ from daemon.control import ControlError, call
 from tests.faults.victims import Victim, until, victim
 from tests.support import require_program
 
-pytestmark = pytest.mark.timeout(300)
-
 TWO_HOURS = 2 * 3600
 YEAR = 365 * 24 * 3600
 BATCH = 10

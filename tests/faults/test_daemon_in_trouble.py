@@ -17,8 +17,6 @@ from storage.reader import read_snapshot, read_state
 from tests.faults.mounts import fill, small_disk, until_full
 from tests.faults.victims import Victim, until, victim
 
-pytestmark = pytest.mark.timeout(300)
-
 
 @pytest.fixture
 def it(tmp_path: Path) -> Iterator[Victim]:

@@ -14,7 +14,6 @@ import pytest
 from tests.faults.victims import Victim, until, victim
 from tests.support import ROOT, require_program
 
-pytestmark = pytest.mark.timeout(300)
 DROPPED = 20  # events of the day that the cycle of a victim drops
 
 

@@ -52,7 +52,6 @@ print(json.dumps(failures))
 """
 
 
-@pytest.mark.timeout(300)  # hundreds of processes, which share the machine with others
 def test_every_module_can_be_the_first_to_be_imported():
     """No module relies on a neighbour having been imported before it, so there is no hidden circle."""
     run = subprocess.run(

@@ -53,7 +53,6 @@ def started() -> None:
 SEARCHES = {"sweep": swept, "failing": failed, "starting": started, "machine": played}
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("planted", BUGS, ids=lambda planted: planted.name.replace(" ", "_"))
 def test_the_harness_finds(planted: Planted, monkeypatch: pytest.MonkeyPatch) -> None:
     """A harness that cannot find a missing sync would prove nothing."""

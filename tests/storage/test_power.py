@@ -188,7 +188,6 @@ def _a_troubled_day(writer: _StubbornWriter) -> None:
     assert writer.archive.snapshot.hot == ()
 
 
-@pytest.mark.timeout(300)
 def test_an_operation_that_fails_stalls_the_work_and_nothing_is_lost() -> None:
     """Whatever fails, the same lines are committed once; and what a failed sync did not write is not trusted later."""
     days = states = 0

@@ -126,7 +126,6 @@ async def test_a_reader_that_stops_reading_does_not_keep_its_process(archive: st
         await spares.close()
 
 
-@pytest.mark.timeout(300)
 @settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(

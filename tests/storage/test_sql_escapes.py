@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from tests.storage.escapes import RUNNING_AWAY, STATEMENTS, Fate
 from tests.storage.made import lines, seen
 from tests.storage.stock import opened, stock
 
-DEADLINE_SECONDS = 2.5
+DEADLINE_SECONDS = 30.0  # nothing that is refused needs it, also where the machine is busy
+RUNAWAY_SECONDS = 1.0  # time is what ends them: more would be waited for in vain
 MEMORY_MB = 96
 AT_A_TIME = 2
 
@@ -115,10 +117,10 @@ def run(trap: Trap) -> Run:
     outcomes: dict[str, Outcome] = {}
     views = committed_views(str(trap.archive))
     limits = Limits(MEMORY_MB, 1)
-    options = SpareOptions(AT_A_TIME, len(STATEMENTS), DEADLINE_SECONDS, max_rows=1000, limits=limits)
     used: set[int] = set()
 
-    async def all_of_them() -> None:
+    async def all_of_them(statements: Sequence[str], seconds: float) -> None:
+        options = SpareOptions(AT_A_TIME, len(statements), seconds, max_rows=1000, limits=limits)
         spares = Spares(str(trap.archive), lambda: views, options)
         turn = asyncio.Semaphore(AT_A_TIME)
 
@@ -134,13 +136,15 @@ def run(trap: Trap) -> Run:
                     outcomes[template] = Outcome(type(error), str(error))
 
         try:
-            await asyncio.gather(*(one(template) for template, _ in STATEMENTS))
+            await asyncio.gather(*(one(template) for template in statements))
         finally:
             used.update(spares.pids)
             await spares.close()
 
     before = trap.fingerprint()
-    asyncio.run(all_of_them())
+    asyncio.run(all_of_them(RUNNING_AWAY, RUNAWAY_SECONDS))
+    others = [statement for statement, _ in STATEMENTS if statement not in RUNNING_AWAY]
+    asyncio.run(all_of_them(others, DEADLINE_SECONDS))
     left = [pid for pid in used if Path(f"/proc/{pid}").exists()]
     return Run(outcomes, before, trap.fingerprint(), left)
 
@@ -151,7 +155,6 @@ def test_the_corpus_is_large() -> None:
     assert len(statements) == len(set(statements)) >= 80
 
 
-@pytest.mark.timeout(300)
 def test_nothing_was_written_anywhere(run: Run) -> None:
     """Every file of the archive and beside it is as it was, and there is no new one; no process is left."""
     assert run.after == run.before
@@ -159,7 +162,6 @@ def test_nothing_was_written_anywhere(run: Run) -> None:
     assert run.left == []
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("fate", ["refused", "harmless", "stopped"])
 def test_each_statement_ends_as_it_must(run: Run, fate: Fate) -> None:
     """Refused, or harmless, or stopped; and never because its process could not start."""

@@ -31,8 +31,6 @@ ROTATIONS = 3
 
 T = TypeVar("T")
 
-pytestmark = pytest.mark.timeout(180)
-
 
 class Watching:
     """A daemon that follows a folder, with a folder below it for each writer."""
