@@ -194,7 +194,7 @@ def spare_options(settings: Settings) -> SpareOptions:
 
 def web_options(settings: Settings, version: str) -> WebOptions:
     """Return how the HTTP side is set up."""
-    from storage.masking import MaskOptions
+    from storage.treatments import MaskOptions
     from web.keys import WebOptions
 
     web = settings.web

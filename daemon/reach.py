@@ -16,7 +16,7 @@ _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
 # Headers that a proxy sets for other reasons, or that a client may set: no name of a person stands in them.
 _TAKEN = frozenset({"authorization", "cookie", "host", "forwarded", "x-forwarded-for", "x-api-key"})
 
-# Spelled here as well as in `storage.masking`, which would bring pyarrow with it; a test holds them equal.
+# Spelled here as well as in `storage.treatments`, which would bring pyarrow with it; a test holds them equal.
 MASKED = (
     *("user_id", "username", "on_behalf_of", "session_id", "ip", "user_agent", "request_headers"),
     *("latitude", "longitude", "entity_id", "entity_name", "path", "description", "tags"),

@@ -37,10 +37,10 @@ from parsers.schema import line_schema  # noqa: E402
 from parsers.vocabulary import LEVEL_WORDS, LEVELS, OUTCOME_WORDS, OUTCOMES  # noqa: E402
 from storage import records, rollups, sketch  # noqa: E402
 from storage.gaps import REASONS  # noqa: E402
-from storage.masking import MEANING, TREATMENTS  # noqa: E402
 from storage.records import Header, Range  # noqa: E402
 from storage.roles import NONE, ROLES, SCOPES  # noqa: E402
 from storage.snapshot import File  # noqa: E402
+from storage.treatments import MEANING, TREATMENTS  # noqa: E402
 from web.params import Filters  # noqa: E402
 from web.routes import ROUTES  # noqa: E402
 

@@ -12,13 +12,14 @@ import orjson
 from storage import pages, sql
 from storage.filters import Term
 from storage.later import later
-from storage.masking import Mask, hidden_from
+from storage.masking import Mask
 from storage.query import Filter, Scope
 from storage.rare import Rare
 from storage.rows import RowCache
 from storage.scope import view
 from storage.sieve import Sieve
 from storage.snapshot import Snapshot
+from storage.treatments import hidden_from
 
 By = Literal["time", "correlation", "session", "user"]
 GROUPS: tuple[By, ...] = ("time", "correlation", "session", "user")

@@ -17,7 +17,7 @@ import duckdb
 from parsers.columns import BY_NAME
 from storage.errors import MaskedError
 from storage.filters import FIELDS, Bind, FilterError, quote
-from storage.masking import HIDDEN, TREATMENTS, Mask, hidden_from
+from storage.masking import Mask
 from storage.planner import RANKINGS, SCAN, WORDS, Planner, family_for
 from storage.query import Filter, Scope
 from storage.rolled import DIMENSIONS
@@ -25,6 +25,7 @@ from storage.scope import view
 from storage.sheets import Sheets
 from storage.snapshot import Snapshot
 from storage.sql import Statement, source, where
+from storage.treatments import HIDDEN, TREATMENTS, hidden_from
 
 MAX_FIELDS = 16  # of one question
 MAX_TOP = 100

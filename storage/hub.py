@@ -20,7 +20,7 @@ from storage import pages, sql
 from storage.engine import Engine
 from storage.epochs import Place, Reset, Run, needs_check, resumption
 from storage.errors import BusyError, DeadlineError
-from storage.masking import Mask, check, hidden_from
+from storage.masking import Mask
 from storage.observer import Observer, Silent
 from storage.onward import Reader, Row, is_committed
 from storage.query import Filter, Scope
@@ -28,6 +28,7 @@ from storage.rows import RowCache
 from storage.scope import view
 from storage.snapshot import Snapshot
 from storage.subscription import Batch, Idle, Item, Subscription, batches
+from storage.treatments import check, hidden_from
 
 BATCH_EVENTS = 500  # one write to a client
 BATCH_BYTES = 256 * 1024

@@ -18,7 +18,7 @@ from storage import pages, sql
 from storage.filters import Bind, quote
 from storage.gathered import Gathered, gathered
 from storage.later import later
-from storage.masking import Mask, hidden_from
+from storage.masking import Mask
 from storage.query import Filter, Scope, StatisticsQuery, searched
 from storage.risky import risk_of
 from storage.rows import RowCache
@@ -28,6 +28,7 @@ from storage.sieve import Sieve
 from storage.snapshot import Snapshot
 from storage.sql import Statement
 from storage.statistics import statistics
+from storage.treatments import hidden_from
 from storage.trends import TrendQuery, trends
 
 HIGH_EVENTS = 10  # newest ones of high risk

@@ -24,7 +24,7 @@ from storage.explaining import cost
 from storage.export import Format, pieces
 from storage.facets import FacetQuery
 from storage.filters import Term
-from storage.masking import HIDDEN, Mask, hidden_from
+from storage.masking import Mask
 from storage.packing import packed
 from storage.planner import Planner
 from storage.profile import ProfileQuery, profile
@@ -37,6 +37,7 @@ from storage.sieve import Sieve
 from storage.snapshot import Snapshot
 from storage.statistics import statistics
 from storage.suggesting import seen_keys, seen_values
+from storage.treatments import HIDDEN, hidden_from
 from storage.trends import TrendQuery, trends
 from storage.usage import user_stats
 from storage.warming import warm

@@ -19,7 +19,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from storage import sql
-from storage.masking import check
 from storage.pages import Position, located
 from storage.pruning import note_snapshot
 from storage.query import Filter, Scope, fingerprint
@@ -28,6 +27,7 @@ from storage.rows import RowCache
 from storage.scope import view
 from storage.sieve import Narrow, Sieve
 from storage.snapshot import File, Hot, Snapshot
+from storage.treatments import check
 
 MOST = 50  # rows that are found at once: requests have a dozen events, and a program that numbers nothing has one id
 REMEMBERED = 512  # filters; some positions each, and the list of files that they hold for, which most share

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from storage.masking import check
 from storage.pruning import note_snapshot
 from storage.query import Filter, Scope
 from storage.snapshot import File, Hot, Snapshot
+from storage.treatments import check
 
 
 @dataclass(frozen=True, slots=True)

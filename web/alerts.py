@@ -15,8 +15,8 @@ from parsers.sigma.naming import target_of
 from storage.correlating import ALERT_ENTITY
 from storage.cursors import CursorError
 from storage.filters import Term
-from storage.masking import HIDDEN, hidden_from
 from storage.query import Filter, ListQuery
+from storage.treatments import HIDDEN, hidden_from
 from web import events
 from web.alertparams import AlertsParams, DetectionsParams
 from web.answers import envelope, json_answer

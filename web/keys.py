@@ -10,10 +10,10 @@ from aiohttp import web
 
 from parsers.redact import RedactionOptions, Redactor
 from storage.hub import Hub
-from storage.masking import MaskOptions
 from storage.observer import Observer
 from storage.queries import Queries
 from storage.spares import Spares
+from storage.treatments import MaskOptions
 from web.access import Access, AccessOptions
 from web.audit import Audit
 from web.cache import AnswerCache

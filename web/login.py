@@ -12,7 +12,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from storage.masking import hidden_from
+from storage.treatments import hidden_from
 from web.answers import json_answer
 from web.asking import scope_of
 from web.callers import CALLER, caller_of

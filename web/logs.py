@@ -20,7 +20,8 @@ from parsers.redact import Redactor
 from parsers.slow import LineError
 from parsers.timestamps import format_time, parse_time
 from parsers.vocabulary import level_of
-from storage.masking import HIDDEN, Mask, hidden_from
+from storage.masking import Mask
+from storage.treatments import HIDDEN, hidden_from
 from web.answers import etag, json_answer, unchanged, validators
 from web.asking import scope_of
 from web.errors import invalid

@@ -14,7 +14,7 @@ from daemon import reference
 from daemon.origins import ConfigError, load, positions, spelled
 from daemon.reach import MASKED, MASKED_KEYS
 from daemon.settings import Settings, keys, reloadable
-from storage.masking import DEFAULT_KEYS, TREATMENTS
+from storage.treatments import DEFAULT_KEYS, TREATMENTS
 from tests.support import ROOT
 
 

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from parsers.columns import BY_NAME
 from storage.errors import MaskedError
 from storage.filters import FIELDS
-from storage.masking import PSEUDONYM, TREATMENTS, Mask, MaskOptions, check
+from storage.masking import Mask
+from storage.pseudonyms import PSEUDONYM
 from storage.query import Filter, Scope
+from storage.treatments import TREATMENTS, MaskOptions, check
 
 VIEWER = Scope(role="viewer")
 # Values that no pseudonym, network or key of the event contains by chance, and that words can stand around.
