@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.daemon import Daemon
-from benchmarks.generate import lines
+from benchmarks.generate import LAST_DAY, lines
 from benchmarks.measure import DEFAULT_DATA, BenchmarkError, ratio, table
 from benchmarks.risk import READ_US, parsed
 from daemon.rulebook import PACK, read
@@ -95,8 +95,9 @@ def _ingest(folder: Path, stock: list[bytes]) -> None:
         with Daemon.over(folder / "archive", logs, folder, more) as daemon:
             time.sleep(SETTLE_SECONDS)  # the rules are read by then
             cpu = daemon.cpu_seconds()
-            # One file, written at once: ingest reads as fast as it can.
-            (logs / "app-2026-03-01.jsonl").write_bytes(b"".join(stock))
+            # One file, written at once: ingest reads as fast as it can. Its name is the date of its last events: times
+            # that are more than a day after it would become that day's beginning, and every window would hold them all.
+            (logs / f"app-{LAST_DAY}.jsonl").write_bytes(b"".join(stock))
             began = time.monotonic()
             with daemon.connect() as http:
                 _wait(began, lambda: http.json("/events?limit=1")["total"] >= len(stock))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # commands import this module and must start fast
     from daemon.keykeeper import KeyKeeper
     from daemon.outbound.teller import Teller
     from storage.retention import DropReport
+    from web.status import Alerts
 
 SOCKET_MODE = 0o600
 CALL_SECONDS = 300.0  # sealing a large backlog takes a while
@@ -214,22 +215,21 @@ def create_app(
             await teller.letters(str(asked.get("doing", "list")), str(asked.get("author", "")))
         )
 
-    def rules_at_work() -> Detection:
-        if detection is None:
-            raise ControlError("rules do not look at events here: [rules] enabled is false")
-        return detection
+    books: list[Alerts] = [teller] if detection is None else [detection, teller]
 
     async def alerts(_request: web.Request) -> web.Response:
-        return web.json_response({"alerts": [alert_json(alert) for alert in rules_at_work().alerts()]})
+        found = [alert for book in books for alert in book.alerts()]
+        found.sort(key=lambda alert: (-alert.opened_us, alert.id))
+        return web.json_response({"alerts": [alert_json(alert) for alert in found]})
 
     async def change_alert(request: web.Request) -> web.Response:
         asked = await request.json()
-        changed = await rules_at_work().change(
-            asked["id"], asked["kind"], by=asked["author"], comment=asked.get("comment", "")
-        )
-        if changed is None:
-            raise ControlError(f"there is no alert {asked['id']}")
-        return web.json_response({"alert": alert_json(changed)})
+        comment = asked.get("comment", "")
+        for book in books:
+            changed = await book.change(asked["id"], asked["kind"], by=asked["author"], comment=comment)
+            if changed is not None:
+                return web.json_response({"alert": alert_json(changed)})
+        raise ControlError(f"there is no alert {asked['id']}")
 
     app = web.Application(middlewares=[failures])
     app.add_routes(

@@ -22,12 +22,13 @@ from daemon.alerting import change_of, event_of, told
 from daemon.rulebook import GIVEN, USELESS, Rulebook
 from daemon.rulesheet import Fired, rule_row, text_of
 from daemon.selflog import SelfLog
-from parsers.sigma.alert import Alert, AlertChange, AlertState, ChangeKind
+from parsers.sigma.alert import STATES, Alert, AlertChange, ChangeKind
 from parsers.sigma.episodes import Episode, Episodes
 from storage import watermark
+from storage.anchors import Anchor
 from storage.archive import Archive
-from storage.courtesy import stand_back
-from storage.detecting import Anchor, Detector, DetectorOptions
+from storage.courtesy import SLIGHT_NICENESS, stand_back
+from storage.detecting import Detector, DetectorOptions
 from storage.observer import Observer
 from web.status import RulesRead
 
@@ -44,10 +45,6 @@ GIVE_WAY_STEP_SECONDS = 0.2
 SETTLE_US = 60_000_000  # an episode is over no sooner than this after its last anchor was found
 RESOLVE_SECONDS = 5.0  # how often episodes are looked at for being over
 RELOAD_SECONDS = 30.0  # how often the files of rules are looked at
-# What a person may do with an alert, and the state that it has then.
-STATES: Mapping[ChangeKind, AlertState] = {
-    "acknowledged": "acknowledged", "resolved": "resolved", "reopened": "open",
-}  # fmt: skip
 
 _log = logging.getLogger(__name__)
 
@@ -97,7 +94,9 @@ class Detection:
         self._judge = judge
         self._busy = busy
         self._clock = clock
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="detection", initializer=stand_back)
+        self._thread = ThreadPoolExecutor(
+            1, thread_name_prefix="detection", initializer=stand_back, initargs=(SLIGHT_NICENESS,)
+        )
         self._memory = threading.Lock()
         self._telling = asyncio.Lock()
         self._episodes = Episodes(options.most_alerts)

@@ -73,7 +73,8 @@ class Plan:
     """A rule on its way to SQL: the other rules by id, and the condition under which a rule may look at an event.
 
     ``routes`` gives, by rule id, a condition that only events of the rule's log source fulfil. ``kept`` gives FROM
-    items of matches that are there already, with the columns at_us, seq, groups and value; all others are looked for.
+    items of matches that are there already, with the columns at_us, seq, groups (of whichever type) and value; all
+    others are looked for.
     """
 
     rules: Mapping[str, Rule]
@@ -83,6 +84,7 @@ class Plan:
     parts: list[str] = field(
         default_factory=list
     )  # `name AS (…)`, in the order in which they need each other
+    _names: dict[str, str] = field(default_factory=dict)  # text → name of the part that says it
 
     def anchors(self, rule: Rule, events: str) -> str:
         """Return a statement of the anchors of a rule among the rows of a FROM item."""
@@ -239,8 +241,11 @@ class Plan:
         return self._part(f"SELECT DISTINCT at_us, seq, groups, CAST(NULL AS DOUBLE) AS value FROM {before}")
 
     def _part(self, text: str) -> str:
-        name = f"s{len(self.parts)}"
-        self.parts.append(f"{name} AS ({text})")
+        # Members of a correlation often look at the same matches, and over a few rows each part costs half a millisecond.
+        name = self._names.get(text)
+        if name is None:
+            name = self._names[text] = f"s{len(self.parts)}"
+            self.parts.append(f"{name} AS ({text})")
         return name
 
 

@@ -18,6 +18,9 @@ from contextvars import ContextVar
 # Ten steps are a tenth of the processor when somebody else wants all of it. Less would be worse for everybody: a thread
 # that was stopped while it held the interpreter keeps all others waiting until it gets its share.
 NICENESS = 10
+# Three steps are half a share. Somebody waits for what detection finds, if not as impatiently as for an answer: with ten
+# steps, beside eight busy processes a core, alerts came half a minute late.
+SLIGHT_NICENESS = 3
 # A question needs the interpreter some ten times, and each time waits so long for a thread that computes in it. Python's
 # own five milliseconds made questions beside a back-test twice as slow.
 TURN_SECONDS = 0.001
@@ -26,13 +29,13 @@ PAUSE_SECONDS = (
 )
 
 
-def stand_back() -> None:
+def stand_back(niceness: int = NICENESS) -> None:
     """Lower the priority of this thread, and of those that it starts. Where threads have none, nothing happens."""
     if sys.platform != "linux":
         return
     thread = threading.get_native_id()
     with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, thread, max(NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
+        os.setpriority(os.PRIO_PROCESS, thread, max(niceness, os.getpriority(os.PRIO_PROCESS, thread)))
     with contextlib.suppress(OSError):
         os.sched_setscheduler(
             thread, os.SCHED_BATCH, os.sched_param(0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +27,7 @@ from web.errors import DETECTION_OFF, NOT_FOUND, UNAVAILABLE, Fault, Problem
 from web.events import next_link
 from web.keys import CLOCK, DETECTION, QUERIES, TELLING
 from web.params import NoParams
-from web.status import Detection
+from web.status import Alerts, Detection
 from web.times import DAY_US, rfc3339
 
 MOST_CHANGES = 200  # of one alert's history, the newest; each is an event, and the list of events has all
@@ -35,7 +35,8 @@ MOST_CHANGES = 200  # of one alert's history, the newest; each is an event, and 
 
 async def page(request: web.Request, params: AlertsParams) -> web.StreamResponse:
     """Answer with a page of alerts, the newest first."""
-    found = [(alert, shown(request, alert)) for alert in detection_of(request).alerts()]
+    known = sorted((alert for book in _books(request) for alert in book.alerts()), key=_place)
+    found = [(alert, shown(request, alert)) for alert in known]
     alike = [(alert, row) for alert, row in found if _wanted(alert, row, params)]
     states = Counter(alert.state for alert, _ in alike)
     stated = [item for item in alike if not params.state or item[0].state in params.state]
@@ -54,9 +55,7 @@ async def page(request: web.Request, params: AlertsParams) -> web.StreamResponse
 
 async def one(request: web.Request, _: NoParams) -> web.StreamResponse:
     """Answer with one alert, what became of it, and who was told."""
-    alert = detection_of(request).alert(request.match_info["alert_id"])
-    if alert is None:
-        raise _unknown()
+    alert = _known(request)
     telling = request.app.get(TELLING)
     answer = {
         **envelope(shown(request, alert), "Alert found", _now(request)),
@@ -68,11 +67,9 @@ async def one(request: web.Request, _: NoParams) -> web.StreamResponse:
 
 async def behind(request: web.Request, _: NoParams) -> web.StreamResponse:
     """Answer with the events because of which a rule fired: of a correlation all in its windows."""
-    detection = detection_of(request)
-    alert = detection.alert(request.match_info["alert_id"])
-    if alert is None:
-        raise _unknown()
-    read = detection.named(alert.rule_id)
+    alert = _known(request)
+    detection = request.app.get(DETECTION)
+    read = None if detection is None else detection.named(alert.rule_id)
     if read is None or not read.emitting:
         raise Problem(
             NOT_FOUND, "the rule of this alert is not in force", (Fault(("path", "alert_id"), "no rule"),)
@@ -111,6 +108,22 @@ async def detections(request: web.Request, params: DetectionsParams) -> web.Stre
     return await events.page(request, params.model_copy(update=forced))
 
 
+def _books(request: web.Request) -> list[Alerts]:
+    """Return what has alerts: the rules at work, and the daemon that watches itself; raises the 501 where neither is."""
+    both: tuple[Alerts | None, Alerts | None] = (request.app.get(DETECTION), request.app.get(TELLING))
+    found = [book for book in both if book is not None]
+    return found or [detection_of(request)]
+
+
+def _known(request: web.Request) -> Alert:
+    """Return the alert that a request names; raises the 404 where there is none."""
+    identity = request.match_info["alert_id"]
+    found = next((alert for book in _books(request) if (alert := book.alert(identity)) is not None), None)
+    if found is None:
+        raise _unknown()
+    return found
+
+
 def detection_of(request: web.Request) -> Detection:
     """Return the rules at work; raises the 501 where there are none."""
     found = request.app.get(DETECTION)
@@ -138,9 +151,7 @@ def shown(request: web.Request, alert: Alert) -> dict[str, Any]:
 async def _change(request: web.Request, kind: ChangeKind) -> web.StreamResponse:
     body = await read_body(AlertBody, request) if request.can_read_body else AlertBody()
     try:
-        changed = await detection_of(request).change(
-            request.match_info["alert_id"], kind, by=caller_of(request).id, comment=body.comment
-        )
+        changed = await _change_in(_books(request), request, kind, body.comment)
     except OSError:
         raise Problem(
             UNAVAILABLE, "the daemon's own log cannot be written; the change is made as soon as it can"
@@ -148,6 +159,17 @@ async def _change(request: web.Request, kind: ChangeKind) -> web.StreamResponse:
     if changed is None:
         raise _unknown()
     return json_answer(envelope(shown(request, changed), f"The alert is {changed.state}", _now(request)))
+
+
+async def _change_in(
+    books: Iterable[Alerts], request: web.Request, kind: ChangeKind, comment: str
+) -> Alert | None:
+    for book in books:
+        identity, by = request.match_info["alert_id"], caller_of(request).id
+        changed = await book.change(identity, kind, by=by, comment=comment)
+        if changed is not None:
+            return changed
+    return None
 
 
 async def _history(request: web.Request, alert: Alert) -> list[dict[str, Any]]:

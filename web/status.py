@@ -139,8 +139,8 @@ class RulesRead:
     routes: Mapping[str, Expression]
 
 
-class Detection(Protocol):
-    """The rules that look at events, and the alerts they made."""
+class Alerts(Protocol):
+    """Alerts, and what people do about them."""
 
     def alerts(self) -> list[Alert]:
         """Return all alerts that are remembered, the newest first."""
@@ -153,6 +153,10 @@ class Detection(Protocol):
     async def change(self, identity: str, kind: ChangeKind, *, by: str, comment: str = "") -> Alert | None:
         """Acknowledge, resolve or reopen an alert; None: there is no such alert. Raises OSError when that cannot be recorded."""
         ...
+
+
+class Detection(Alerts, Protocol):
+    """The rules that look at events, and the alerts they made."""
 
     def rules(self) -> list[dict[str, Any]]:
         """Return every rule as `/rules` shows it, with ``last_fired_us`` for the time."""
@@ -175,8 +179,11 @@ class Detection(Protocol):
         ...
 
 
-class Telling(Protocol):
-    """Who tells people of alerts. ValueError means that the one who asked was wrong, OSError that the disk refuses."""
+class Telling(Alerts, Protocol):
+    """Who tells people of alerts. ValueError means that the one who asked was wrong, OSError that the disk refuses.
+
+    Its alerts are the daemon's own: a source that fell silent, and the daemon itself in trouble.
+    """
 
     def channels(self) -> list[dict[str, Any]]:
         """Return every channel and how it does."""

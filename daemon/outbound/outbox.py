@@ -17,8 +17,9 @@ from typing import Any
 from daemon.outbound.dispatcher import Decision, Dispatcher, Group
 from daemon.outbound.matchers import Matcher, Silence
 from daemon.outbound.message import Message, alert_from_json
+from daemon.outbound.ownalerts import Own, OwnAlerts
 from parsers.moments import rfc3339
-from parsers.sigma.alert import AlertChange
+from parsers.sigma.alert import AlertChange, ChangeKind
 from storage.fs import Fs
 from storage.journal import Journal
 
@@ -89,6 +90,7 @@ class Outbox:
         self.pending: dict[str, Message] = {}
         self.dead: dict[str, Dead] = {}
         self.silences: dict[str, Silence] = {}
+        self.own = OwnAlerts()
         self.dead_total = 0
         self.left: deque[Left] = deque(maxlen=MOST_TOLD)
         self._most = most
@@ -114,11 +116,18 @@ class Outbox:
         dispatcher = self.dispatcher
         match kind:
             case "change":
-                dispatcher.change(alert_from_json(value["alert"]), value["number"], value["seen_us"])
+                alert = alert_from_json(value["alert"])
+                dispatcher.change(alert, value["number"], value["seen_us"])
+                # Journals of 0.1 do not say of which kind a change was.
+                became: ChangeKind = "resolved" if alert.state == "resolved" else "opened"
+                self.own.take(AlertChange(alert, value.get("kind", became), value["number"]))
             case "alert":
                 alert = alert_from_json(value["alert"])
                 dispatcher.alerts[alert.id] = alert
                 dispatcher.numbers[alert.id] = value["number"]
+                self.own.take(AlertChange(alert, "opened", value["number"]))
+            case "own":
+                self.own.put(Own.from_json(value))
             case "number":
                 dispatcher.numbers[value[0]] = value[1]
             case "group":
@@ -164,6 +173,8 @@ class Outbox:
                 yield {"number": [name, number]}
         for name, alert in dispatcher.alerts.items():
             yield {"alert": {"alert": dataclasses.asdict(alert), "number": dispatcher.numbers[name]}}
+        for own in self.own:
+            yield {"own": own.to_json()}
         for group in dispatcher.groups.values():
             yield {"group": group.to_json()}
         for message in self.pending.values():
@@ -198,6 +209,7 @@ class Outbox:
         self._journal.append(*(_changed(change, now_us) for change in new))
         for change in new:
             self.dispatcher.change(change.alert, change.number, now_us)
+            self.own.take(change)
 
     def decide(self, now_us: int) -> list[Decision]:
         """Let what is due become messages, durably; returns the decisions. Raises OSError, and nothing has changed."""
@@ -377,6 +389,7 @@ def _changed(change: AlertChange, seen_us: int) -> dict[str, Any]:
         "change": {
             "alert": dataclasses.asdict(change.alert),
             "number": change.number,
+            "kind": change.kind,
             "seen_us": seen_us,
         }
     }

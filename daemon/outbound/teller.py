@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import orjson
 
+from daemon.alerting import ACTIONS
 from daemon.outbound.delivery import Worker
 from daemon.outbound.dispatcher import Dispatcher, Route
 from daemon.outbound.matchers import Inhibition, Matcher, Silence, labels, matched, parsed
@@ -24,9 +25,9 @@ from daemon.outbound.message import Message
 from daemon.outbound.outbox import Outbox
 from daemon.outbound.rhythm import Rhythm
 from daemon.outbound.sender import Channel, Outcome, Sender
-from daemon.outbound.watching import OWN_RULES, Quiet, Watch
+from daemon.outbound.watching import Quiet, Watch
 from parsers.moments import rfc3339
-from parsers.sigma.alert import Alert, AlertChange
+from parsers.sigma.alert import Alert, AlertChange, ChangeKind
 from storage.fs import Disk, Fs, replacing
 from storage.observer import Observer
 from web.status import SourceStatus
@@ -222,7 +223,7 @@ class Teller:
                 trouble["not-ready"] = reason
         sources = await asyncio.to_thread(self._around.sources) if self._options.quiet else ()
         now_us = self._now_us()
-        known = await self._in_thread(self._own)
+        known = await self._in_thread(lambda: self.outbox.own.standing(now_us))
         changes = self._watch.observe(now_us, sources, trouble, known)
         if changes:
             await self.accept(changes)
@@ -232,12 +233,9 @@ class Teller:
 
     async def _audit_again(self) -> None:
         """Make the events of our own alerts that a crash kept from being made: people were to be told of these already."""
-        own = await self._in_thread(
-            lambda: [
-                change for change in self.outbox.dispatcher.newest() if change.alert.rule_id in OWN_RULES
-            ]
-        )
-        events = {str(event["eventId"]): event for event in map(_event, own)}
+        own = await self._in_thread(lambda: list(self.outbox.own))
+        made = [_event(AlertChange(each.alert, each.kind, each.number)) for each in own]
+        events = {str(event["eventId"]): event for event in made}
         known = await asyncio.to_thread(self._around.logged, set(events)) if events else set()
         for name, event in events.items():
             if name not in known:
@@ -265,14 +263,6 @@ class Teller:
             handle.write(orjson.dumps(kept))
         self._kept = (self._watch.learned, now_us)
 
-    def _own(self) -> dict[str, tuple[Alert, int]]:
-        dispatcher = self.outbox.dispatcher
-        return {
-            name: (alert, dispatcher.numbers[name])
-            for name, alert in dispatcher.alerts.items()
-            if alert.rule_id in OWN_RULES and alert.state != "resolved"
-        }
-
     async def _beat(self) -> None:
         """Say now and then that all is well. Whoever misses it knows that something is wrong, with us or between us."""
         name = self._options.heartbeat or ""
@@ -290,6 +280,28 @@ class Teller:
             await asyncio.sleep(self._options.heartbeat_seconds)
 
     # What people ask for
+
+    def alerts(self) -> list[Alert]:
+        """Return the daemon's own alerts that are remembered, the newest first. Any thread."""
+        return sorted((own.alert for own in self.outbox.own), key=lambda alert: (-alert.opened_us, alert.id))
+
+    def alert(self, identity: str) -> Alert | None:
+        """Return one of the daemon's own alerts."""
+        own = self.outbox.own.get(identity)
+        return None if own is None else own.alert
+
+    async def change(self, identity: str, kind: ChangeKind, *, by: str, comment: str = "") -> Alert | None:
+        """Acknowledge, resolve or reopen one of the daemon's own alerts; None: there is none of this id.
+
+        What it is already stays as it is. Raises OSError when that cannot be written down.
+        """
+        now_us = self._now_us()
+        found = await self._in_thread(lambda: self.outbox.own.changed(identity, kind, by, comment, now_us))
+        if not isinstance(found, AlertChange):
+            return found
+        await self.accept([found])
+        await self._around.audit(_event(found))
+        return found.alert
 
     async def test(self, name: str, author: str = "") -> dict[str, Any]:
         """Send a test message over a channel now and return what came back. Raises ValueError for no such channel.
@@ -505,15 +517,25 @@ def _silenced(silence: Silence, action: str, author: str) -> dict[str, Any]:
 
 
 def _event(change: AlertChange) -> dict[str, Any]:
-    alert = change.alert
-    opened = change.kind == "opened"
-    return {
+    alert, kind = change.alert, change.kind
+    opened = kind == "opened"
+    event: dict[str, Any] = {
         "eventId": f"own-alert-{alert.id}-{change.number}",
         "level": "error" if opened else "info",
         "category": "security",
-        "action": "system_event",
+        # What a person does has the same name whoever made the alert.
+        "action": ACTIONS[kind] if alert.by else "system_event",
         "outcome": "failure" if opened else "success",
-        "description": f"Alert {change.kind}: {alert.title}. {alert.description}",
+        "description": f"Alert {kind}: {alert.title}. {alert.description}",
         "entity": {"type": "alert", "id": alert.id, "name": alert.title},
-        "metadata": {"rule": alert.rule_id, "level": alert.level, "group": dict(alert.group)},
+        "metadata": {
+            "change": kind,
+            "rule": alert.rule_id,
+            "level": alert.level,
+            "group": dict(alert.group),
+            "alert": {"comment": alert.comment, "count": alert.count},
+        },
     }
+    if alert.by:
+        event["user"] = {"id": alert.by, "username": alert.by}
+    return event

@@ -8,14 +8,12 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from daemon.outbound.ownalerts import QUIET, TROUBLE, Own
 from daemon.outbound.rhythm import KEPT_DAYS, Rhythm
 from parsers.sigma.alert import Alert, AlertChange
 from parsers.sigma.rule import Level
 from web.status import SourceStatus
 
-QUIET = "watchkeep.quiet-source"
-TROUBLE = "watchkeep.trouble"
-OWN_RULES = (QUIET, TROUBLE)
 HOLD_US = 60_000_000  # trouble that is over within a minute is told to nobody, and so is its pause
 # Codes of `degraded` after which lines may be lost, or nobody hears of it; all others are "high".
 CRITICAL = frozenset({"gap", "dead-letters", "not-ready"})
@@ -51,15 +49,15 @@ class Watch:
         now_us: int,
         sources: Iterable[SourceStatus],
         trouble: Mapping[str, str],
-        known: Mapping[str, tuple[Alert, int]],
+        known: Mapping[str, Own],
     ) -> list[AlertChange]:
-        """Return what changed. ``trouble`` is by code; ``known`` holds our alerts that are not over, with their numbers."""
+        """Return what changed. ``trouble`` is by code; ``known`` are our alerts that are not over, or just ended by a person."""
         changes = [*self._quiet(now_us, list(sources), known), *self._trouble(now_us, trouble, known)]
         self._first = False
         return changes
 
     def _quiet(
-        self, now_us: int, sources: list[SourceStatus], known: Mapping[str, tuple[Alert, int]]
+        self, now_us: int, sources: list[SourceStatus], known: Mapping[str, Own]
     ) -> Iterable[AlertChange]:
         grown = [
             source.file
@@ -88,8 +86,8 @@ class Watch:
                 if rule.within_us is None:
                     text += f" In the last {KEPT_DAYS} days none of its silences was half as long."
                 yield self._opened(QUIET, group, title, text, rule.level, now_us)
-            elif opened is not None and rule.files in self._grew and not silent:
-                yield _resolved(*opened, now_us)
+            elif opened is not None and rule.files in self._grew and not silent and _ends(opened):
+                yield _resolved(opened, now_us)
 
     def _within(self, rule: Quiet) -> int | None:
         """Return how long files may be silent; None while that is being learned."""
@@ -99,7 +97,7 @@ class Watch:
         return None if rhythm is None else rhythm.within_us
 
     def _trouble(
-        self, now_us: int, trouble: Mapping[str, str], known: Mapping[str, tuple[Alert, int]]
+        self, now_us: int, trouble: Mapping[str, str], known: Mapping[str, Own]
     ) -> Iterable[AlertChange]:
         self._since = {code: self._since.get(code, now_us) for code in trouble}
         for code, detail in trouble.items():
@@ -110,13 +108,13 @@ class Watch:
                 yield self._opened(
                     TROUBLE, group, "Watchkeep itself is in trouble", detail[:DETAIL_CHARS], level, now_us
                 )
-        for alert, number in known.values():
-            code = dict(alert.group).get("code", "")
-            if alert.rule_id != TROUBLE or code in trouble:
+        for own in known.values():
+            code = dict(own.alert.group).get("code", "")
+            if own.alert.rule_id != TROUBLE or code in trouble or not _ends(own):
                 continue
             if now_us - self._gone.setdefault(code, now_us) >= HOLD_US:
                 del self._gone[code]
-                yield _resolved(alert, number, now_us)
+                yield _resolved(own, now_us)
 
     def _opened(
         self,
@@ -144,14 +142,18 @@ class Watch:
         return AlertChange(alert, "opened", 1)
 
 
-def _of(
-    known: Mapping[str, tuple[Alert, int]], rule_id: str, group: tuple[tuple[str, str], ...]
-) -> tuple[Alert, int] | None:
-    return next(
-        (entry for entry in known.values() if entry[0].rule_id == rule_id and entry[0].group == group), None
+def _of(known: Mapping[str, Own], rule_id: str, group: tuple[tuple[str, str], ...]) -> Own | None:
+    alike = [own for own in known.values() if own.alert.rule_id == rule_id and own.alert.group == group]
+    return min(alike, key=lambda own: own.alert.state == "resolved", default=None)
+
+
+def _ends(own: Own) -> bool:
+    """Say whether an alert ends by itself when its reason does."""
+    return own.alert.state != "resolved" and not own.held
+
+
+def _resolved(own: Own, now_us: int) -> AlertChange:
+    over = dataclasses.replace(
+        own.alert, state="resolved", last_us=now_us, changed_us=now_us, by="", comment=""
     )
-
-
-def _resolved(alert: Alert, number: int, now_us: int) -> AlertChange:
-    over = dataclasses.replace(alert, state="resolved", last_us=now_us, changed_us=now_us)
-    return AlertChange(over, "resolved", number + 1)
+    return AlertChange(over, "resolved", own.number + 1)

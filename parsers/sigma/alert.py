@@ -6,6 +6,7 @@ than the rule's quiet time. Whoever is told of alerts is told of each change onc
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +16,10 @@ from parsers.sigma.rule import SCORES, Level
 AlertState = Literal["open", "acknowledged", "resolved"]
 ALERT_STATES: tuple[AlertState, ...] = ("open", "acknowledged", "resolved")
 ChangeKind = Literal["opened", "updated", "acknowledged", "resolved", "reopened"]
+# What a person may do with an alert, and the state that it has then.
+STATES: Mapping[ChangeKind, AlertState] = {
+    "acknowledged": "acknowledged", "resolved": "resolved", "reopened": "open",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

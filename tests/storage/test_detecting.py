@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from parsers.columns import EVENT_SCHEMA
 from parsers.sigma.loading import load
 from parsers.sigma.rule import Rule
+from storage.correlated import segments
 from storage.correlating import Plan
-from storage.detecting import Detector, DetectorOptions, segments
+from storage.detecting import Detector, DetectorOptions
 from storage.duck import connect
 from storage.hot import hot_events
 from storage.snapshot import Hot, Snapshot
