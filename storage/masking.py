@@ -25,6 +25,7 @@ import orjson
 
 from parsers.columns import BY_NAME
 from parsers.names import NAMES
+from storage.correlating import ALERT_ENTITY
 from storage.filters import FIELDS, Term
 from storage.pseudonyms import IPV4_PREFIX, IPV6_PREFIX, PSEUDONYM, Own, Pseudonyms, network
 from storage.query import Filter, Scope
@@ -122,7 +123,18 @@ class Mask:
             kept["metadata"] = {
                 key: HIDDEN if key == "query" else value for key, value in kept["metadata"].items()
             }
+        if event.get("internal") and found.get("entity_type") == ALERT_ENTITY and self._treated:
+            # It says of whom: by values of other events, which nobody could find in this one.
+            kept["description"] = found.get("entity_name")
+            kept["metadata"] = self._of_alert(event.get("metadata"))
         return kept
+
+    def _of_alert(self, metadata: Any) -> dict[str, Any]:
+        """Return what the event of an alert's change says of it, without whom it is about."""
+        told = metadata if isinstance(metadata, Mapping) else {}
+        alert = told["alert"] if isinstance(told.get("alert"), Mapping) else {}
+        comment = self.text(str(alert.get("comment") or ""))
+        return {"change": told.get("change"), "alert": {"count": alert.get("count"), "comment": comment}}
 
     def value(self, column: str, value: str | None, *, entity_type: str | None = None) -> str | None:
         """Return one value of a column, as figures and lists of values show it."""

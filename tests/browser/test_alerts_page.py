@@ -124,6 +124,10 @@ async def test_an_alert_is_found_read_and_looked_after(post: Post, visitor: Visi
     text = await detail.inner_text()
     for said in ("Ask the user.", "Somebody guesses.", "A forgotten password", "ATT&CK T1110.001", "3 times"):
         assert said in text
+    technique = detail.get_by_role("link", name="ATT&CK T1110.001")
+    assert await technique.get_attribute("href") == "https://attack.mitre.org/techniques/T1110/001/"
+    assert await technique.get_attribute("rel") == "noopener noreferrer"
+    assert await technique.get_attribute("target") == "_blank"
     assert "Told over ops" in text
     assert "Nobody was told over pager" in text
     assert query_of(page.url)["tab"] == "alerts"

@@ -468,6 +468,58 @@ async def test_the_daemons_own_trouble_is_an_alert_if_it_lasts(tmp_path, environ
         await second._sender.close()
 
 
+async def test_the_daemons_own_alerts_are_looked_after_as_others_are(tmp_path, environ):
+    """Acknowledged, ended and opened again by a person, over restarts; each change is told, and is an event with who made it."""
+    clock, world = Clock(), World()
+    async with Receiver() as receiver:
+
+        async def minutes(made, count, *codes):
+            world.complaints = [{"code": code, "detail": f"{code} is wrong"} for code in codes]
+            for _ in range(2 * count):
+                await made.observe()
+                await made.dispatch()
+                clock.now += await made._workers["hook"].step() or 0
+                clock.now += 30
+            return [alert.state for alert in made.alerts()]
+
+        def started():
+            return teller(tmp_path, [hook(receiver.url)], environ, clock, world=world)
+
+        made = started()
+        assert await minutes(made, 3, "gap") == ["open"]
+        name = made.alerts()[0].id
+        changed = await made.change(name, "acknowledged", by="ann", comment="looking")
+        assert (changed.state, changed.by, changed.comment) == ("acknowledged", "ann", "looking")
+        assert await made.change(name, "acknowledged", by="bob") == changed
+        assert await made.change("unknown", "resolved", by="bob") is None
+        made.close()
+        await made._sender.close()
+
+        made = started()
+        assert await minutes(made, 10, "gap") == ["acknowledged"]
+        await made.change(name, "resolved", by="ann")
+        assert await minutes(made, 50, "gap") == ["resolved"]  # as quiet as what a person resolved of a rule
+        await made.change(name, "reopened", by="ann")
+        assert await minutes(made, 10) == ["open"]  # only a person ends it now
+        await made.change(name, "resolved", by="ann")
+        await minutes(made, 70)
+        assert await minutes(made, 3, "gap") == ["open", "resolved"]
+        assert await minutes(made, 3) == ["resolved", "resolved"]
+        kinds = [body["type"].removeprefix("alert.") for body in receiver.bodies()]
+        assert kinds[:3] == ["firing", "acknowledged", "resolved"]
+        told = [
+            (e["action"], e.get("user", {}).get("id"), e["metadata"]["alert"]["comment"])
+            for e in world.events
+        ]
+        assert told[:3] == [
+            ("system_event", None, ""),
+            ("alert_acknowledged", "ann", "looking"),
+            ("alert_resolved", "ann", ""),
+        ]
+        made.close()
+        await made._sender.close()
+
+
 @pytest.mark.parametrize("written", [False, True])
 async def test_a_crash_between_telling_and_the_event_costs_no_event_of_our_own_alerts(
     tmp_path, environ, written

@@ -9,6 +9,7 @@ import pytest
 
 from daemon.outbound.dispatcher import Dispatcher, Route
 from daemon.outbound.mutetimes import MuteTime
+from daemon.outbound.ownalerts import Own
 from daemon.outbound.rhythm import DAY_US, FACTOR, LEARNING_DAYS, LEAST_US, Rhythm
 from daemon.outbound.watching import Quiet, Watch
 from tests.daemon.alerting import SECOND, opened, resolved
@@ -89,7 +90,7 @@ class Files:
             for change in self.watch.observe(self.now_us, [status], {}, self.known):
                 self.heard.append(change.kind)
                 self.known = (
-                    {} if change.kind == "resolved" else {change.alert.id: (change.alert, change.number)}
+                    {} if change.kind == "resolved" else {change.alert.id: Own(change.alert, change.number)}
                 )
 
 

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient
 
+from daemon.outbound.ownalerts import QUIET
 from daemon.outbound.sender import Channel
+from parsers.sigma.alert import Alert, AlertChange
 from storage.keyring import Keyring
 from tests.daemon.alerting import Receiver
 from tests.web.station import NOW_US, Station, event, served
@@ -352,3 +354,24 @@ async def test_an_alert_names_exactly_the_events_because_of_which_its_rule_fired
     ]
     assert [(row["eventId"], row["fired"]) for row in plain] == [(f"b-{at}", True) for at in range(4)]
     assert (await desk.ask("/alerts/nothing/events"))[0] == 404
+
+
+async def test_the_daemons_own_alerts_are_in_the_list_and_are_looked_after(desk: Desk) -> None:
+    """Beside those of rules, with their history; and who asks for the events behind one is told that no rule made it."""
+    group = (("source", "app*"),)
+    own = Alert(
+        "own-1", QUIET, "A source fell silent", "high", group, "open", NOW_US, NOW_US, 1, changed_us=NOW_US
+    )
+    await desk.fail("eve")
+    await desk.watch.teller.accept([AlertChange(own, "opened", 1)])
+    listed = await desk.get("/alerts")
+    assert {row["title"] for row in listed["data"]} == {"A source fell silent", "Failed logins"}
+    status, answer = await desk.ask("/alerts/own-1/acknowledge", body={"comment": "on it"})
+    assert (status, answer["data"]["state"]) == (200, "acknowledged")
+    found = await desk.get("/alerts/own-1")
+    assert [(one["change"], one["comment"]) for one in found["history"]] == [("acknowledged", "on it")]
+    status, answer = await desk.ask("/alerts/own-1/events")
+    assert status == 404
+    status, _ = await desk.ask("/alerts/own-1/resolve", body={}, role="viewer")
+    assert status == 403
+    assert (await desk.get("/alerts?state=acknowledged", role="viewer"))["total"] == 1

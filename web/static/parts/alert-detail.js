@@ -31,6 +31,8 @@ const DOINGS = /** @type {Record<string, readonly { path: string, text: string, 
   resolved: [{ path: "reopen", text: "Open again", main: true }],
 });
 
+const OWN = "watchkeep."; // with which the rules of alerts begin that no rule made
+
 /** @param {{ resource: import("../data/resource.js").Resource, changed: () => Promise<unknown> }} props */
 export function AlertDetail({ resource, changed }) {
   const answer = resource.body;
@@ -70,7 +72,7 @@ function Whole({ row, history, told, changed }) {
         ["Last seen", html`<time datetime=${row.last}>${instant(row.last, zone)}</time>`],
         ["Risk of the rule", `${row.risk} of 100`],
         ["Techniques", row.techniques.length > 0 && html`<${Techniques} techniques=${row.techniques} />`],
-        ["Rule", html`<${RuleLink} row=${row} />`],
+        ["Rule", row.rule_id.startsWith(OWN) ? "None: Watchkeep watches itself and its sources" : html`<${RuleLink} row=${row} />`],
         ["Author", row.author],
         ["References", several(row.references)],
       ]}

@@ -17,13 +17,16 @@ export function Facts({ rows }) {
 const TECHNIQUE = /^T\d{4}(\.\d{3})?$/;
 
 /**
- * ATT&CK techniques. Their pages are elsewhere, and this page leads nowhere else by itself: the text can be copied.
+ * ATT&CK techniques, each with its page at MITRE. Following it tells that site nothing of where it was found, and the new
+ * page cannot reach this one. What is no technique stays text: names come from files of rules.
  * @param {{ techniques: readonly string[] }} props
  */
 export function Techniques({ techniques }) {
   if (techniques.length === 0) return null;
   return html`<ul class="tags">
-    ${techniques.map((name) => html`<li key=${name}><span class="tag" title=${TECHNIQUE.test(name) ? `attack.mitre.org/techniques/${name.replace(".", "/")}` : undefined}>ATT&CK ${name}</span></li>`)}
+    ${techniques.map((name) => html`<li key=${name}>${TECHNIQUE.test(name)
+      ? html`<a class="tag" href=${`https://attack.mitre.org/techniques/${name.replace(".", "/")}/`} target="_blank" rel="noopener noreferrer">ATT&CK ${name}<span class="off-screen"> (opens attack.mitre.org)</span></a>`
+      : html`<span class="tag">ATT&CK ${name}</span>`}</li>`)}
   </ul>`;
 }
 
