@@ -53,7 +53,7 @@ def _committed(context: Context) -> list[dict[str, Any]]:
 
 def _add(context: Context) -> int:
     from daemon.alone import ask, author, opened
-    from daemon.asking import question
+    from daemon.answers import question
     from daemon.held import add
 
     arguments = context.arguments

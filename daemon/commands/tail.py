@@ -8,7 +8,8 @@ from contextlib import suppress
 
 import orjson
 
-from daemon.asking import MESSAGE, Answers, Block, connect
+from daemon.answers import MESSAGE, Answers, Block
+from daemon.asking import connect
 from daemon.command import Command, CommandError, Context, Exit, Option, positive
 from daemon.commands.query import cells_of
 from daemon.filtering import FILTERS, REPEATED, values_of

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from daemon import asking, cli, resuming
+from daemon import cli, overhttp, resuming
 from daemon.command import CommandError, Exit
 from daemon.control import call
 from parsers.entityrisk import LEAST_EVENT_POINTS
@@ -254,10 +254,10 @@ def test_a_download_that_breaks_off_goes_on_where_it_was(
         return token
 
     asked = {"start_date": ["-3650d"], "fields": ["event_id,description"]}
-    straight = asking.Daemon(f"http://127.0.0.1:{port}", 50, lend)
+    straight = overhttp.Daemon(f"http://127.0.0.1:{port}", 50, lend)
     whole = b"".join(straight.export(asked, "parquet"))
     broken = Cutting(port, [1_500, 1_500])
-    far = asking.Daemon(broken.url, 50, lend)
+    far = overhttp.Daemon(broken.url, 50, lend)
     assert b"".join(far.export(asked, "parquet")) == whole
     assert broken.cuts == []
     assert pq.read_table(io.BytesIO(whole)).num_rows == len(EVENTS)
