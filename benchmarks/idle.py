@@ -15,6 +15,8 @@ from pathlib import Path
 
 from benchmarks.daemon import Connection, Daemon
 from benchmarks.measure import DEFAULT_DATA, BenchmarkError, milliseconds, table
+from daemon.control import call
+from storage.layout import Layout
 
 FILES = (1_000, 10_000, 50_000)
 FOLDER_FILES = 100
@@ -34,6 +36,8 @@ class Idle:
     seconds: float = SECONDS
     settle: float = SETTLE_SECONDS
     marks: int = MARKS
+    a_folder: int = FOLDER_FILES  # files in one folder
+    seal: bool = False  # whether to seal at the end
 
 
 def measure(data: Path, amounts: Sequence[int], idle: Idle) -> None:
@@ -47,6 +51,7 @@ def measure(data: Path, amounts: Sequence[int], idle: Idle) -> None:
         "line max ms",
         "new file p50 ms",
         "peak MiB",
+        *(("seal: CPU s", "wall s", "peak MiB") if idle.seal else ()),
     )
     table("Idle files (polling included: every 4 ms and the time of an answer)", heads, rows)
 
@@ -54,7 +59,7 @@ def measure(data: Path, amounts: Sequence[int], idle: Idle) -> None:
 def _measured(folder: Path, amount: int, idle: Idle) -> list[str]:
     shutil.rmtree(folder, ignore_errors=True)
     logs = folder / "logs"
-    paths = _written(logs, amount)
+    paths = _written(logs, amount, idle.a_folder)
     began = time.perf_counter()
     with Daemon.over(folder / "archive", logs, folder) as daemon, daemon.connect() as connection:
         _await_events(connection, amount)
@@ -67,6 +72,7 @@ def _measured(folder: Path, amount: int, idle: Idle) -> list[str]:
         delays = [_delay(connection, chance.choice(paths), f"mark-{n}") for n in range(idle.marks)]
         fresh = [_delay(connection, logs / f"new-{n}.jsonl", f"new-{n}") for n in range(NEW_FILES)]
         peak = daemon.peak_bytes()
+        sealed = _sealed(daemon, folder / "archive") if idle.seal else ()
     return [
         f"{amount:,}",
         f"{first:.1f}",
@@ -75,16 +81,26 @@ def _measured(folder: Path, amount: int, idle: Idle) -> list[str]:
         milliseconds(max(delays)),
         milliseconds(statistics.median(fresh)),
         f"{peak / 2**20:,.0f}",
+        *sealed,
     ]
 
 
-def _written(logs: Path, amount: int) -> list[Path]:
+def _sealed(daemon: Daemon, archive: Path) -> tuple[str, str, str]:
+    """Seal everything; return its CPU seconds, wall seconds, and the daemon's peak memory meanwhile."""
+    daemon.forget_peak()
+    cpu, began = daemon.cpu_seconds(), time.perf_counter()
+    call(Layout(str(archive.resolve()), "main").control_socket, "POST", "/seal", {})
+    wall, used = time.perf_counter() - began, daemon.cpu_seconds() - cpu
+    return f"{used:.1f}", f"{wall:.1f}", f"{daemon.peak_bytes() / 2**20:,.0f}"
+
+
+def _written(logs: Path, amount: int, a_folder: int) -> list[Path]:
     """Write files of one line each, last written a day ago."""
     paths = []
     then = time.time() - IDLE_AGE_SECONDS
     for number in range(amount):
-        path = logs / str(number // FOLDER_FILES) / f"app-{number}.jsonl"
-        if number % FOLDER_FILES == 0:
+        path = logs / str(number // a_folder) / f"app-{number}.jsonl"
+        if number % a_folder == 0:
             path.parent.mkdir(parents=True)
         path.write_bytes(_line(f"first-{number}"))
         os.utime(path, (then, then))
@@ -131,8 +147,11 @@ def main() -> int:
     )
     parser.add_argument("--marks", type=int, default=MARKS, help="lines that are appended to some of them")
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA)
+    parser.add_argument("--a-folder", type=int, default=FOLDER_FILES, help="files in each folder")
+    parser.add_argument("--seal", action="store_true", help="seal at the end, and say what that takes")
     given = parser.parse_args()
-    measure(given.data, given.files, Idle(given.seconds, given.settle, given.marks))
+    idle = Idle(given.seconds, given.settle, given.marks, given.a_folder, given.seal)
+    measure(given.data, given.files, idle)
     return 0
 
 

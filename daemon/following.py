@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from daemon import files
@@ -59,6 +59,9 @@ class Origin:
     former: Climb | None = None
 
 
+BEGINNING = Origin()  # of a file of which nothing is archived: one object for all of them
+
+
 @dataclass(slots=True)
 class Climb:
     """A source whose first ``limit`` bytes were read from a file that does not hold them all any more.
@@ -81,10 +84,17 @@ class Climb:
         return Climb(self.known, self.limit, self.copy, self.others)
 
 
+_UNDATED = (None, b"")
+
+
 @functools.lru_cache(maxsize=1 << 17)  # asked of every file whenever a name changes anywhere
 def dated(path: bytes) -> tuple[int | None, bytes]:
-    """Return the day in a file's name, and the path without digits, which its siblings of other days share."""
-    return file_date_us(path), path.translate(None, b"0123456789")
+    """Return the day in a file's name, and the path without digits, which its siblings of other days share.
+
+    A file without a day has no siblings.
+    """
+    date = file_date_us(path)
+    return (date, path.translate(None, b"0123456789")) if date is not None else _UNDATED
 
 
 @dataclass(slots=True, eq=False)
@@ -109,7 +119,7 @@ class Followed:
     fate: Fate = Fate.PRESENT
     trouble: str = ""  # why it cannot be read now
     target: bytes = b""  # where the file is, if its path leads over a symbolic link
-    origin: Origin = field(default_factory=Origin)
+    origin: Origin = BEGINNING
     climb: Climb | None = None
 
     @classmethod
@@ -229,7 +239,7 @@ class Followed:
 
     def hold(self, climb: Climb) -> None:
         """Read nothing until a comparison has found where to go on."""
-        self.begin(Origin())
+        self.begin(BEGINNING)
         self.climb = climb
 
     def resume(self, climb: Climb, reached: Reached) -> None:

@@ -34,7 +34,7 @@ from storage.late import LateRules
 from storage.layout import Layout, valid_node
 from storage.lineage import ground
 from storage.observer import Observer, Silent
-from storage.provenance import Footer, Maker, Origin, coalesced, covered_by, newest_sources
+from storage.provenance import Coverage, Maker, Origin, covered_by, newest_sources
 from storage.publish import Publisher
 from storage.rearrange import Rearranger, Sizes
 from storage.records import Range, SourceSeen, SourceState
@@ -362,12 +362,10 @@ class Archive:
         known = newest_sources(state, covered) if made_by == "bulk" else ()
         return self._books.origin(made_by, covered, known=known)
 
-    def merge_origin(
-        self, made_by: Maker, replaced: Sequence[File], footers: Sequence[Footer | None]
-    ) -> Origin:
+    def merge_origin(self, made_by: Maker, replaced: Sequence[File], coverage: Coverage) -> Origin:
         """Return what the footers of merged files say. Called with ``_writing`` held."""
         state = self._books.state
-        covered = coalesced(footers, state)
+        covered = coverage.of(state)
         known = newest_sources(state, covered) if made_by == "seal" else ()
         return self._books.origin(made_by, covered, replaces=replaced, known=known)
 

@@ -23,7 +23,7 @@ from storage.fs import Fs
 from storage.late import MICROSECONDS_PER_DAY, Key
 from storage.layout import Layout
 from storage.parquet import ROW_GROUP_ROWS, STANDARD
-from storage.provenance import Footer, parse_footer
+from storage.provenance import Coverage
 from storage.snapshot import File, Kind
 from storage.words import without_idle_words
 
@@ -53,12 +53,16 @@ class Inputs:
     """The row groups of some files of one kind, read on demand, ordered by time.
 
     A row's position is its number in the files one after the other. Rows come in ``schema``: what repeats stays coded
-    as it is in the file, which takes a third less memory and is several times faster to copy. Use a with statement.
+    as it is in the file, which takes a third less memory and is several times faster to copy. ``coverage`` is told what
+    each file says of its sources. Use a with statement.
     """
 
-    def __init__(self, fs: Fs, layout: Layout, files: Sequence[File], kind: Kind) -> None:
+    def __init__(
+        self, fs: Fs, layout: Layout, files: Sequence[File], kind: Kind, coverage: Coverage | None = None
+    ) -> None:
         self._fs = fs
         self._layout = layout
+        self._coverage = coverage
         self._time = TIME[kind]
         self._coded = STANDARD.coded(_SCHEMA[kind])
         self.schema = STANDARD.coded_schema(_SCHEMA[kind])
@@ -69,7 +73,6 @@ class Inputs:
         self._cached = 0
         self._open: OrderedDict[int, tuple[BinaryIO, pq.ParquetFile]] = OrderedDict()
         self._starts = np.zeros(0, np.int64)
-        self.footers: list[Footer | None] = []  # what each file says of its sources
         self.times = self.seqs = self.arrived = np.zeros(0, np.int64)
         self.internal = np.zeros(0, np.bool_)
         self._codes = np.zeros(0, np.int16)
@@ -99,7 +102,8 @@ class Inputs:
         for file in files:
             self._files.append(file)
             index = len(self._files) - 1
-            self.footers.append(parse_footer(self._file(index).metadata.metadata))
+            if self._coverage is not None:
+                self._coverage.add(self._file(index).metadata.metadata)
             for group in range(self._file(index).num_row_groups):
                 parts.append(self._narrow(index, group))
                 self._places.append((index, group))

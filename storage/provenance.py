@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, fields, replace
 from typing import Any, Literal
 
@@ -27,6 +27,10 @@ SOURCES_KEY = "watchkeep.sources"
 # Above this the list of sources is packed: a few sources stay readable for anybody, thousands stay small.
 PLAIN_BYTES = 4096
 _PACKED = "zlib+base64:"
+# Sources in one packed text. A file of tens of thousands has several: read or written at once, each source takes two
+# kilobytes of memory, a hundred megabytes in all.
+BLOCK_SOURCES = 1024
+_BETWEEN = "."  # stands between two blocks; base64 does not have it
 # Sources without rows in a file that its footer tells of all the same, the newest ones: when retention has removed the
 # files of a source whose log file is still there, its offset is known from a younger file. 150 bytes each.
 KNOWN_SOURCES = 100
@@ -82,15 +86,22 @@ class Origin:
             return found
         told = [sid for sid in self.covered if sid in rows or (last and sid not in self._told)]
         self._told.update(told)
-        found[SOURCES_KEY] = _packed(
-            {
-                "fields": (*_STATE, "counts", "start", "end", "range_counts", "rows"),
-                "counts": _COUNTS,
-                "covered": [_covered_row(self.covered[sid], rows.get(sid, 0)) for sid in told],
-                "known": [_state_row(state) for state in self.known] if last else [],
-            }
-        )
+        found[SOURCES_KEY] = _packed(self._blocks(told, rows, last=last))
         return found
+
+    def _blocks(self, told: Sequence[str], rows: Mapping[str, int], *, last: bool) -> Iterator[bytes]:
+        """Yield what is said of some sources as JSON texts, BLOCK_SOURCES at a time."""
+        for begin in range(0, max(len(told), 1), BLOCK_SOURCES):
+            some = told[begin : begin + BLOCK_SOURCES]
+            known = self.known if last and begin + BLOCK_SOURCES >= len(told) else ()
+            yield orjson.dumps(
+                {
+                    "fields": (*_STATE, "counts", "start", "end", "range_counts", "rows"),
+                    "counts": _COUNTS,
+                    "covered": [_covered_row(self.covered[sid], rows.get(sid, 0)) for sid in some],
+                    "known": [_state_row(state) for state in known],
+                }
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +137,12 @@ def parse_footer(metadata: Mapping[bytes, bytes] | None) -> Footer | None:
     entry = File(**{f.name: about[f.name] for f in fields(File) if f.name in about}, bytes=0, sha256="")
     sources: dict[str, Told] = {}
     known: tuple[SourceState, ...] = ()
-    if SOURCES_KEY.encode() in metadata:
-        body = _unpacked(metadata[SOURCES_KEY.encode()].decode())
+    for body in _bodies(metadata):
         names, counts = body["fields"], body["counts"]
         for row in body["covered"]:
             told = _told(dict(zip(names, row, strict=True)), counts)
             sources[told.covered.state.sid] = told
-        known = tuple(_state(dict(zip(names, row, strict=False)), counts) for row in body["known"])
+        known += tuple(_state(dict(zip(names, row, strict=False)), counts) for row in body["known"])
     return Footer(
         entry=entry,
         made_by=about["made_by"],
@@ -164,26 +174,46 @@ def covered_by(
     return covered
 
 
-def coalesced(footers: Iterable[Footer | None], state: State) -> dict[str, Covered]:
-    """Return what some files cover together.
+class Coverage:
+    """The byte ranges that the footers of some files tell of, by source: all that merging them needs to know."""
 
-    A range that two files tell of (events and rejects of one commit) counts once, and so does one within another: rows
-    that wait in a live file, because they are late, are told of with the range that the others are sealed with.
-    """
-    ranges: dict[str, dict[tuple[int, int], Counts]] = {}
-    for footer in footers:
-        for sid, told in footer.sources.items() if footer else ():
-            ranges.setdefault(sid, {})[told.covered.start, told.covered.end] = told.covered.counts
-    covered = {}
-    for sid, found in ranges.items():
-        if sid not in state.sources:
-            continue
-        counts, end = Counts(), -1
-        for (_, high), part in sorted(found.items(), key=lambda item: (item[0][0], -item[0][1])):
-            if high > end:
-                counts, end = counts + part, high
-        covered[sid] = Covered(state.sources[sid], min(start for start, _ in found), end, counts)
-    return covered
+    def __init__(self) -> None:
+        self._ranges: dict[str, list[tuple[int, int, Counts]]] = {}
+        self._counts: dict[tuple[int, ...], Counts] = {}  # those of small files are all alike, and held once
+
+    def add(self, metadata: Mapping[bytes, bytes] | None) -> None:
+        """Take the ranges that a file's key-value metadata tells of, none if it has none."""
+        for body in _bodies(metadata or {}):
+            names: list[str] = body["fields"]
+            sid, start, end, counts = map(names.index, ("sid", "start", "end", "range_counts"))
+            for row in body["covered"]:
+                values = tuple(row[counts])
+                if values not in self._counts:
+                    self._counts[values] = Counts(**dict(zip(body["counts"], values, strict=True)))
+                self._ranges.setdefault(row[sid], []).append((row[start], row[end], self._counts[values]))
+
+    def of(self, state: State) -> dict[str, Covered]:
+        """Return what the files cover together, of the sources that the state knows.
+
+        A range that two files tell of (events and rejects of one commit) counts once, and so does one within another:
+        rows that wait in a live file, because they are late, are told of with the range that the others are sealed with.
+        """
+        covered = {}
+        for sid, found in self._ranges.items():
+            if sid not in state.sources:
+                continue
+            (start, end, counts), *others = sorted(found, key=_outer)
+            for _, high, part in others:
+                if high > end:
+                    counts, end = counts + part, high
+            covered[sid] = Covered(state.sources[sid], start, end, counts)
+        return covered
+
+
+def _outer(extent: tuple[int, int, Counts]) -> tuple[int, int]:
+    """Order ranges so that one comes before those within it."""
+    start, end, _ = extent
+    return start, -end
 
 
 def newest_sources(state: State, but: Mapping[str, Covered]) -> list[SourceState]:
@@ -198,8 +228,7 @@ def newest_sources(state: State, but: Mapping[str, Covered]) -> list[SourceState
 
 
 def _state_row(state: SourceState) -> list[Any]:
-    body = state.to_json()
-    return [*(body[name] for name in _STATE), astuple(state.counts)]
+    return [*(getattr(state, name) for name in _STATE), astuple(state.counts)]
 
 
 def _covered_row(covered: Covered, rows: int) -> list[Any]:
@@ -215,15 +244,26 @@ def _told(row: dict[str, Any], names: Sequence[str]) -> Told:
     return Told(Covered(_state(row, names), row["start"], row["end"], counts), row["rows"])
 
 
-def _packed(body: dict[str, Any]) -> str:
-    text = orjson.dumps(body)
-    if len(text) <= PLAIN_BYTES:
-        return text.decode()
-    return _PACKED + base64.b64encode(zlib.compress(text)).decode()
+def _packed(blocks: Iterable[bytes]) -> str:
+    packed: list[str] = []
+    plain = b""
+    for text in blocks:
+        plain = text
+        packed.append(base64.b64encode(zlib.compress(text)).decode())
+    if len(packed) == 1 and len(plain) <= PLAIN_BYTES:
+        return plain.decode()
+    return _PACKED + _BETWEEN.join(packed)
 
 
-def _unpacked(text: str) -> dict[str, Any]:
-    if text.startswith(_PACKED):
-        text = zlib.decompress(base64.b64decode(text.removeprefix(_PACKED))).decode()
-    body: dict[str, Any] = orjson.loads(text)
-    return body
+def _bodies(metadata: Mapping[bytes, bytes]) -> Iterator[dict[str, Any]]:
+    """Yield what a footer says of its sources, block by block."""
+    text = metadata.get(SOURCES_KEY.encode(), b"").decode()
+    if text and not text.startswith(_PACKED):
+        yield orjson.loads(text)
+        return
+    begin = len(_PACKED)
+    while begin < len(text):
+        end = text.find(_BETWEEN, begin)
+        end = len(text) if end < 0 else end
+        yield orjson.loads(zlib.decompress(base64.b64decode(text[begin:end])))
+        begin = end + 1

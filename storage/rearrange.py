@@ -18,17 +18,17 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import pyarrow as pa
 
 from storage import rollups
 from storage.books import Books
 from storage.errors import CommitError
+from storage.freeing import give_back
 from storage.fs import Fs
 from storage.late import Key, LateRules, Waiting, late, ripe
 from storage.layout import Layout
 from storage.merge import Inputs
 from storage.observer import Observer
-from storage.provenance import Footer, Maker, Origin
+from storage.provenance import Coverage, Maker, Origin
 from storage.seal import Stager
 from storage.snapshot import File, Kind
 from storage.turns import Turns
@@ -50,9 +50,7 @@ class Owner(Protocol):
     def files_changed(self) -> None:
         """Show readers the new set of files."""
 
-    def merge_origin(
-        self, made_by: Maker, replaced: Sequence[File], footers: Sequence[Footer | None]
-    ) -> Origin:
+    def merge_origin(self, made_by: Maker, replaced: Sequence[File], coverage: Coverage) -> Origin:
         """Return what the footers of merged files say."""
         ...
 
@@ -136,8 +134,9 @@ class Rearranger:
                 return False
 
             def work(stager: Stager) -> None:
-                with Inputs(self._fs, self._layout, chosen, kind) as inputs:
-                    origin = self._origin("fold", chosen, [inputs])
+                coverage = Coverage()
+                with Inputs(self._fs, self._layout, chosen, kind, coverage) as inputs:
+                    origin = self._origin("fold", chosen, coverage)
                     stager.live(kind, inputs, inputs.in_order(), origin, generation=generation)
 
             def record(added: list[File]) -> None:
@@ -201,14 +200,15 @@ class Rearranger:
 
         def work(stager: Stager) -> None:
             events, rejects = ([file for file in plan.fresh if file.kind == kind] for kind in KINDS)
+            coverage = Coverage()
             with (
-                Inputs(self._fs, self._layout, events, "events") as rows,
-                Inputs(self._fs, self._layout, rejects, "rejects") as lines,
+                Inputs(self._fs, self._layout, events, "events", coverage) as rows,
+                Inputs(self._fs, self._layout, rejects, "rejects", coverage) as lines,
             ):
                 choice = self._chosen(rows, plan, at_once)
                 rows.add(choice.late)
                 removed.extend(choice.late)
-                origin = self._origin("seal", removed, [rows, lines])
+                origin = self._origin("seal", removed, coverage)
                 self._events(stager, plan, rows, choice, origin)
                 keys = list(lines.by_key())
                 for key, positions in keys:
@@ -253,10 +253,9 @@ class Rearranger:
                 "events", rows, waiting, origin, generation=plan.generation, late=True, last=not sealed
             )
 
-    def _origin(self, made_by: Maker, replaced: Sequence[File], inputs: Sequence[Inputs]) -> Origin:
-        footers = [footer for part in inputs for footer in part.footers]
+    def _origin(self, made_by: Maker, replaced: Sequence[File], coverage: Coverage) -> Origin:
         with self._writing:
-            return self._owner.merge_origin(made_by, self._books.with_rollups(replaced), footers)
+            return self._owner.merge_origin(made_by, self._books.with_rollups(replaced), coverage)
 
     def _late_rows(self, inputs: Inputs, files: Sequence[File]) -> dict[Key, Waiting]:
         """Return the keys that have late rows only. Others get a file now, and their late rows come with them."""
@@ -319,7 +318,7 @@ class Rearranger:
             stager.abandon()
             raise
         finally:
-            pa.default_memory_pool().release_unused()
+            give_back()  # what a merge needed, nothing else needs until the next one
         with self._writing:
             if self._books.recoveries != recoveries:
                 stager.abandon()  # recovery cleared `staging` while files were written to it

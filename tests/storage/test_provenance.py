@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import tracemalloc
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,19 @@ import pytest
 from parsers.batch import Chunk, Counts, Parsed, Source
 from parsers.columns import PARSED_REJECT_SCHEMA, PARSED_SCHEMA
 from storage.archive import Archive, ArchiveOptions
-from storage.provenance import KNOWN_SOURCES, SOURCES_KEY, Footer, parse_footer
+from storage.provenance import (
+    BLOCK_SOURCES,
+    KNOWN_SOURCES,
+    SOURCES_KEY,
+    Coverage,
+    Covered,
+    Footer,
+    Origin,
+    parse_footer,
+)
+from storage.records import SourceState
 from storage.snapshot import File
+from storage.state import State
 from tests.storage.made import lines, seen
 
 
@@ -175,6 +187,65 @@ def test_a_merged_file_names_what_it_replaces(archive: Archive) -> None:
     for file in archive.snapshot.events:
         assert set(footer(archive, file).replaces) == before
     archive.close()
+
+
+def covering(sources: int) -> Origin:
+    """Return what is said of files with one row of each of so many sources."""
+    state = SourceState.from_json(
+        {
+            **asdict(seen("app.jsonl")),
+            "sid": "",
+            "offset": 10,
+            "digest": "0" * 64,
+            "digest_from": 0,
+            "counts": {},
+        }
+    )
+    states = (replace(state, sid=f"{number:032x}") for number in range(sources))
+    covered = {each.sid: Covered(each, 0, 10, Counts(lines=1, events=1)) for each in states}
+    return Origin("seal", 1, 1, "0", 1, covered)
+
+
+ENTRY = File("a.parquet", "events", "main", 0, 0, "", 0, 0, 1, 1)
+MANY_SOURCES = 8 * BLOCK_SOURCES
+
+
+@pytest.mark.parametrize("sources", [0, 1, BLOCK_SOURCES, BLOCK_SOURCES + 1, 3 * BLOCK_SOURCES])
+def test_a_footer_tells_of_each_source_however_many_blocks_it_takes(sources: int) -> None:
+    """None, one, a block to its last place, one more, several: what is read is what was written, the newest sources too."""
+    origin = covering(sources)
+    origin.known = [replace(next(iter(covering(1).covered.values())).state, sid="known")]
+    rows = dict.fromkeys(origin.covered, 1)
+
+    written = {key.encode(): text.encode() for key, text in origin.footer(ENTRY, rows, last=True).items()}
+
+    read = parse_footer(written)
+    assert read is not None
+    assert {sid: told.covered for sid, told in read.sources.items()} == origin.covered
+    assert list(read.known) == origin.known
+    coverage = Coverage()
+    coverage.add(written)
+    known = State(sources={sid: covered.state for sid, covered in origin.covered.items()})
+    assert coverage.of(known) == origin.covered
+
+
+def test_footers_of_many_sources_are_written_and_read_a_block_at_a_time() -> None:
+    """What a merge needs of memory for them is little more than the text and its outcome: half a kilobyte a source."""
+    origin = covering(MANY_SOURCES)
+    rows = dict.fromkeys(origin.covered, 1)
+    tracemalloc.start()
+    try:
+        text = origin.footer(ENTRY, rows)[SOURCES_KEY]
+        writing = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        Coverage().add({SOURCES_KEY.encode(): text.encode()})
+        reading = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+
+    assert writing < 1024 * MANY_SOURCES, "as one text it takes two kilobytes a source"
+    assert reading < 1024 * MANY_SOURCES
 
 
 def test_the_footer_stays_small_however_many_sources_there_are(archive: Archive) -> None:
