@@ -175,7 +175,7 @@ class QuietSource(Section):
         default=None,
         ge=1,
         le=100_000,
-        description="An alert opens when none of them grew for so many minutes. Not set: for twice as long as any silence of the last fortnight, once a week is known.",
+        description="An alert opens when none of them grew for so many minutes. Not set: for twice as long as any silence that began about the same hour of the week in the last four weeks, once two of these are known; after the first week, as any of the last fortnight.",
     )
     level: Literal["low", "medium", "high", "critical"] = Field(
         default="high", description="Level of that alert."

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from daemon.outbound.ownalerts import QUIET, TROUBLE, Own
-from daemon.outbound.rhythm import KEPT_DAYS, Rhythm
+from daemon.outbound.rhythm import Rhythm
 from parsers.sigma.alert import Alert, AlertChange
 from parsers.sigma.rule import Level
 from web.status import SourceStatus
@@ -75,7 +75,7 @@ class Watch:
         self._sizes = {source.sid: source.size for source in sources if source.sid}
         for rule in self.quiet:
             last = self._grew.get(rule.files, self.started_us)
-            within_us = self._within(rule)
+            within_us = self._within(rule, last)
             silent = within_us is not None and now_us - last >= within_us
             group = (("source", rule.files),)
             opened = _of(known, QUIET, group)
@@ -84,17 +84,17 @@ class Watch:
                 title = "A source fell silent"
                 text = f"No file that matches {rule.files} grew for {minutes} minutes."
                 if rule.within_us is None:
-                    text += f" In the last {KEPT_DAYS} days none of its silences was half as long."
+                    text += " None of its silences that began about this hour of the week was half as long lately."
                 yield self._opened(QUIET, group, title, text, rule.level, now_us)
             elif opened is not None and rule.files in self._grew and not silent and _ends(opened):
                 yield _resolved(opened, now_us)
 
-    def _within(self, rule: Quiet) -> int | None:
-        """Return how long files may be silent; None while that is being learned."""
+    def _within(self, rule: Quiet, since_us: int) -> int | None:
+        """Return how long files may be silent that last grew at a time; None while that is being learned."""
         if rule.within_us is not None:
             return rule.within_us
         rhythm = self.rhythms.get(rule.files)
-        return None if rhythm is None else rhythm.within_us
+        return None if rhythm is None else rhythm.within(since_us)
 
     def _trouble(
         self, now_us: int, trouble: Mapping[str, str], known: Mapping[str, Own]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from random import Random
 
@@ -121,6 +122,49 @@ def test_nights_and_weekends_are_usual_and_what_is_twice_as_long_is_not():
     assert files.heard == ["opened", "resolved"]
 
 
+def test_what_is_usual_for_a_weekend_is_an_alarm_at_noon():
+    """Each hour of the week has its own bound: an hour's silence on a Tuesday is told, five nights and two weekends are not."""
+    files = watch_of(at("2026-11-02T00:00"))
+    live(files, 22)
+    assert files.heard == []
+    files.pass_time(at("2026-11-24T11:00"), growing=False)
+    assert files.heard == []
+    files.pass_time(at("2026-11-24T12:00"), growing=True)
+    files.pass_time(at("2026-11-24T13:00"), growing=False)
+    assert files.heard == ["opened"]
+    files.pass_time(at("2026-11-24T20:00"), growing=True)
+    live(files, 5)
+    assert files.heard == ["opened", "resolved"]
+    kept = len(json.dumps(files.watch.rhythms["app*"].to_json()))
+    assert kept < 20_000
+
+
+def test_files_that_grow_by_chance_do_not_alarm():
+    """Lines some two hours apart, day and night, for half a year: the few silences of one hour say little."""
+    chance, rhythm, now, alarms = Random(5), Rhythm(), at("2026-01-05T00:00"), 0
+    for _ in range(180 * 12):
+        gap = int(chance.expovariate(1 / (2 * HOUR)))
+        within = rhythm.within(now)
+        alarms += within is not None and gap >= within
+        now += gap
+        rhythm.grew(now)
+    assert alarms <= 2
+
+
+def test_a_day_that_ends_earlier_from_now_on_is_usual_after_three_alarms():
+    """Learned by the hour of the day, whichever the weekday."""
+    rhythm, heard = Rhythm(), []
+    for day in range(30):
+        midnight = at("2026-11-02T00:00") + day * DAY_US
+        for step in range(8 * 12, (22 if day < 21 else 12) * 12):
+            now = midnight + step * 5 * MINUTE
+            within = None if rhythm.last_us is None else rhythm.within(rhythm.last_us)
+            if rhythm.last_us is not None and within is not None and now - rhythm.last_us >= within:
+                heard.append(day)
+            rhythm.grew(now)
+    assert heard == [22, 23, 24]
+
+
 def test_an_outage_is_not_taken_for_usual_before_it_came_back():
     """After one alarm the next silence of that length is one too; on the third day it is how the files are."""
     rhythm = Rhythm()
@@ -128,24 +172,24 @@ def test_an_outage_is_not_taken_for_usual_before_it_came_back():
     for _ in range(10 * 24):
         now += HOUR
         rhythm.grew(now)
-    assert rhythm.within_us == FACTOR * HOUR
+    assert rhythm.within(now) == FACTOR * HOUR
     for _ in range(3):
-        assert rhythm.within_us == FACTOR * HOUR
+        assert rhythm.within(now) == FACTOR * HOUR
         now += 9 * HOUR
         rhythm.grew(now)
-        for _ in range(20):
+        for _ in range(15):
             now += HOUR
             rhythm.grew(now)
-    assert rhythm.within_us == FACTOR * 9 * HOUR
+    assert rhythm.within(now) == FACTOR * 9 * HOUR
 
 
 def test_nothing_is_unusual_before_a_week_is_known_and_nobody_gets_up_for_seconds():
     rhythm = Rhythm()
     now = at("2026-11-01T00:00")
     for minute in range(LEARNING_DAYS * 24 * 60):
-        assert rhythm.within_us is None or minute >= (LEARNING_DAYS - 1) * 24 * 60
+        assert rhythm.within(now) is None or minute >= (LEARNING_DAYS - 1) * 24 * 60
         rhythm.grew(now + minute * MINUTE)
-    assert rhythm.within_us == LEAST_US
+    assert rhythm.within(now) == LEAST_US
 
 
 def test_what_was_learned_survives_a_restart_and_the_time_away_is_no_silence():
@@ -157,6 +201,7 @@ def test_what_was_learned_survives_a_restart_and_the_time_away_is_no_silence():
         now += chance.randrange(10, 40) * MINUTE
         rhythm.grew(now)
     again = Rhythm.from_json(rhythm.to_json())
-    assert again.within_us == rhythm.within_us is not None
+    hours = [now + hour * HOUR for hour in range(7 * 24)]
+    assert [again.within(hour) for hour in hours] == [rhythm.within(hour) for hour in hours]
     again.grew(now + 3 * DAY_US)
-    assert again.within_us == rhythm.within_us
+    assert (again.within(now) or 0) <= (rhythm.within(now) or 0)

@@ -214,7 +214,7 @@ async def test_an_alert_ends_when_its_group_was_quiet(
     station: Station, rules: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the clock, and told once; a late event of its time is counted and opens nothing."""
-    monkeypatch.setattr("daemon.detection.RESOLVE_SECONDS", 0.0)
+    monkeypatch.setattr("daemon.casebook.RESOLVE_SECONDS", 0.0)
     now = [station.now_us]
     stage = Stage(station, rules, clock=lambda: now[0])
     stage.fail("ann", 2)

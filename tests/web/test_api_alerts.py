@@ -136,14 +136,14 @@ async def test_what_somebody_opened_again_only_a_person_ends(desk: Desk) -> None
     await desk.fail("eve")
     (alert,) = (await desk.get("/alerts"))["data"]
     desk.station.now_us += HOUR_US
-    desk.watch.detection._resolved_at = 0.0
+    desk.watch.detection.cases._resolved_at = 0.0
     await desk.watch.look()
     path = f"/alerts/{alert['id']}"
     assert (await desk.get(path))["data"]["state"] == "resolved"
     assert (await desk.ask(f"{path}/reopen", post=True))[1]["data"]["state"] == "open"
     assert (await desk.ask(f"{path}/acknowledge", post=True))[1]["data"]["state"] == "acknowledged"
     desk.station.now_us += 24 * HOUR_US
-    desk.watch.detection._resolved_at = 0.0
+    desk.watch.detection.cases._resolved_at = 0.0
     await desk.watch.look()
     assert (await desk.get(path))["data"]["state"] == "acknowledged"
     assert (await desk.ask(f"{path}/resolve", post=True))[1]["data"]["state"] == "resolved"
