@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Literal
 
 from daemon import files
@@ -38,6 +39,14 @@ MAX_UNPACKED_BYTES = 16 << 30  # what one compressed file may hold, at most
 
 OnCopy = Literal["skip", "ingest"]
 DELETED_MOST = 1000  # paths at which another file may yet take the place of a deleted one
+
+
+class _Rank(IntEnum):
+    """What a file's inode says of it."""
+
+    READ = 0  # something that was read from it is archived
+    KNOWN = 1  # it was a source, and nothing of it is archived
+    NEW = 2
 
 
 @dataclass(slots=True)
@@ -83,8 +92,8 @@ class Binder:
         self._max_line_bytes = max_line_bytes
         self._clock = clock
         self._catalogue = Catalogue(sink.sources.values())
-        # What was last read from files that are empty now, or were so when another file took it over.
-        self._emptied: dict[tuple[int, int], tuple[files.Identity, Known]] = {}
+        # Whose lines unbound files held when they were first seen, the last ones last: another file may take those over.
+        self._held_before: dict[tuple[int, int], tuple[files.Identity, Sequence[Known]]] = {}
         self._deleted: dict[bytes, Climb] = {}  # what was read of the file that was last deleted at a path
         self._urgent = False
         self.anew = False  # a file that was followed turned out to be another one: everything is to be listed
@@ -138,8 +147,8 @@ class Binder:
         keys = {entry.key for entry in loose}
         for key in [key for key in self.held if key not in keys]:
             del self.held[key]
-        for key in self._emptied.keys() - keys:
-            del self._emptied[key]
+        for key in self._held_before.keys() - keys:
+            del self._held_before[key]
         self.descriptors.begin()
         self._losses.miss_unopened(scan, keys, self.files)
         # Larger files first: of two that begin alike the shorter one is the copy.
@@ -277,50 +286,41 @@ class Binder:
         by_inode = self._catalogue.by_inode()
         self._remember_emptied(empty, by_inode)
         rest: list[Found] = []
-        former: set[tuple[int, int]] = set()  # of those the files that a source was last read from
-        self._catalogue.reserved = set()
+        rank: dict[tuple[int, int], _Rank] = {}
+        own: dict[tuple[int, int], list[Known]] = {}
+        self._catalogue.reserved, self._catalogue.claimed = set(), set()
         for found in unbound:
             with self.descriptors.candidate(found) as candidate:
                 # A file that cannot be read now is nobody's, and what was read of it no other's: see the next listing.
-                own = {known.source.sid for known in by_inode.get(found.key, ()) if not known.gone}
-                self._catalogue.reserved |= own
+                bound = by_inode.get(found.key, ())
+                reserved = {known.source.sid for known in bound if not known.gone}
+                self._catalogue.reserved |= reserved
                 if candidate is None:
                     continue
                 with suppress(OSError):
-                    here = candidate.file.identity
-                    same = next(
-                        (
-                            known
-                            for known in by_inode.get(found.key, ())
-                            if here.may_be(known.device, known.inode, known.generation)
-                            and known.source.sid in self._catalogue.orphans
-                            and not _outdated(known, by_inode[found.key])
-                            and candidate.holds(known)
-                        ),
-                        None,
-                    )
-                    self._catalogue.reserved -= own
-                    if same is None:
-                        rest.append(found)
-                        if any(
-                            here.may_be(k.device, k.inode, k.generation) for k in by_inode.get(found.key, ())
-                        ):
-                            former.add(found.key)
-                    else:
-                        started.append(self._follow(found, candidate, same, now))
-        # A file goes before its copy. One that only got its inode number is no reason to go before a larger one.
-        rest.sort(key=lambda found: found.key not in former)
+                    same = self._catalogue.same(candidate, bound)
+                    self._catalogue.reserved -= reserved
+                    if same and same[0].offset:
+                        started.append(self._follow(found, candidate, same[0], now))
+                        continue
+                    rest.append(found)
+                    self._remember(candidate, bound)
+                    own[found.key] = same
+                    self._catalogue.claimed |= {known.source.sid for known in same}
+                    rank[found.key] = _rank(candidate, bound)
+        # A file goes before its copy. One of which nothing is archived is no reason to go before a larger one.
+        rest.sort(key=lambda found: (rank[found.key] is not _Rank.READ, -found.size, rank[found.key]))
         alike = Alike(self.files.values()) if rest else Alike(())
         for found in rest:
             with self.descriptors.candidate(found) as candidate:
                 if candidate is None:
                     continue
-                bound = None
+                followed = None
                 with suppress(OSError):
-                    bound = self._bind_other(found, candidate, alike, by_inode, now, recheck)
-            if bound is not None:
-                started.append(bound)
-                alike.add(bound)
+                    followed = self._bind_other(found, candidate, alike, own[found.key], now, recheck)
+            if followed is not None:
+                started.append(followed)
+                alike.add(followed)
         return started
 
     def _bind_other(
@@ -328,11 +328,11 @@ class Binder:
         found: Found,
         candidate: Candidate,
         alike: Alike,
-        by_inode: dict[tuple[int, int], list[Known]],
+        own: Sequence[Known],
         now: float,
         recheck: Look,
     ) -> Followed | None:
-        """Apply rules 2 to 5 to a file whose inode does not tell who it is."""
+        """Apply rules 2 to 5 to a file whose inode does not tell who it is; ``own`` are its sources without a byte."""
         if self._waits_for_deleted(found, candidate):
             return None
         originals = alike.to(candidate.file.pread(HEAD_KEY_BYTES, 0))
@@ -342,22 +342,16 @@ class Binder:
             )  # it may have been rewritten since: then its content is free to be taken over
             if original.trouble and _begins_as(candidate, original):
                 return None  # it cannot be read now, so nobody can tell whose these lines are
-        former = (
-            self._was_emptied(candidate)
-            or self._former(candidate, by_inode.get(found.key, ()))
-            or self._replaced(found, candidate)
-        )
-        # One that was held as a copy and goes its own way is another log: all of it is read. And where it is known whose
-        # lines a file held before, that decides where it goes on.
-        if former is None and found.key not in self.held:
+        former = self._former(candidate) or self._replaced(found, candidate)
+        # One that was held as a copy and goes its own way is another log: all of it is read, unless it is known to have
+        # been a log before. And where it is known whose lines a file held before, that decides where it goes on.
+        if former is None and (own or found.key not in self.held):
             for original in originals:
                 if self._outgrown(candidate, original):
                     self.forget(original)  # a copy that stayed behind: it has nothing that this one lacks
         if self._catalogue.waits(candidate):
             return None
         heir = self._catalogue.heir(candidate)
-        if heir is not None and former is not None and not heir.offset:
-            heir = None  # nothing of it was committed, and something of what the file held after it
         if heir is not None and not self._better(candidate, heir, originals):
             claimant = self._claimant(candidate, heir, originals)
             if claimant is not None and self._hold(found, claimant, now):
@@ -377,9 +371,10 @@ class Binder:
                 if self._hold(found, original, now):
                     self.exposure.found(candidate.file.identity)
                     return None
-                return self._follow(found, candidate, None, now)
+                return self._follow(found, candidate, self._catalogue.unread(candidate, own), now)
         begun = self._catalogue.begun(candidate) if found.size >= MARK_BYTES else []
-        followed = self._follow(found, candidate, None, now)
+        unread = None if begun else self._catalogue.unread(candidate, own)
+        followed = self._follow(found, candidate, unread, now)
         if begun:
             self._hold_back(followed, Climb(begun[0], begun[0].offset, copy=True, others=tuple(begun[1:])))
         return followed
@@ -470,30 +465,28 @@ class Binder:
         )
         return climb.again() if alike and candidate.head(known.head_length) == known.head else None
 
-    def _former(self, candidate: Candidate, bound: Sequence[Known]) -> Climb | None:
-        """Return the source that was last read from this very file (rule 4)."""
-        read = [known for known in _own(candidate, bound) if known.offset]
-        return Climb(read[-1], read[-1].offset) if read else None
-
     def _remember_emptied(self, empty: list[Found], by_inode: dict[tuple[int, int], list[Known]]) -> None:
         """Remember whose lines files held that are empty now: before another file takes those over and is its file."""
         for found in empty:
-            if found.key not in by_inode or found.key in self._emptied:
+            if found.key not in by_inode or found.key in self._held_before:
                 continue
             with self.descriptors.candidate(found) as candidate:
                 if candidate is not None:
                     with suppress(OSError):
-                        own = _own(candidate, by_inode[found.key])
-                        if own:
-                            self._emptied[found.key] = candidate.file.identity, own[-1]
+                        self._remember(candidate, by_inode[found.key])
 
-    def _was_emptied(self, candidate: Candidate) -> Climb | None:
-        """Return the source that was last read from a file that was empty when this process first saw it."""
+    def _remember(self, candidate: Candidate, bound: Sequence[Known]) -> None:
         here = candidate.file.identity
-        emptied, known = self._emptied.get(here.key, (here, None))
-        if known is None or emptied != here or not known.offset:
-            return None
-        return Climb(known, known.offset)
+        before, _ = self._held_before.get(here.key, (None, ()))
+        if before != here:
+            self._held_before[here.key] = here, _own(candidate, bound)
+
+    def _former(self, candidate: Candidate) -> Climb | None:
+        """Return the source that was last read from this very file, or since then from what took it over (rule 4)."""
+        here = candidate.file.identity
+        before, own = self._held_before.get(here.key, (None, ()))
+        read = [known for known in own if known.offset]
+        return Climb(read[-1], read[-1].offset) if read and before == here else None
 
     def _repeats(self, candidate: Candidate, original: Followed) -> bool:
         """Return whether the candidate so far holds nothing but the beginning of a followed file."""
@@ -522,6 +515,7 @@ class Binder:
         followed = Followed.of(found, candidate.file, known, max_line_bytes=self._max_line_bytes, now=now)
         candidate.release()
         self.held.pop(found.key, None)
+        self._held_before.pop(found.key, None)
         self.files[followed.key] = followed
         self.by_path[followed.path] = followed
         self.exposure.found(followed.reader.file.identity)
@@ -698,10 +692,10 @@ def _is_folder(path: bytes) -> bool:
     return False
 
 
-def _outdated(known: Known, bound: Sequence[Known]) -> bool:
-    """Return whether nothing was committed of a source, but something of one that was read from its file after it."""
-    later = (k for k in bound if k.source.first_seen_us > known.source.first_seen_us)
-    return not known.offset and any(k.offset for k in later)
+def _rank(candidate: Candidate, bound: Sequence[Known]) -> _Rank:
+    here = candidate.file.identity
+    known = [k.offset for k in bound if here.may_be(k.device, k.inode, k.generation)]
+    return _Rank.READ if any(known) else _Rank.KNOWN if known else _Rank.NEW
 
 
 def _own(candidate: Candidate, bound: Sequence[Known]) -> list[Known]:

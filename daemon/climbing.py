@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 from daemon.binding import Binder
+from daemon.exposure import AWAY
 from daemon.following import Climb, Fate, Followed, Origin
 from daemon.ladder import GivenUpError, Ladder, Reached
 from daemon.reader import RewrittenError
@@ -164,6 +165,11 @@ class Climbs:
         if not followed.finishing(self._clock(), closing=closing):
             return False
         reached = climb.reached
+        if reached.unended:
+            # Nothing is left to be read. It stays held, as long as it has a name: the newline may come back.
+            if followed.fate in AWAY:
+                self._binder.forget(followed)
+            return False
         # What is put in its place goes on from what was read of it, and must be compared with that as well.
         former = None if climb.copy else climb.again()
         continues = reached.sid if reached.offset else ""

@@ -127,7 +127,7 @@ class Exposure:
 def _half(followed: Followed) -> int:
     """Return how many bytes of a file that repeats what is archived lie behind that."""
     reached = followed.climb.reached if followed.climb is not None else None
-    return followed.size - reached.offset if reached is not None else 0
+    return followed.size - reached.offset if reached is not None and not reached.unended else 0
 
 
 def _entry(followed: Followed, code: str) -> FileAtRisk:

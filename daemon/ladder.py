@@ -16,7 +16,7 @@ from daemon.files import Content
 from daemon.reader import MARK_BYTES, Reader, Span, short_hash
 from parsers.batch import Chunk, Place, Source
 from storage.lineage import Segment, lineage
-from storage.past import Past
+from storage.past import Past, Stretch
 from storage.records import Rung, SourceState
 from storage.snapshot import Snapshot
 from storage.transform import ParseOptions, Transformer
@@ -27,6 +27,7 @@ EDITED_MOST = (
 )
 UNCHANGED_LEAST = 8  # lines behind the first edited one that must be as they were, for each that is not
 COMPARED_BYTES = 8 << 20  # of lines parsed and compared at a time: about 10,000
+_NEWLINE = b"\n"
 _NOWHERE = Place("", 0, 0, None, 0)
 
 
@@ -39,7 +40,8 @@ class Reached:
     """A file holds what is archived up to ``offset``, the end of a line; the last of it under the source ``sid``.
 
     ``differs``: a complete line follows that is not what was archived. Otherwise the file ends there, or within a
-    line. ``head`` and ``tail`` are the first bytes and those before ``offset``, as they were compared.
+    line. ``unended``: that is an archived line of which only the newline is missing. ``head`` and ``tail`` are the first
+    bytes and those before ``offset``, as they were compared.
     """
 
     offset: int
@@ -47,6 +49,7 @@ class Reached:
     differs: bool
     head: bytes
     tail: bytes
+    unended: bool = False
 
 
 class Ladder(Protocol):
@@ -145,7 +148,8 @@ class _Climber:
                 break
         holder = next((s for s in segments if self._position <= s.end), segments[-1])  # of the byte before
         head = self._head[: self._position]
-        return Reached(self._position, holder.source.sid, self._differs, head, self._tail)
+        unended = self._unended(segments, limit)
+        return Reached(self._position, holder.source.sid, self._differs, head, self._tail, unended)
 
     def _holds(self, since: Reached) -> bool:
         start = since.offset - len(since.tail)
@@ -219,22 +223,14 @@ class _Climber:
             # Nothing ends before the place where something archived ended: a longer line, or the file's end.
             self._differs = self._content.size() > stop and self._line_follows()
             return False
-        if self._past is None:
-            self._past = Past(lambda: self._archive.snapshot)
         reached = chunks[-1].end
-        stretch = self._past.stretch(
-            source.sid, self._position, reached, _seqs(source.rungs, self._position, reached)
-        )
+        stretch = self._stretch(source, reached)
         if stretch.end < reached:
             chunks, tails, reader = self._lines(source, stretch.end)
         if not chunks:
             self._differs = True  # a line reaches over the place where an archived one begins
             return False
-        if stretch.parser is not None:
-            chunks = [replace(c, source=replace(c.source, profile=stretch.parser)) for c in chunks]
-        if self._transformer is None:
-            self._transformer = Transformer(self._options)
-        differences = self._past.differences(stretch, self._transformer.parse(chunks))
+        differences = self._differences(stretch, chunks)
         self._edited += len(differences)
         self._compared += stretch.events.num_rows + stretch.rejects.num_rows
         if not differences or self._passing:
@@ -249,6 +245,46 @@ class _Climber:
         self._tail = _tail(tails[at], whole)
         self._differs = True
         return False
+
+    def _stretch(self, source: SourceState, reached: int) -> Stretch:
+        """Return what is archived from here up to ``reached``, or as far as one profile read it."""
+        if self._past is None:
+            self._past = Past(lambda: self._archive.snapshot)
+        return self._past.stretch(
+            source.sid, self._position, reached, _seqs(source.rungs, self._position, reached)
+        )
+
+    def _differences(self, stretch: Stretch, chunks: Sequence[Chunk]) -> list[int]:
+        """Return the first few offsets at which some lines do not say what is archived."""
+        assert self._past is not None
+        if stretch.parser is not None:
+            chunks = [replace(c, source=replace(c.source, profile=stretch.parser)) for c in chunks]
+        if self._transformer is None:
+            self._transformer = Transformer(self._options)
+        return self._past.differences(stretch, self._transformer.parse(chunks))
+
+    def _unended(self, segments: Sequence[Segment], limit: int) -> bool:
+        """Return whether the file ends with a line that is archived at this place and only lost its newline."""
+        size = self._content.size()
+        if self._differs or not self._position < size < limit:
+            return False
+        source = next(s.source for s in segments if self._position < s.end)
+        reader = self._reader()
+        span: Span | None = None
+        while span is None:
+            self._go_on()
+            before = reader.position
+            span = reader.read(size, finish=True)
+            if span is None and reader.position == before:
+                return False
+        if span.end != size or span.nul_bytes:
+            return False
+        ended = size + len(_NEWLINE)
+        line = replace(_chunk(source, span), end=ended)
+        if line.data:
+            line = replace(line, data=line.data + _NEWLINE)
+        stretch = self._stretch(source, ended)
+        return stretch.end == ended and not self._differences(stretch, [line])
 
     def _lines(self, source: SourceState, stop: int) -> tuple[list[Chunk], list[bytes], Reader]:
         """Read the lines that end at or before ``stop``, a batch at most; with the bytes before each chunk."""

@@ -3,12 +3,13 @@
 The rules, for a file that was found:
 1. The inode of a known source, and its content matches: the same source, read on.
 2. Content of a source that no file holds any more: renamed across file systems, restored, copied before truncation.
+   Rules 1 and 2 need something that is archived. A source without a byte says no more than how a file began.
 3. The beginning of a file that is being followed: a copy. It is held back until it differs or takes over. The
    beginning of what a file held that has lost it since: the same, once the archive says so (`daemon.climbing`).
 4. The inode of a known source with other content, or a file put in the place of one that was deleted: rewritten. What
    it still holds of the source is not read again: a new source from the first line that differs, which is the first
    one of all if nothing is left.
-5. Otherwise: a new source.
+5. Otherwise: a new source, or one that was registered for such a beginning and of which nothing was archived since.
 No name, age or modification time decides.
 """
 
@@ -130,6 +131,7 @@ class Catalogue:
         self.known: dict[str, Known] = {}
         self.orphans: dict[str, Known] = {}
         self.reserved: set[str] = set()  # orphans whose own file is there and cannot be read now
+        self.claimed: set[str] = set()  # orphans whose own file is there, holds them, and waits to be bound
         # Orphans by what a file must begin with to be theirs: head length → head → sids.
         self._by_head: dict[int, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
         for state in states:
@@ -144,10 +146,29 @@ class Catalogue:
             entries.sort(key=lambda known: -known.offset)
         return found
 
+    def same(self, file: Candidate, bound: Sequence[Known]) -> list[Known]:
+        """Return the orphans among ``bound`` that the file holds and that were its own, the one read furthest first (rule 1)."""
+        here = file.file.identity
+        own = (k for k in bound if k.source.sid in self.orphans)
+        return [k for k in own if here.may_be(k.device, k.inode, k.generation) and file.holds(k)]
+
     def heir(self, file: Candidate) -> Known | None:
-        """Return the orphan whose content the file holds, the one read furthest if there are several (rule 2)."""
-        free = (known for known in self._alike(file) if known.source.sid not in self.reserved)
+        """Return the orphan whose content the file holds, the one read furthest if there are several (rule 2).
+
+        One of which nothing is archived is nobody's to take over: each file that begins as it did would hold it.
+        """
+        free = (k for k in self._alike(file) if k.offset and k.source.sid not in self.reserved)
         return next((known for known in free if file.holds(known)), None)
+
+    def unread(self, file: Candidate, own: Sequence[Known]) -> Known | None:
+        """Return the orphan of which nothing is archived as which a new file is read: one of its ``own`` if there is one.
+
+        So a source that was registered and not committed before a kill keeps its name.
+        """
+        taken = self.reserved | self.claimed
+        others = (k for k in self._alike(file) if k.source.sid not in taken and not k.offset)
+        free = (k for k in (*own, *others) if k.source.sid in self.orphans and file.holds(k))
+        return next(free, None)
 
     def waits(self, file: Candidate) -> bool:
         """Return whether a file begins as a source whose own file is there and cannot be read now."""
@@ -161,7 +182,8 @@ class Catalogue:
 
     def replaced(self, file: Candidate, path: str) -> Known | None:
         """Return the orphan that was last at ``path``, if the file begins as it did: by more than chance (rule 4)."""
-        there = [k for k in self._alike(file) if k.path == path and k.head_length >= MARK_BYTES]
+        alike = (k for k in self._alike(file) if k.offset and k.head_length >= MARK_BYTES)
+        there = [k for k in alike if k.path == path]
         return max(there, key=lambda known: known.source.first_seen_us, default=None)
 
     def _alike(self, file: Candidate) -> list[Known]:

@@ -153,7 +153,9 @@ class CollectorLadder:
         differs = offset < limit and (b"\n" in present[offset:] or len(present) < content.size())
         holder = next((s for s in segments if offset <= s.end), segments[-1])
         head, tail = present[: min(offset, MARK_BYTES)], present[max(0, offset - MARK_BYTES) : offset]
-        return Reached(offset, holder.source.sid, differs, head, tail)
+        rest = present[offset:] + b"\n"
+        unended = not differs and offset < content.size() < limit and archived.startswith(rest, offset)
+        return Reached(offset, holder.source.sid, differs, head, tail, unended)
 
 
 def common(left: bytes, right: bytes) -> int:

@@ -375,13 +375,10 @@ class Applications(RuleBasedStateMachine):
 
     @precondition(lambda self: self.files)
     @rule(
-        index=st.integers(0, 5), lost=st.integers(1, 8), cut=st.sampled_from([0, 0, 21, 25, 40]), look=st.booleans(), lines=st.integers(0, 12)
+        index=st.integers(0, 5), lost=st.integers(1, 8), cut=st.sampled_from([0, 0, 21, 25, 40, MAX_LINE]), look=st.booleans(), lines=st.integers(0, 12)
     )  # fmt: skip
     def lose_the_last_lines(self, index: int, lost: int, cut: int, look: bool, lines: int) -> None:
-        """An editor, or a power cut; ``cut`` bytes of the first line that is lost remain, but never all of it.
-
-        A line that only lost its newline is taken again once its file is finished: see `docs/guarantees.md`.
-        """
+        """An editor, or a power cut; ``cut`` bytes of the first line that is lost remain, at most all but its newline."""
         file = self.pick(index)
         if file.gone or not file.lines:
             return
@@ -391,7 +388,7 @@ class Applications(RuleBasedStateMachine):
             file.copied = False
         kept = max(0, len(file.lines) - lost)
         self.destroy(file, file.lines[kept:])
-        half = file.lines[kept][: min(cut, len(file.lines[kept]) - 1)]
+        half = file.lines[kept][:cut]
         file.lines, file.half, file.cut = file.lines[:kept], half, True
         os.ftruncate(file.fd, len(file.content))
         if look:

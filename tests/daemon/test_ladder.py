@@ -163,6 +163,41 @@ def test_a_file_cut_within_a_line_ends_before_it_and_nothing_differs_yet(bench: 
 
 
 @pytest.mark.parametrize(
+    "last",
+    [line(1), line(1)[:-1] + b"\r\n", b"not json\n", b"x" * 5000 + b"\n", b"[1, 2]\n", bytes(4) + line(1)],
+    ids=["an event", "carriage return", "a reject", "oversize", "no object", "a few NUL bytes"],
+)
+@pytest.mark.parametrize("before", [0, 400])
+def test_a_line_that_lost_only_its_newline_is_known(bench: Bench, last: bytes, before: int) -> None:
+    """Whatever was archived of it, and wherever the commits ended; a shorter end is the half of some line."""
+    lines = [*LINES[:before], last]
+    bench.path.write_bytes(b"".join(lines))
+    source = bench.register()
+    end = bench.archive_rest(source, 0, commit_each=30_000)
+    boundary = end - len(last)
+    found = []
+    for lost in (1, 3):
+        bench.path.write_bytes(b"".join(lines)[: end - lost])
+        reached = bench.climb(source.sid, end)
+        assert (reached.offset, reached.differs) == (boundary, False)
+        found.append(reached.unended)
+
+    assert found == [True, False]
+
+
+def test_another_line_without_a_newline_is_not_taken_for_the_archived_one(bench: Bench) -> None:
+    """It has the same length and the same place."""
+    bench.path.write_bytes(line(1) + line(2) + line(3))
+    source = bench.register()
+    end = bench.archive_rest(source, 0)
+    bench.path.write_bytes(line(1) + line(7)[:-1])
+    assert not bench.climb(source.sid, end).unended
+
+    bench.path.write_bytes(line(1) + line(2)[:-1])
+    assert bench.climb(source.sid, end).unended
+
+
+@pytest.mark.parametrize(
     ("archived", "present", "kept"),
     [
         ([b"\n", b"  \n", line(1)], [b"\n", b"  \n", line(2)], 2),

@@ -558,21 +558,3 @@ def test_bytes_of_a_file_that_was_written_anew_are_no_gap_of_what_it_held_before
 
     assert arrived(it) == LINES + OTHERS
     assert "gap" not in it.kinds()
-
-
-def test_a_source_that_was_never_committed_is_not_gone_on_with_in_place_of_a_later_one(it):
-    """Killed before its commit, it has the same beginning; what was archived since is not read again."""
-    path = it.folder / "a.log"
-    append(path, b"".join(LINES[:10]))
-    it.settle()
-    it.restart(crash=True)
-    path.write_bytes(b"".join(LINES[:7]))
-    it.settle()
-    append(path, b"".join(LINES[7:30]))
-    it.settle()
-    it.restart()
-    os.truncate(path, len(b"".join(LINES[:25])))
-    it.settle()
-    append(path, OTHERS[0])
-    it.settle()
-    assert arrived(it) == [*LINES[:30], OTHERS[0]]

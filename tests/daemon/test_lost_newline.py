@@ -1,0 +1,89 @@
+"""A line that lost nothing but its newline is the line that is archived, whatever becomes of its file."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.daemon.test_rewritten import LINES, OTHERS, arrived
+from tests.daemon.test_tailer import Followed, append
+
+
+@pytest.fixture
+def it(tmp_path: Path) -> Iterator[Followed]:
+    made = Followed(tmp_path)
+    yield made
+    made.tailer.close()
+
+
+@pytest.mark.parametrize("count", [1, 200], ids=["the only line", "the last line"])
+@pytest.mark.parametrize("away", [False, True], ids=["renamed", "moved away"])
+@pytest.mark.parametrize("running", [True, False], ids=["while it runs", "while it is down"])
+def test_it_does_not_come_again_when_its_file_is_renamed(it, count, away, running):
+    """However long nobody writes to the file; and the newline may come back."""
+    path, renamed = it.folder / "a.log", (it.folder.parent if away else it.folder) / "a.log.1"
+    append(path, b"".join(LINES[:count]))
+    it.settle()
+    if not running:
+        it.restart()
+    os.truncate(path, len(b"".join(LINES[:count])) - 1)
+    it.settle()
+    path.rename(renamed)
+    it.settle(seconds=1)
+    it.settle(seconds=100)
+    assert arrived(it) == LINES[:count]
+    assert it.collector.files_at_risk == {}
+    assert "gap" not in it.kinds()
+
+    renamed.rename(path)
+    append(path, b"\n" + OTHERS[0])
+    it.settle(seconds=1)
+    assert arrived(it) == [*LINES[:count], OTHERS[0]]
+
+
+@pytest.mark.parametrize("closing", [False, True], ids=["then idle", "as the daemon stops"])
+def test_it_does_not_come_again_when_its_file_is_deleted(it, closing):
+    """The file is let go of, and there is nothing to tell."""
+    path = it.folder / "a.log"
+    append(path, b"".join(LINES))
+    it.settle()
+    os.truncate(path, len(b"".join(LINES)) - 1)
+    it.settle()
+    path.unlink()
+    it.settle(seconds=1)
+    it.settle(seconds=10, closing=closing)
+
+    assert arrived(it) == LINES
+    assert list(it.tailer.files) == []
+    assert it.collector.files_at_risk == {}
+    assert "gap" not in it.kinds()
+
+
+def test_a_file_put_in_its_place_goes_on_behind_it(it):
+    """What was let go of with the deleted file is still what the new one is compared with."""
+    path, fresh = it.folder / "a.log", it.folder / "a.tmp"
+    append(path, b"".join(LINES))
+    it.settle()
+    os.truncate(path, len(b"".join(LINES)) - 1)
+    it.settle()
+    fresh.write_bytes(b"".join([*LINES, OTHERS[0]]))
+    fresh.replace(path)
+    for _ in range(3):
+        it.settle(seconds=6)
+
+    assert arrived(it) == [*LINES, OTHERS[0]]
+
+
+def test_the_half_of_a_line_comes_when_its_file_is_deleted(it):
+    """Nobody can tell the half of an archived line from that of another one."""
+    path = it.folder / "a.log"
+    append(path, b"".join(LINES))
+    it.settle()
+    os.truncate(path, len(b"".join(LINES)) - 2)
+    it.settle()
+    path.unlink()
+    it.settle(seconds=1)
+    it.settle(seconds=10)
+
+    assert arrived(it) == [*LINES, LINES[-1][:-2] + b"\n"]
