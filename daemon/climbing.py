@@ -34,7 +34,8 @@ class Climbs:
         clock: Callable[[], float],
     ) -> None:
         self.urgent = False  # something must be committed before a comparison can begin
-        self._binder = binder
+        self._books = binder.books
+        self._rewrites = binder.rewrites
         self._sink = sink
         self._ladder = ladder
         self._executor = executor
@@ -44,7 +45,7 @@ class Climbs:
     @property
     def wait(self) -> float:
         """Return after how many seconds to look again."""
-        running = any(f.climb is not None and f.climb.running is not None for f in self._binder.climbing)
+        running = any(f.climb is not None and f.climb.running is not None for f in self._books.climbing)
         return LOOK_SECONDS if running else RETRY_SECONDS
 
     def step(self, *, closing: bool = False) -> list[Followed]:
@@ -53,7 +54,7 @@ class Climbs:
         ``closing`` says that the daemon stops: then only deleted files matter, the others are compared at the next start.
         """
         ready: list[Followed] = []
-        for followed in self.deleted if closing else list(self._binder.climbing):
+        for followed in self.deleted if closing else list(self._books.climbing):
             self._begin(followed)
             if self._ended(followed) or self._sealed(followed, closing=closing):
                 ready.append(followed)
@@ -64,13 +65,13 @@ class Climbs:
         """The files among them that nobody can open again, those apart of which it is known that they only repeat."""
         return [
             followed
-            for followed in self._binder.climbing
+            for followed in self._books.climbing
             if followed.fate is Fate.UNLINKED and not _only_repeats(followed)
         ]
 
     def give_up(self, followed: Followed) -> None:
         """Leave a deleted file uncompared. What of it is not archived is lost; nobody knows how much that is."""
-        self._binder.lost_uncompared(followed)
+        self._books.lost_uncompared(followed)
 
     def at_once(self, followed: Followed) -> None:
         """Compare a file here and now; everything read of it is committed. Raises OSError and RewrittenError."""
@@ -100,7 +101,7 @@ class Climbs:
             climb.running = Future()
             climb.running.set_result(_NOTHING)
         elif self._committed(climb):
-            if not self._binder.reopen(followed):
+            if not self._books.reopen(followed):
                 return
             if self._executor is None:
                 self._executor = ThreadPoolExecutor(1, thread_name_prefix="ladder")
@@ -149,12 +150,12 @@ class Climbs:
         return self._go_on(followed, climb, reached)
 
     def _go_on(self, followed: Followed, climb: Climb, reached: Reached) -> bool:
-        if not reached.differs and (reached.offset < climb.limit or not self._binder.free_to(climb)):
+        if not reached.differs and (reached.offset < climb.limit or not self._rewrites.free_to(climb)):
             if climb.copy and climb.reached is None:
-                self._binder.told_copy(followed)
+                self._rewrites.told_copy(followed)
             climb.reached = reached
             return False
-        self._binder.resolved(followed, climb, reached)
+        self._rewrites.resolved(followed, climb, reached)
         return True
 
     def _sealed(self, followed: Followed, *, closing: bool) -> bool:
@@ -168,13 +169,13 @@ class Climbs:
         if reached.unended:
             # Nothing is left to be read. It stays held, as long as it has a name: the newline may come back.
             if followed.fate in AWAY:
-                self._binder.forget(followed)
+                self._books.forget(followed)
             return False
         # What is put in its place goes on from what was read of it, and must be compared with that as well.
         former = None if climb.copy else climb.again()
         continues = reached.sid if reached.offset else ""
         followed.begin(Origin(reached.offset, continues, reached.head, reached.tail, former))
-        self._binder.climbing.discard(followed)
+        self._books.climbing.discard(followed)
         return True
 
 

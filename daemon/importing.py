@@ -16,8 +16,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from daemon import files
-from daemon.binding import MAX_UNPACKED_BYTES, SMALL_COPY_WAIT_SECONDS, Binder
+from daemon.binding import Binder
+from daemon.books import MAX_UNPACKED_BYTES
 from daemon.climbing import Climbs
+from daemon.copies import SMALL_COPY_WAIT_SECONDS
 from daemon.discovery import Discovery, Found, Root, Scan
 from daemon.files import spelled
 from daemon.following import Followed
@@ -163,11 +165,11 @@ class Importer:
             self._options.max_unpacked_bytes,
         )
         try:
-            followed = self._bind(binder, [file for file in files if self._wanted(file, binder.packs)])
+            followed = self._bind(binder, [file for file in files if self._wanted(file, binder.books.packs)])
             self._archive_all(self._batches(binder, followed), tell)
         finally:
-            for entry in list(binder.files.values()):
-                binder.close(entry)
+            for entry in list(binder.books.files.values()):
+                binder.books.close(entry)
             self._archive.commit_sealed()
         if self._scorer is not None:
             self._scorer.checkpoint()
@@ -232,10 +234,10 @@ class Importer:
         binder.reconcile(scan, now, _leave_alone, _leave_alone)
         # Short files may well begin alike by chance: after its wait the daemon reads them too.
         binder.reconcile(scan, now + SMALL_COPY_WAIT_SECONDS, _leave_alone, _leave_alone)
-        for held in binder.held.values():
+        for held in binder.copies.held.values():
             self._leave(spelled(held.found.path), f"repeats {held.original}", trouble=False)
         self._climb(binder)
-        followed = list(binder.files.values())
+        followed = list(binder.books.files.values())
         self._report.files = len(followed)
         self._report.known_bytes = sum(entry.reader.offset for entry in followed)
         return sorted(followed, key=lambda entry: (entry.date_us or 0, entry.path))
@@ -243,10 +245,10 @@ class Importer:
     def _climb(self, binder: Binder) -> None:
         """Find out where to go on in files that do not hold any more what was read from them."""
         climbs = Climbs(binder, self._archive, self._ladder, None, time.monotonic)
-        for followed in list(binder.climbing):
+        for followed in list(binder.books.climbing):
             path = spelled(followed.path)
             try:
-                if binder.reopen(followed):
+                if binder.books.reopen(followed):
                     climbs.at_once(followed)
             except (OSError, RewrittenError) as error:
                 reason = (
@@ -257,7 +259,7 @@ class Importer:
                 if followed.climb is not None:
                     self._leave(path, "holds nothing but what is in the archive", trouble=False)
             if followed.climb is not None:
-                binder.forget(followed)
+                binder.books.forget(followed)
 
     def _leave(self, path: str, reason: str, *, trouble: bool) -> None:
         self._report.left_out.append(LeftOut(path, reason, trouble))
@@ -280,12 +282,12 @@ class Importer:
                 self._leave(spelled(followed.path), "was rewritten while it was read", trouble=True)
             except OSError as error:
                 self._leave(spelled(followed.path), error.strerror or "cannot be read", trouble=True)
-            binder.close(followed)
+            binder.books.close(followed)
         if batch:
             yield batch
 
     def _chunks(self, binder: Binder, followed: Followed) -> Iterator[Chunk]:
-        if not binder.reopen(followed):
+        if not binder.books.reopen(followed):
             self._leave(spelled(followed.path), "is gone", trouble=True)
             return
         while True:

@@ -102,9 +102,9 @@ class LiveDaemon:
             found = [self._status(followed, now) for followed in list(self._tailer.files)]
             found += [
                 _unread(held.found, "copy" if held.reported else "held", f"repeats {held.original}")
-                for held in list(self._tailer.binder.held.values())
+                for held in list(self._tailer.binder.copies.held.values())
             ]
-            found += [_packed(pack) for pack in list(self._tailer.binder.packs.unread.values())]
+            found += [_packed(pack) for pack in list(self._tailer.binder.books.packs.unread.values())]
             found += self._lost({source.sid for source in found})
             self._sources = sorted(found, key=lambda source: source.path)
             ended = time.monotonic()
@@ -214,7 +214,7 @@ class LiveDaemon:
                 "pinned",
                 f"deleted files hold {self._tailer.pinned_bytes} bytes of their disk until they are read",
             )
-        if self._tailer.binder.descriptors.starved:
+        if self._tailer.binder.books.descriptors.starved:
             yield (
                 "descriptors",
                 "this process has no more file descriptors: raise `ulimit -n` or LimitNOFILE=",

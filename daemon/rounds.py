@@ -39,6 +39,7 @@ class Rounds:
         enqueue: Callable[[Followed], None],
     ) -> None:
         self._binder = binder
+        self._books = binder.books
         self._clock = clock
         self._seconds = seconds
         self._look = look
@@ -91,7 +92,7 @@ class Rounds:
             if now < self._round_due:
                 self._idle_due = self._round_due
                 return
-            self._idle = list(self._binder.files.values())
+            self._idle = list(self._books.files.values())
             self._round_due = now + self._seconds
         began = self.began()
         some, self._idle = self._idle[-SWEEP_FILES:], self._idle[:-SWEEP_FILES]
@@ -101,14 +102,14 @@ class Rounds:
 
     def everything(self, now: float) -> None:
         """Look at every file at once: nobody knows what was missed."""
-        for followed in list(self._binder.files.values()):
+        for followed in list(self._books.files.values()):
             self.check(followed, now)
 
     def check(self, followed: Followed, now: float) -> None:
         """Look at a file only as far as is needed to see that nothing happened to it."""
-        if self._binder.follows(followed) and (followed.trouble or not followed.unchanged()):
+        if self._books.follows(followed) and (followed.trouble or not followed.unchanged()):
             self._look(followed, now)
-        if followed.unread and self._binder.follows(followed):
+        if followed.unread and self._books.follows(followed):
             self._enqueue(followed)  # it could not be read when it was to be
 
     def began(self) -> Began:

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from daemon.binding import MAX_UNPACKED_BYTES
+from daemon.books import MAX_UNPACKED_BYTES
 from daemon.packs import open_whole
 from daemon.patterns import file_date_us
 from daemon.reader import Reader

@@ -17,8 +17,10 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from daemon import files
-from daemon.binding import MAX_UNPACKED_BYTES, Binder, OnCopy
+from daemon.binding import Binder
+from daemon.books import MAX_UNPACKED_BYTES
 from daemon.climbing import LOOK_SECONDS, Climbs
+from daemon.copies import OnCopy
 from daemon.discovery import Discovery, Root, Watchable
 from daemon.following import Fate, Followed
 from daemon.ladder import Ladder
@@ -89,6 +91,7 @@ class Tailer:
             options.on_copy,
             options.lost_wait_seconds,
         )
+        self._books = self._binder.books
         self._climbs = Climbs(self._binder, sink, ladder, executor, clock)
         self._rounds = Rounds(
             self._binder, clock, options.scan_seconds, look=self._look, enqueue=self._enqueue
@@ -109,7 +112,7 @@ class Tailer:
     @property
     def files(self) -> Collection[Followed]:
         """Return the files that are followed now."""
-        return self._binder.files.values()
+        return self._books.files.values()
 
     @property
     def binder(self) -> Binder:
@@ -140,7 +143,7 @@ class Tailer:
         turn = Turn()
         now = self._clock()
         for path in touched:
-            followed = self._binder.by_path.get(path)
+            followed = self._books.by_path.get(path)
             if followed is not None:
                 self._look(followed, now)
             elif not self._scan_wanted and self._discovery.concerns(path):
@@ -164,9 +167,9 @@ class Tailer:
             turn.more = self._await_comparisons()
         self._release()
         self._settle_risks(turn)
-        turn.notes = self._binder.take_notes()
-        self._scan_wanted = self._scan_wanted or self._binder.anew
-        turn.urgent = self._urgent or self._climbs.urgent or self._binder.take_urgent()
+        turn.notes = self._books.take_notes()
+        self._scan_wanted = self._scan_wanted or self._books.anew
+        turn.urgent = self._urgent or self._climbs.urgent or self._books.take_urgent()
         self._urgent = self._climbs.urgent = False
         turn.more = turn.more or bool(self._live or self._behind)
         turn.wait = self._wait(turn)
@@ -175,7 +178,7 @@ class Tailer:
 
     def _inspect(self, turn: Turn) -> None:
         """Go on with looking whether compressed files are whole; then they are files like the others."""
-        packs = self._binder.packs
+        packs = self._books.packs
         found = packs.work(QUANTUM_BYTES)
         if found:
             self._scan_wanted = True
@@ -185,7 +188,7 @@ class Tailer:
 
     def _only_unlinked(self) -> None:
         """Leave everything to the next start but files that will not be there then."""
-        self._live = deque(f for f in self._binder.away if f.unread and f.fate is Fate.UNLINKED)
+        self._live = deque(f for f in self._books.away if f.unread and f.fate is Fate.UNLINKED)
         self._behind.clear()
         self._queued = set(self._live)
 
@@ -207,7 +210,7 @@ class Tailer:
         due = min(self._rounds.due, self._scan_due)
         if self._scan_wanted:
             due = min(due, self._scan_not_before)
-        if self._binder.climbing:
+        if self._books.climbing:
             due = min(due, self._clock() + self._climbs.wait)
         return max(0.0, due - self._clock())
 
@@ -215,7 +218,7 @@ class Tailer:
 
     def _look(self, followed: Followed, now: float) -> None:
         """See whether a file has grown, shrunk, or lost its name."""
-        if not self._binder.follows(followed):
+        if not self._books.follows(followed):
             self._rounds.drop(followed)
             return
         try:
@@ -229,11 +232,11 @@ class Tailer:
         if not here:
             before = followed.fate
             try:
-                info = self._binder.look_away(followed)
+                info = self._binder.names.look_away(followed)
             except OSError as error:
                 followed.trouble = error.strerror or str(error)
                 return
-            if followed.fate is not before or not self._binder.follows(followed):
+            if followed.fate is not before or not self._books.follows(followed):
                 self._scan_wanted = True
             if info is None:
                 return
@@ -244,10 +247,10 @@ class Tailer:
     def _recheck(self, followed: Followed, now: float) -> None:
         """Look at a file, and whether it still holds what was read from it."""
         self._look(followed, now)
-        if not self._binder.follows(followed) or followed.climb is not None:
+        if not self._books.follows(followed) or followed.climb is not None:
             return
         try:
-            if self._binder.reopen(followed):
+            if self._books.reopen(followed):
                 written_ns = followed.reader.file.info().st_mtime_ns
                 followed.reader.verify()
                 followed.verified_ns = written_ns
@@ -259,7 +262,7 @@ class Tailer:
     def _sized(self, followed: Followed, info: os.stat_result, now: float) -> None:
         if followed.packed is not None:
             if not followed.packed.are_of(info.st_size, info.st_mtime_ns):
-                self._binder.changed(followed)
+                self._binder.rewrites.changed(followed)
                 self._scan_wanted = True
             return
         if info.st_size == followed.size and info.st_mtime_ns == followed.written_ns:
@@ -279,7 +282,7 @@ class Tailer:
         if followed.known is None:
             return False
         try:
-            if self._binder.reopen(followed):
+            if self._books.reopen(followed):
                 followed.reader.verify()
         except RewrittenError:
             return True
@@ -289,23 +292,23 @@ class Tailer:
 
     def _rewritten(self, followed: Followed) -> None:
         """Hold the file until it is known where to go on; a copy of the old content may be found by the next listing."""
-        self._binder.rewritten(followed)
+        self._binder.rewrites.rewritten(followed)
         self._scan_wanted = True
         self._scan_not_before = 0.0
         self._enqueue(followed)
 
     def _scan(self) -> None:
         started, began = self._clock(), self._rounds.began()
-        everything = self._everything_wanted or self._binder.anew
-        self._everything_wanted = self._binder.anew = False
-        scan = self._discovery.scan(self._binder.files, relist=everything)
+        everything = self._everything_wanted or self._books.anew
+        self._everything_wanted = self._books.anew = False
+        scan = self._discovery.scan(self._books.files, relist=everything)
         recently_ns = time.time_ns() - int(ACTIVE_SECONDS * 1e9)
         for followed in self._binder.reconcile(scan, started, self._look, self._recheck):
             if followed.written_ns > recently_ns:
                 self._rounds.heat(followed)
             self._enqueue(followed)
         for found in scan.fresh:
-            known = self._binder.files.get(found.key)
+            known = self._books.files.get(found.key)
             if known is not None and known.disk_size != found.size:
                 self._look(known, started)
         if everything:
@@ -347,7 +350,7 @@ class Tailer:
         if followed.climb is not None:
             return 0, False
         try:
-            if not self._binder.follows(followed) or not self._binder.reopen(followed):
+            if not self._books.follows(followed) or not self._books.reopen(followed):
                 return 0, False  # it is tried again when its turn among the idle files comes
             if followed.packed is not None and not self._may_unpack(followed):
                 return 0, True
@@ -393,7 +396,7 @@ class Tailer:
         spans, self._spans = self._spans, []
         firsts = {s.followed: s for s in reversed(spans) if s.followed.known is None}
         new = {f: seen(f, s.span.mark, s.place, s.read_at_us) for f, s in firsts.items()}
-        for followed in self._binder.lineless - new.keys():
+        for followed in self._books.lineless - new.keys():
             new[followed] = seen(followed, followed.reader.mark(), followed.place(), time.time_ns() // 1000)
         if new:
             try:
@@ -409,8 +412,8 @@ class Tailer:
                     mark = first.span.mark if first is not None else followed.reader.mark()
                     place = first.place if first is not None else followed.place()
                     followed.known = Known.new(source, place, mark, told.base)
-                    self._binder.adopted(followed)
-                self._binder.lineless.clear()
+                    self._books.adopted(followed)
+                self._books.lineless.clear()
         turn.readings.extend(spanned.reading() for spanned in spans if spanned.followed.known is not None)
 
     # Letting go.
@@ -418,26 +421,26 @@ class Tailer:
     def _settle_risks(self, turn: Turn) -> None:
         """Record what a crash would lose from now on, before anything else happens."""
         try:
-            self._binder.settle_risks()
+            self._books.settle_risks()
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not cost what was read
             turn.trouble = turn.trouble or error
 
     def _release(self) -> None:
         """Stop following files that are gone, fully read and committed."""
         now = self._clock()
-        deleted = [f for f in self._binder.away if f.fate is Fate.UNLINKED]
+        deleted = [f for f in self._books.away if f.fate is Fate.UNLINKED]
         self.pinned_bytes = sum(followed.size for followed in deleted)
         if self.pinned_too_much:
             # Nobody waits for a last line then: what is complete is archived, and the disk is worth more.
             self._urgent = self._urgent or not all(map(self._committed, deleted))
             for followed in sorted(deleted, key=lambda f: f.unread, reverse=True):
                 self._hurry(followed)
-        for followed in list(self._binder.away):
+        for followed in list(self._books.away):
             idle = followed.finishing(now, closing=False) or (
                 self.pinned_too_much and followed.fate is Fate.UNLINKED
             )
             if idle and not followed.unread and self._committed(followed):
-                self._binder.forget(followed)
+                self._books.forget(followed)
 
     def _hurry(self, followed: Followed) -> None:
         """Read a file before all others."""
@@ -446,7 +449,7 @@ class Tailer:
             self._live.appendleft(followed)
 
     def _committed(self, followed: Followed) -> bool:
-        return self._binder.committed(followed)
+        return self._books.committed(followed)
 
     def older(self, before_us: int) -> list[OldFile]:
         """Return the files that were last written before a time and whose every byte is committed.
@@ -474,10 +477,10 @@ class Tailer:
         Its descriptor stays open until the next turn has looked: what a writer appended at the last moment is read.
         Raises OSError when the file cannot be removed.
         """
-        followed = self._binder.by_path.get(old.path)
+        followed = self._books.by_path.get(old.path)
         if followed is None or not self._done_with(followed) or not old.unchanged():
             return False
-        if not self._binder.reopen(followed) or not self._whole(followed, followed.reader.file.info()):
+        if not self._books.reopen(followed) or not self._whole(followed, followed.reader.file.info()):
             return False
         files.unlink(old.path)
         sync_folder(os.path.dirname(old.path))
@@ -500,7 +503,7 @@ class Tailer:
 
     def _sync_one(self, sid: str) -> None:
         with self._lock:
-            followed = self._binder.by_sid.get(sid)
+            followed = self._books.by_sid.get(sid)
             if followed is None:
                 return
             file: files.Content | None = None
@@ -522,6 +525,6 @@ class Tailer:
     def close(self) -> None:
         """Close every descriptor."""
         self._climbs.close()
-        self._binder.packs.close()
+        self._books.packs.close()
         for followed in list(self.files):
-            self._binder.close(followed)
+            self._books.close(followed)

@@ -264,11 +264,11 @@ def test_an_inode_number_that_is_used_again_does_not_hide_what_was_at_risk(it):
     it.collector.files_at_risk = {
         risk.key: type(risk)(**{**risk.to_json(), "generation": (risk.generation or 0) + 1})
     }
-    exposure = Exposure(it.collector, it.tailer.binder.files)
-    assert it.tailer.binder.files[risk.key].fate is Fate.PRESENT
-    exposure.found(it.tailer.binder.files[risk.key].reader.file.identity)
+    exposure = Exposure(it.collector, it.tailer.binder.books.files)
+    assert it.tailer.binder.books.files[risk.key].fate is Fate.PRESENT
+    exposure.found(it.tailer.binder.books.files[risk.key].reader.file.identity)
 
-    scan = it.tailer._discovery.scan(it.tailer.binder.files, relist=True)
+    scan = it.tailer._discovery.scan(it.tailer.binder.books.files, relist=True)
     assert [gone.path for gone in exposure.missing(scan, set())] == [risk.path]
     assert exposure.missing(scan, set()) == []  # told once
 

@@ -64,7 +64,7 @@ def compress(path: Path, ending: str) -> Path:
 
 
 def troubles(it: Followed) -> list[str]:
-    return [pack.trouble for pack in it.tailer.binder.packs.unread.values() if pack.trouble]
+    return [pack.trouble for pack in it.tailer.binder.books.packs.unread.values() if pack.trouble]
 
 
 @ENDINGS

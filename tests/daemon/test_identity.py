@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.binding import COPY_WAIT_SECONDS
+from daemon.copies import COPY_WAIT_SECONDS
 from daemon.discovery import Root
 from daemon.files import Identity, Plain
 from daemon.following import RETARGETED_IDLE_SECONDS
@@ -218,7 +218,7 @@ def test_an_inode_number_that_is_used_again_is_another_file(make, down):
         it.restart()
     else:
         (followed,) = it.tailer.files
-        it.tailer.binder.close(followed)
+        it.tailer.binder.books.close(followed)
     if not recreate(path, b"another\n" + LONG):
         pytest.skip("this file system does not give an inode number out again at once")
     it.settle(seconds=5)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from daemon.binding import Binder
 from daemon.climbing import Climbs
+from daemon.copies import Copies
 from daemon.reader import Reader
 from daemon.sources import Candidate, Catalogue
 from tests.daemon.collector import CollectorLadder
@@ -40,7 +40,7 @@ def no_heirs(patch: Callable[..., None]) -> None:
 
 def copies_are_read(patch: Callable[..., None]) -> None:
     """A file that repeats another one is read as any other."""
-    patch(Binder, "_repeats", lambda _self, _candidate, _original: False)
+    patch(Copies, "repeats", lambda _self, _candidate, _original: False)
 
 
 def from_the_beginning(patch: Callable[..., None]) -> None:

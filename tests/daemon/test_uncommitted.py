@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.binding import SMALL_COPY_WAIT_SECONDS
+from daemon.copies import SMALL_COPY_WAIT_SECONDS
 from tests.daemon.machine import Applications
 from tests.daemon.test_rewritten import LINES, OTHERS, arrived
 from tests.daemon.test_tailer import Followed, append

@@ -168,7 +168,7 @@ def test_a_root_that_cannot_be_looked_at_for_a_while_loses_nothing(
     it.collector.commit()
     for followed in it.tailer.files:
         if followed.file == "a.log":
-            it.tailer.binder.close(followed)  # as one does that was closed for want of descriptors
+            it.tailer.binder.books.close(followed)  # as one does that was closed for want of descriptors
     with planted(f"{call} {error} {it.folder}*"):
         for _ in range(20):
             it.settle(seconds=10)

@@ -1,0 +1,223 @@
+"""The books of the files that are followed: by inode, by path, by source; and of what is no more in any of them.
+
+Belongs to the tailer's thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from daemon import files
+from daemon.discovery import Found
+from daemon.exposure import Exposure
+from daemon.following import Climb, Fate, Followed
+from daemon.losses import Losses
+from daemon.notes import Note, NoteKind
+from daemon.opening import Descriptors
+from daemon.packs import Packs
+from daemon.precursors import Precursors
+from daemon.sources import Candidate, Catalogue, Known, Sink
+
+MAX_UNPACKED_BYTES = 16 << 30  # what one compressed file may hold, at most
+
+
+class Books:
+    """Which files are followed, and as which source. Files enter by `follow` and leave by `forget`."""
+
+    def __init__(
+        self,
+        sink: Sink,
+        max_line_bytes: int,
+        max_open_files: int,
+        lock: threading.Lock,
+        clock: Callable[[], float],
+        max_unpacked_bytes: int,
+        lost_wait: float,
+    ) -> None:
+        self.files: dict[tuple[int, int], Followed] = {}
+        self.by_path: dict[bytes, Followed] = {}
+        self.by_sid: dict[str, Followed] = {}
+        self.away: set[Followed] = set()  # followed files that no name we look at leads to
+        self.climbing: set[Followed] = set()  # files that do not hold any more what was read from them
+        self.lineless: set[Followed] = set()  # files whose next source begins before there is a line of it
+        self.anew = False  # a file that was followed turned out to be another one: everything is to be listed
+        self.catalogue = Catalogue(sink.sources.values())
+        self.precursors = Precursors(self.catalogue)
+        self.packs = Packs(self.catalogue.windows, max_unpacked_bytes, clock)
+        self.losses = Losses(self.catalogue, sink.sources.values(), lost_wait, self.tell)
+        self.exposure = Exposure(sink, self.files)
+        self.descriptors = Descriptors(
+            self.files,
+            self.packs,
+            max_open_files,
+            lock,
+            committed=self.committed,
+            unopened=self.losses.unopened,
+        )
+        self._sink = sink
+        self._max_line_bytes = max_line_bytes
+        self._clock = clock
+        self._urgent = False
+        self._notes: list[Note] = []
+
+    # Following
+
+    def follow(self, found: Found, candidate: Candidate, known: Known | None, now: float) -> Followed:
+        """Follow an open file from where its source was read to, or from its beginning."""
+        followed = Followed.of(found, candidate.file, known, max_line_bytes=self._max_line_bytes, now=now)
+        candidate.release()
+        self.precursors.bound(followed.key)
+        self.files[followed.key] = followed
+        self.by_path[followed.path] = followed
+        self.exposure.found(followed.reader.file.identity)
+        if known is not None:
+            known.gone = False
+            self.adopted(followed)
+        self.descriptors.took(followed)
+        return followed
+
+    def adopted(self, followed: Followed) -> None:
+        """Note that the file is a source now."""
+        assert followed.known is not None
+        self.catalogue.adopt(followed.known)
+        self.by_sid[followed.sid] = followed
+
+    def follows(self, followed: Followed) -> bool:
+        """Return whether a file is still followed. Its inode may be another file's by now."""
+        return self.files.get(followed.key) is followed
+
+    def committed(self, followed: Followed) -> bool:
+        """Return whether everything read from the file is durable in the archive."""
+        if followed.known is None:
+            return True
+        state = self._sink.sources.get(followed.sid)
+        return state is not None and state.offset >= followed.reader.offset
+
+    # What becomes of files
+
+    def becomes(self, followed: Followed, fate: Fate) -> None:
+        """Note what became of a file's name. What it holds should be committed before anything else happens to it."""
+        if followed.fate is not fate:
+            followed.fate = fate
+            self._urgent = self._urgent or bool(followed.unread) or not self.committed(followed)
+
+    def unname(self, followed: Followed) -> None:
+        """Note that a file's path does not lead to it any more."""
+        if self.by_path.get(followed.path) is followed:
+            del self.by_path[followed.path]
+
+    def hold_back(self, followed: Followed, climb: Climb) -> None:
+        """Let nothing be read from a file until it was compared."""
+        followed.hold(climb)
+        self.climbing.add(followed)
+        self.lineless.discard(followed)
+
+    def disown(self, followed: Followed) -> None:
+        """Note that a file does not hold its source any more."""
+        if followed.known is not None:
+            self.catalogue.abandon(followed.known)
+            self.by_sid.pop(followed.sid, None)
+
+    def forget(self, followed: Followed) -> None:
+        """Stop following a file; its source stays known."""
+        self.close(followed)
+        self.unname(followed)
+        self.away.discard(followed)
+        self.climbing.discard(followed)
+        self.lineless.discard(followed)
+        climb, followed.climb = followed.climb, None
+        held = followed.origin.former if followed.origin.base else None
+        if climb is not None and not climb.copy:
+            held = (
+                climb.again()
+            )  # what is put in its place goes on with what was read of it, as it would have
+        if followed.known is not None:
+            held = Climb(followed.known, followed.known.offset)
+        if followed.fate is Fate.UNLINKED and held is not None:
+            self.precursors.deleted(followed.path, held)
+        if self.follows(followed):
+            del self.files[followed.key]
+        self.disown(followed)
+
+    def lose_closed(self, followed: Followed) -> None:
+        """Stop following a file that is gone and not open. Mostly it was read and committed: its content is known."""
+        known, path = followed.known, files.spelled(followed.path)
+        self._lose_sourceless(followed, "uncompared" if followed.climb is not None else "removed")
+        self.forget(followed)
+        if known is not None:
+            self.losses.lose(known, path, self._clock(), "removed")
+
+    def lost_uncompared(self, followed: Followed) -> None:
+        """Stop following a deleted file of which nobody knows which lines are archived."""
+        self._lose_sourceless(followed, "uncompared")
+        self.forget(followed)
+
+    def _lose_sourceless(self, followed: Followed, code: str) -> None:
+        """Report what a file holds that is given up, if no source has it."""
+        if followed.climb is not None and followed.climb.copy and followed.repeats:
+            return
+        at_risk = self.exposure.lost(followed, code)
+        if at_risk is not None:
+            self.losses.gap_of(at_risk)
+
+    # Opening
+
+    def reopen(self, followed: Followed) -> bool:
+        """Open the file again if it was closed; returns False if its name leads elsewhere by now."""
+        if not followed.reader.file.closed:
+            return True
+        with self.descriptors.candidate(
+            Found(followed.path, followed.file, *followed.key, 0, 0, followed.root)
+        ) as opened:
+            if opened is None:
+                followed.trouble = self.descriptors.refused.get(
+                    files.spelled(followed.path), followed.trouble
+                )
+                return False
+            if opened.file.identity.generation != followed.generation:
+                if followed.known is not None:
+                    followed.known.gone = True
+                self.lose_closed(
+                    followed
+                )  # another file has its inode number: the next listing says whose it is
+                self.anew = True
+                return False
+            followed.reader.file = opened.release()
+        followed.trouble = ""
+        self.descriptors.took(followed)
+        return True
+
+    def close(self, followed: Followed) -> None:
+        """Close a file; it is opened again when it is needed."""
+        self.descriptors.close(followed)
+
+    # Telling
+
+    def note(self, kind: NoteKind, followed: Followed, detail: str = "") -> None:
+        """Say what happened to a file."""
+        path = files.spelled(followed.path)
+        self.tell(Note(kind, path, followed.sid, followed.reader.offset, followed.size, detail))
+
+    def tell(self, note: Note) -> None:
+        """Say what happened, at the end of the turn."""
+        self._notes.append(note)
+
+    def take_notes(self) -> list[Note]:
+        """Return what happened since the last call."""
+        for pack in self.packs.troubles():
+            kind: NoteKind = "too large" if pack.limit else "damaged"
+            self._notes.append(
+                Note(kind, files.spelled(pack.found.path), end=pack.found.size, detail=pack.trouble)
+            )
+        notes, self._notes = self._notes, []
+        return notes
+
+    def take_urgent(self) -> bool:
+        """Return whether, since the last call, a file with uncommitted bytes lost its name or its future."""
+        urgent, self._urgent = self._urgent, False
+        return urgent
+
+    def settle_risks(self) -> None:
+        """Let the ledger know what a crash would lose now. Blocks; raises what the archive raises."""
+        self.exposure.settle(self.away, self.climbing)
