@@ -21,6 +21,7 @@ from daemon.discovery import Found, Scan, Watchable
 from daemon.following import Climb, Followed
 from daemon.losses import LOST_WAIT_SECONDS
 from daemon.names import Look, Names
+from daemon.precursors import never_archived
 from daemon.reader import MARK_BYTES
 from daemon.rewrites import Rewrites
 from daemon.sources import Candidate, Known, Sink
@@ -32,13 +33,13 @@ class _Rank(IntEnum):
     """What a file's inode says of it."""
 
     READ = 0  # something that was read from it is archived
-    KNOWN = 1  # it was a source, and nothing of it is archived
+    KNOWN = 1  # what was last read from it is not archived
     NEW = 2
 
 
 @dataclass(frozen=True, slots=True)
 class _Unknown:
-    """A file whose inode does not tell who it is; ``own`` are the sources that it was and of which nothing is archived."""
+    """A file whose inode does not tell who it is; ``own`` are the sources that it was last, and of which nothing is archived."""
 
     found: Found
     rank: _Rank
@@ -173,9 +174,11 @@ class Binder:
                 if same and same[0].offset:
                     started.append(self._follow(found, candidate, same[0], now))
                     continue
-                self.books.precursors.remember(candidate, bound)
-                catalogue.claimed |= {known.source.sid for known in same}
-                rest.append(_Unknown(found, _rank(candidate, bound), same))
+                own = self.books.precursors.remember(candidate, bound)
+                unread = [known for known in never_archived(own) if known in same]
+                catalogue.claimed |= {known.source.sid for known in unread}
+                rank = _Rank.KNOWN if unread else _rank(candidate, bound)
+                rest.append(_Unknown(found, rank, unread))
         # A file goes before its copy. One of which nothing is archived is no reason to go before a larger one.
         rest.sort(key=lambda unknown: (unknown.rank is not _Rank.READ, -unknown.found.size, unknown.rank))
         return started, rest
@@ -193,7 +196,9 @@ class Binder:
             recheck(original, now)
             if original.trouble and _begins_as(candidate, original):
                 return None  # it cannot be read now, so nobody can tell whose these lines are
-        former = books.precursors.former(candidate) or books.precursors.replaced(found, candidate)
+        former = None
+        if not unknown.own:
+            former = books.precursors.former(candidate) or books.precursors.replaced(found, candidate)
         # One that was held as a copy and goes its own way is another log: all of it is read, unless it is known to have
         # been a log before. And where it is known whose lines a file held before, that decides where it goes on.
         if former is None and (unknown.own or found.key not in self.copies.held):

@@ -5,6 +5,7 @@ Belongs to the tailer's thread.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Container, Sequence
 
 from daemon import files
@@ -46,12 +47,17 @@ class Precursors:
         if len(self._deleted) > DELETED_MOST:
             del self._deleted[next(iter(self._deleted))]
 
-    def remember(self, candidate: Candidate, bound: Sequence[Known]) -> None:
-        """Note, at the first sight of an unbound file, which of the sources ``bound`` to its inode were its own."""
+    def remember(self, candidate: Candidate, bound: Sequence[Known]) -> Sequence[Known]:
+        """Note, at the first sight of an unbound file, which of the sources ``bound`` to its inode were its own.
+
+        Returns them, the newest last.
+        """
         here = candidate.file.identity
-        before, _ = self._before.get(here.key, (None, ()))
+        before, own = self._before.get(here.key, (None, ()))
         if before != here:
-            self._before[here.key] = here, _own(candidate, bound)
+            own = _own(candidate, bound)
+            self._before[here.key] = here, own
+        return own
 
     def former(self, candidate: Candidate) -> Climb | None:
         """Return the source that was last read from this very file, or since then from what took it over (rule 4)."""
@@ -84,3 +90,8 @@ def _own(candidate: Candidate, bound: Sequence[Known]) -> list[Known]:
         and known.source.internal == candidate.internal
     ]
     return sorted(own, key=lambda known: known.source.first_seen_us)
+
+
+def never_archived(own: Sequence[Known]) -> list[Known]:
+    """Return the sources of a file that are newer than the last one of which something is archived, the newest first."""
+    return list(itertools.takewhile(lambda known: not known.offset, reversed(own)))

@@ -1,6 +1,7 @@
 """The machine of applications can fail: each known mistake of tailing, planted, is found by it or by what it shrank to."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from daemon.reader import Reader
 from daemon.sources import Candidate, Catalogue
 from tests.daemon.collector import CollectorLadder
 from tests.daemon.machine import Applications
+from tests.daemon.test_uncommitted import registered_twice_and_copied
 
 EXAMPLES = 500  # most mistakes are found within ten
 
@@ -82,6 +84,26 @@ def too_early(patch: Callable[..., None]) -> None:
     patch(Climbs, "_go_on", at_once)
 
 
+def any_heir(patch: Callable[..., None]) -> None:
+    """A source of which nothing is archived is taken over as any other."""
+
+    def heir(self: Catalogue, file: Candidate) -> Any:
+        free = (known for known in self._alike(file) if known.source.sid not in self.reserved)
+        return next((known for known in free if file.holds(known)), None)
+
+    patch(Catalogue, "heir", heir)
+
+
+def newlines_count(patch: Callable[..., None]) -> None:
+    """A line that lost only its newline is half of some line."""
+    climb = CollectorLadder.climb
+
+    def wrong(self: CollectorLadder, *args: Any, **named: Any) -> Any:
+        return replace(climb(self, *args, **named), unended=False)
+
+    patch(CollectorLadder, "climb", wrong)
+
+
 MUTANTS = (
     rotation_by_size,
     no_seam,
@@ -91,6 +113,7 @@ MUTANTS = (
     from_the_beginning,
     at_the_end,
     too_early,
+    newlines_count,
 )
 
 
@@ -113,3 +136,11 @@ def test_a_planted_mistake_is_found(mutant: Callable[..., None], monkeypatch: py
                 print_blob=False,
             ),
         )
+
+
+def test_a_planted_mistake_is_found_by_what_the_machine_shrank_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes two kills and a copy at the right moments, which the long form alone comes upon."""
+    any_heir(monkeypatch.setattr)
+
+    with pytest.raises(AssertionError, match="came twice"):
+        registered_twice_and_copied()

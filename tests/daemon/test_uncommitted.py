@@ -20,8 +20,8 @@ def it(tmp_path: Path) -> Iterator[Followed]:
     made.tailer.close()
 
 
-def test_a_log_that_two_kills_registered_twice_and_its_copy_are_read_once() -> None:
-    """Found by the long form: written anew and half done at a look after a kill, copied, and killed again."""
+def registered_twice_and_copied() -> None:
+    """What the long form shrank to: written anew and half done at a look after a kill, copied, and killed again."""
     it = Applications()
     it.create_file(size=0, small=False)
     it.append(index=0, lines=1, size=0)
@@ -32,6 +32,11 @@ def test_a_log_that_two_kills_registered_twice_and_its_copy_are_read_once() -> N
     it.kill_and_start()
     it.copy(index=0)
     it.teardown()
+
+
+def test_a_log_that_two_kills_registered_twice_and_its_copy_are_read_once() -> None:
+    """Found by the long form of the machine of applications."""
+    registered_twice_and_copied()
 
 
 def test_of_two_sources_without_a_byte_a_copy_takes_over_neither(it):
