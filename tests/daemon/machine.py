@@ -378,7 +378,11 @@ class Applications(RuleBasedStateMachine):
         index=st.integers(0, 5), lost=st.integers(1, 8), cut=st.sampled_from([0, 0, 21, 25, 40, MAX_LINE]), look=st.booleans(), lines=st.integers(0, 12)
     )  # fmt: skip
     def lose_the_last_lines(self, index: int, lost: int, cut: int, look: bool, lines: int) -> None:
-        """An editor, or a power cut; ``cut`` bytes of the first line that is lost remain, at most all but its newline."""
+        """An editor, or a power cut; ``cut`` bytes of the first line that is lost remain, at most all but its newline.
+
+        If it ended in half a line, that half may be in a copy. A file that loses only such a half and goes on otherwise
+        makes the copy another log, which is read whole: so then a line of it is lost as well.
+        """
         file = self.pick(index)
         if file.gone or not file.lines:
             return
@@ -388,7 +392,8 @@ class Applications(RuleBasedStateMachine):
             file.copied = False
         kept = max(0, len(file.lines) - lost)
         self.destroy(file, file.lines[kept:])
-        half = file.lines[kept][:cut]
+        line = file.lines[kept]
+        half = line[:cut] if not file.half else line[: min(cut, len(line) - 1)]
         file.lines, file.half, file.cut = file.lines[:kept], half, True
         os.ftruncate(file.fd, len(file.content))
         if look:
