@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.daemon.machine import MAX_LINE, Applications
 from tests.daemon.test_rewritten import LINES, OTHERS, arrived
 from tests.daemon.test_tailer import Followed, append
 
@@ -15,6 +16,23 @@ def it(tmp_path: Path) -> Iterator[Followed]:
     made = Followed(tmp_path)
     yield made
     made.tailer.close()
+
+
+def cut_and_renamed() -> None:
+    """The same for the machine of applications: a log loses a newline, is renamed, and nobody writes to it."""
+    it = Applications()
+    it.create_file(size=0, small=False)
+    it.append(index=0, lines=2, size=10)
+    it.everything_arrives()
+    it.lose_the_last_lines(index=0, lost=1, cut=MAX_LINE, look=True, lines=0)
+    it.rotate_by_rename(index=0, recreate=False, times=1)
+    it.poll(seconds=70.0)
+    it.teardown()
+
+
+def test_it_does_not_come_again_whatever_the_machine_does_next() -> None:
+    """The shortest way to it, by the machine of applications."""
+    cut_and_renamed()
 
 
 @pytest.mark.parametrize("count", [1, 200], ids=["the only line", "the last line"])

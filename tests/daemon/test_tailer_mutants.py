@@ -14,6 +14,7 @@ from daemon.reader import Reader
 from daemon.sources import Candidate, Catalogue
 from tests.daemon.collector import CollectorLadder
 from tests.daemon.machine import Applications
+from tests.daemon.test_lost_newline import cut_and_renamed
 from tests.daemon.test_uncommitted import registered_twice_and_copied
 
 EXAMPLES = 500  # most mistakes are found within ten
@@ -113,7 +114,6 @@ MUTANTS = (
     from_the_beginning,
     at_the_end,
     too_early,
-    newlines_count,
 )
 
 
@@ -138,9 +138,16 @@ def test_a_planted_mistake_is_found(mutant: Callable[..., None], monkeypatch: py
         )
 
 
-def test_a_planted_mistake_is_found_by_what_the_machine_shrank_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes two kills and a copy at the right moments, which the long form alone comes upon."""
-    any_heir(monkeypatch.setattr)
+@pytest.mark.parametrize(
+    ("mutant", "steps"),
+    [(any_heir, registered_twice_and_copied), (newlines_count, cut_and_renamed)],
+    ids=["any_heir", "newlines_count"],
+)
+def test_a_planted_mistake_is_found_by_what_the_machine_shrank_to(
+    mutant: Callable[..., None], steps: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes several things at the right moments, which the long form alone comes upon."""
+    mutant(monkeypatch.setattr)
 
     with pytest.raises(AssertionError, match="came twice"):
-        registered_twice_and_copied()
+        steps()
