@@ -324,7 +324,7 @@ class Importer:
                 seam=short_hash(followed.origin.tail) if followed.origin.tail else "",
                 seam_length=len(followed.origin.tail),
             )
-            followed.known = Known.new(self._archive.meet(seen), place, span.mark, followed.origin.base)
+            followed.known = Known.new(self._archive.meet(seen), place, seen)
         followed.known.advance(span.mark, span.end, place)
         return Chunk(
             source=followed.known.source,

@@ -93,18 +93,18 @@ class Known:
         )
 
     @classmethod
-    def new(cls, source: Source, place: Place, mark: Mark, base: int) -> Known:
-        """Return a source that begins at ``base``, of which nothing was read yet; ``mark`` is that of its first span."""
+    def new(cls, source: Source, place: Place, seen: SourceSeen) -> Known:
+        """Return a source as it was registered, of which nothing was read yet; what is before it must be there all the same."""
         return cls(
             source=source,
             device=place.device,
             inode=place.inode,
             generation=place.generation,
-            offset=base,
-            head=mark.head,
-            head_length=mark.head_length,
-            seam="",
-            seam_length=0,
+            offset=seen.base,
+            head=seen.head,
+            head_length=seen.head_length,
+            seam=seen.seam,
+            seam_length=seen.seam_length,
             size=place.size,
             path=place.path,
         )

@@ -409,9 +409,8 @@ class Tailer:
             else:
                 for (followed, told), source in zip(new.items(), sources, strict=True):
                     first = firsts.get(followed)
-                    mark = first.span.mark if first is not None else followed.reader.mark()
                     place = first.place if first is not None else followed.place()
-                    followed.known = Known.new(source, place, mark, told.base)
+                    followed.known = Known.new(source, place, told)
                     self._books.adopted(followed)
                 self._books.lineless.clear()
         turn.readings.extend(spanned.reading() for spanned in spans if spanned.followed.known is not None)
