@@ -558,3 +558,26 @@ def test_bytes_of_a_file_that_was_written_anew_are_no_gap_of_what_it_held_before
 
     assert arrived(it) == LINES + OTHERS
     assert "gap" not in it.kinds()
+
+
+def test_a_file_put_in_the_place_of_one_that_goes_on_without_a_line_yet_is_compared(it):
+    """Its copy took over its lines, so it goes on behind them; the new file has another last line, as long as the old one."""
+    path, fresh = it.folder / "a.log", it.folder / "a.tmp"
+    append(path, b"".join(LINES))
+    it.settle()
+    it.collector.commit()
+    shutil.copyfile(path, it.folder / "a.log.1")
+    it.settle()
+    os.truncate(path, 0)
+    it.settle()
+    append(path, b"".join(LINES))
+    it.settle()
+    other = b"LINE" + LINES[-1][4:]
+    fresh.write_bytes(b"".join([*LINES[:-1], other]))
+    fresh.replace(path)
+    for _ in range(3):
+        it.settle(seconds=6)
+    append(path, OTHERS[0])
+    it.settle()
+
+    assert sorted(arrived(it)) == sorted([*LINES, other, OTHERS[0]])
