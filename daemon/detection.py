@@ -25,6 +25,7 @@ from storage import watermark
 from storage.archive import Archive
 from storage.courtesy import SLIGHT_NICENESS, stand_back
 from storage.detecting import Detector, DetectorOptions
+from storage.freeing import give_back
 from storage.observer import Observer
 from web.status import RulesRead
 
@@ -37,6 +38,7 @@ REST_SHARE = 4
 MOST_REST_SECONDS = 2.0  # whoever is to be told of an alert waits for a look, its rest and the next one
 GIVE_WAY_SECONDS = 10.0  # the longest that detection waits between two looks because ingest has a backlog
 GIVE_WAY_STEP_SECONDS = 0.2
+TRIM_ROWS = 20_000  # of a look whose memory, several times what it keeps, is given back before the next one
 RELOAD_SECONDS = 30.0  # how often the files of rules are looked at
 
 _log = logging.getLogger(__name__)
@@ -197,6 +199,8 @@ class Detection:
             self.cases.fold(step.anchors, self._book.rules, step.seq)
             self.seq = step.seq
             self._observer.seconds("detection_seconds", time.monotonic() - began)
+            if step.rows >= TRIM_ROWS:
+                give_back()
             self._observer.count("detection_rows", step.rows)
             self._observer.count("detection_withdrawn", len(step.withdrawn))
         lag = max(0, self._archive.snapshot.seq - self.seq)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,27 @@ def test_check_says_of_each_rule_whether_it_works_here(here: Path) -> None:
     assert "6 rules: " in said
     assert "5 load, 5 compile, 5 run" in said
     assert "no [[rules.sources]] says which events come from github" in said
+
+
+def test_a_directory_is_summed_up_by_folder(here: Path, tmp_path: Path) -> None:
+    """How many rules of each load, compile and run, whoever they are about, and why the others do not."""
+    for path, condition in (
+        ("web/nginx", "{a: 1}"),
+        ("web/nginx", "{a|re: '(?!x)'}"),
+        ("cloud/aws/x", "{b: 2}"),
+    ):
+        folder = tmp_path / "sigma" / path
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"rule {len(list(folder.iterdir()))} of {path}"
+        (folder / f"{len(list(folder.iterdir()))}.yml").write_text(
+            f"title: {name}\nid: {uuid.uuid4()}\nlogsource: {{product: other}}\n"
+            f"detection:\n  sel: {condition}\n  condition: sel\n"
+        )
+    code, said = watchkeep(here, "rules", "check", str(tmp_path / "sigma"), "--summary")
+    rows = {tuple(line.split()) for line in said.splitlines()}
+    assert {("web/nginx", "2", "1", "1", "1", "1"), ("all", "3", "2", "2", "2", "1")} <= rows, said
+    assert "it is no Sigma rule" in said
+    assert code == 1
 
 
 def test_test_says_how_often_a_rule_would_have_fired_and_on_what(here: Path) -> None:
