@@ -34,8 +34,8 @@ T = TypeVar("T")
 RETRY_SECONDS = 5.0  # after a look that failed
 # Times as much as the CPU time of a look, detection rests when it has caught up. By the clock it would rest longest when
 # the machine is busy with other work: at a load of ten a core, alerts came half a minute late.
-REST_SHARE = 4
-MOST_REST_SECONDS = 2.0  # whoever is to be told of an alert waits for a look, its rest and the next one
+REST_SHARE = 3
+MOST_REST_SECONDS = 1.0  # whoever is to be told of an alert waits for a look, its rest and the next one
 GIVE_WAY_SECONDS = 10.0  # the longest that detection waits between two looks because ingest has a backlog
 GIVE_WAY_STEP_SECONDS = 0.2
 TRIM_ROWS = 20_000  # of a look whose memory, several times what it keeps, is given back before the next one
@@ -48,7 +48,7 @@ _log = logging.getLogger(__name__)
 class DetectionOptions:
     """``interval_seconds`` lie between two looks, ``update_seconds`` between two events of a growing alert."""
 
-    interval_seconds: float = 1.0
+    interval_seconds: float = 0.5
     update_seconds: float = 300.0
     most_alerts: int = 10_000
     detector: DetectorOptions = field(default_factory=DetectorOptions)

@@ -539,7 +539,7 @@ class Rules(Section):
         description="Whether rules look at events as they come, and make alerts of what they find.",
     )
     interval_seconds: float = Field(
-        default=1.0,
+        default=0.5,
         ge=0.1,
         le=60,
         description="Between two looks at new events. It rests longer when a look takes long.",
@@ -557,7 +557,7 @@ class Rules(Section):
         description="How long trying one rule over the archive may take (`POST /rules/test`).",
     )
     batch_rows: int = Field(
-        default=100_000,
+        default=50_000,
         ge=1000,
         le=1_000_000,
         description="The most events of one look, when detection is behind.",

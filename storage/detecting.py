@@ -53,7 +53,7 @@ class Step:
 class DetectorOptions:
     """``rows`` is the most a batch has; ``match_bytes`` bound what is kept of matches; memory of DuckDB in megabytes."""
 
-    rows: int = 100_000
+    rows: int = 50_000
     match_bytes: int = 96 << 20
     memory_limit_mb: int = 384
 
