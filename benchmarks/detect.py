@@ -7,13 +7,14 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from benchmarks.daemon import Daemon
-from benchmarks.generate import LAST_DAY, lines
+from benchmarks.generate import FIRST_DAY, LAST_DAY, lines
 from benchmarks.measure import DEFAULT_DATA, BenchmarkError, ratio, table
 from benchmarks.risk import READ_US, parsed
 from daemon.rulebook import PACK, read
@@ -25,7 +26,7 @@ from storage.hot import hot_events, with_order
 from storage.snapshot import Hot, Snapshot
 
 EVENTS = 200_000
-BATCHES = (5_000, 20_000, 100_000)
+BATCHES = (5_000, 20_000, 50_000)
 POLL_SECONDS = 0.2
 SETTLE_SECONDS = 5.0
 ROWS_LOOKED_AT = b"watchkeep_detection_rows_total"
@@ -85,7 +86,7 @@ def _snapshot(stock: list[bytes], size: int) -> Snapshot:
     return Snapshot("/", "main", seq - 1, 0, seq - 1, 0, 0, 0, 0, (), (), (), tuple(hot), ())
 
 
-def _ingest(folder: Path, stock: list[bytes]) -> None:
+def _ingest(folder: Path, stock: list[bytes], day: date) -> None:
     """Read a backlog without the rules and with them: until all is visible, and until the rules have seen it."""
     rows, seconds, spent = [], {}, {}
     for name, more in (("without", WITHOUT), ("with", "")):
@@ -95,9 +96,8 @@ def _ingest(folder: Path, stock: list[bytes]) -> None:
         with Daemon.over(folder / "archive", logs, folder, more) as daemon:
             time.sleep(SETTLE_SECONDS)  # the rules are read by then
             cpu = daemon.cpu_seconds()
-            # One file, written at once: ingest reads as fast as it can. Its name is the date of its last events: times
-            # that are more than a day after it would become that day's beginning, and every window would hold them all.
-            (logs / f"app-{LAST_DAY}.jsonl").write_bytes(b"".join(stock))
+            # One file, written at once: ingest reads as fast as it can.
+            (logs / f"app-{day}.jsonl").write_bytes(b"".join(stock))
             began = time.monotonic()
             with daemon.connect() as http:
                 _wait(began, lambda: http.json("/events?limit=1")["total"] >= len(stock))
@@ -153,10 +153,15 @@ def main() -> int:
     parser.add_argument(
         "--skip-rates", action="store_true", help="only the daemon, with and without the rules"
     )
+    parser.add_argument(
+        "--storm", action="store_true", help="a backlog of one instant: every window holds all of its events"
+    )
     given = parser.parse_args()
     if not given.skip_rates:
         measure()
-    _ingest(given.data / "detect", lines(given.events))
+    # Times more than a day after the date in a file's name become the beginning of that day.
+    day = FIRST_DAY - timedelta(days=30) if given.storm else LAST_DAY
+    _ingest(given.data / "detect", lines(given.events), day)
     return 0
 
 
