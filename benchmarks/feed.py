@@ -14,7 +14,8 @@ from daemon.atlas import Atlas, AtlasOptions
 from daemon.scoring import Scorer, ScoringOptions
 from parsers.batch import Chunk, Mark, Parsed, Place
 from parsers.points import Points
-from storage.archive import Archive, ArchiveOptions
+from storage.archive import Archive
+from storage.archiveoptions import ArchiveOptions
 from storage.observer import Silent
 from storage.records import SourceSeen
 from storage.transform import ParseOptions, Transformer

@@ -25,7 +25,8 @@ from benchmarks.feed import plain_source
 from benchmarks.measure import DEFAULT_DATA, size_of
 from parsers.batch import Chunk, Counts, Mark, Parsed, Place, Source
 from parsers.columns import PARSED_REJECT_SCHEMA, PARSED_SCHEMA, TIMESTAMP
-from storage.archive import Archive, ArchiveOptions
+from storage.archive import Archive
+from storage.archiveoptions import ArchiveOptions
 
 WEEK_US = 7 * 86_400_000_000
 LINE = 10  # bytes that a copied line pretends to have had

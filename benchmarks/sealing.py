@@ -16,7 +16,8 @@ from benchmarks.feed import plain_source
 from benchmarks.generate import lines
 from benchmarks.measure import DEFAULT_DATA, MEGABYTE, milliseconds, table
 from parsers.batch import Chunk, Mark, Parsed, Place, Source
-from storage.archive import Archive, ArchiveOptions
+from storage.archive import Archive
+from storage.archiveoptions import ArchiveOptions
 from storage.transform import ParseOptions, Transformer
 
 EVENTS = 750_000  # 64 MB of live files

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import DEFAULT_DATA
-from storage.archive import Archive, ArchiveOptions
+from storage.archive import Archive
+from storage.archiveoptions import ArchiveOptions
 from storage.books import SNAPSHOT_EVERY
 from storage.layout import Layout, segments
 from storage.records import file_to_json

@@ -10,23 +10,23 @@ import asyncio
 import logging
 import math
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from daemon import files, held
+from daemon.belief import Belief, elapsed
 from daemon.exporting import Exporter, Failed, Wrote, told
-from daemon.oldlogs import Compression, OldFile, compress
+from daemon.kept import KeeperOptions, Surroundings
+from daemon.oldlogs import compress
 from daemon.steps import Steps
 from daemon.wanted import Values
 from storage.archive import Archive
 from storage.courtesy import stand_back
 from storage.keeping import DAY_US, ClockError, HoldsUnknownError
 from storage.observer import Observer
-from storage.retention import DropReport, Policy, ages
+from storage.retention import DropReport, ages
 
 TICK_SECONDS = 1.0
 BUDGET_SECONDS = 60.0  # how often the disk budget is looked at
@@ -34,54 +34,10 @@ EXPORT_SECONDS = 60.0  # how often is looked whether a day is due
 EXPORT_TURN_SECONDS = 30.0  # then the other steps have their turn
 RETRY_SECONDS = 60.0  # a step that failed waits this long
 FIRST_CLEANUP_SECONDS = 300.0  # after a start: the hour may have passed while the machine was off
-JUMP_SECONDS = 3600.0  # more than clocks are corrected by, and than a leap of summer time in a wrong zone
-BELIEVED_SECONDS = 86_400.0  # after so long a jump is no accident
 SHOWN_KEPT = 20  # of what stays although its time has come, in the status
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class KeeperOptions:
-    """What is kept and for how long (days; None: never), the hour of the day (UTC), and the budget in bytes."""
-
-    policy: Policy = field(default_factory=Policy)
-    cleanup_hour: int = 3
-    log_file_days: int | None = None
-    log_files: Literal["delete", "compress"] = "delete"
-    compression: Compression = "gz"
-    max_bytes: int | None = None
-    min_free_bytes: int | None = None
-
-
-def elapsed() -> float:
-    """Return seconds that passed, those in which the machine slept included."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-class Surroundings(Protocol):
-    """What the keeper needs of the rest of the daemon."""
-
-    async def say(self, description: str, level: str, metadata: Mapping[str, Any], **fields: Any) -> None:
-        """Append an event of the daemon's own."""
-        ...
-
-    async def seal(self) -> int:
-        """Seal what is committed."""
-        ...
-
-    async def publish(self) -> None:
-        """Show outside readers the files that there are now."""
-        ...
-
-    async def old_log_files(self, before_us: int) -> list[OldFile]:
-        """Return the log files that were last written before a time and are wholly committed."""
-        ...
-
-    async def remove_log_file(self, old: OldFile) -> bool:
-        """Remove one of them, if it is still as it was."""
-        ...
 
 
 class Keeper:
@@ -110,9 +66,7 @@ class Keeper:
         self._due = {"export": clock(), "budget": clock(), "retention": clock() + FIRST_CLEANUP_SECONDS}
         self._last: dict[str, Any] = {}
         self._over_bytes = 0  # above the budget, and nothing may go
-        # Between the time of day, as far as it is believed, and the time that passed.
-        self._clock_offset = self._first_believed() - clock()
-        self._jumped_at: float | None = None
+        self._belief = Belief(archive, clock, now, lambda: self._options.policy)
         self._doubt: ClockError | HoldsUnknownError | None = None  # why nothing is removed
         self._exports: list[dict[str, Any]] = []  # as they were when last looked at
         self._stop = False
@@ -201,50 +155,17 @@ class Keeper:
             ],
         }
 
-    def _first_believed(self) -> float:
-        """Return what the clock shows at the start, or what it once showed, if that is later or far too early.
-
-        Later: a machine without a battery begins in the past, and is set right when it has a network.
-        """
-        shown, known = self._now().timestamp(), self._archive.keeping.believed_us / 1e6
-        return shown if not known or 0 <= shown - known <= self._far_seconds else known
-
-    @property
-    def _far_seconds(self) -> float:
-        return self._options.policy.clock_jump_days * DAY_US / 1e6
-
     async def _trusted(self) -> None:
         """Raise if what decides cannot be relied on: ClockError or HoldsUnknownError. Told once, as an event."""
         try:
             self._archive.keeping.check_holds()
-            self._check_clock()
+            self._belief.check()
         except (ClockError, HoldsUnknownError) as error:
             told, self._doubt = type(self._doubt) is type(error), error
             if not told:
                 await self._around.say(f"Retention waits: {error}", "error", {}, outcome="failure")
             raise
         self._doubt = None
-
-    def _check_clock(self) -> None:
-        """Raise ClockError while the clock shows a day that it should not show yet: ages would be wrong by the jump.
-
-        A clock that was set forward a little is believed after a day, one that is far ahead only if a person says so,
-        also after a restart. Backwards does no harm: everything is younger then, and it may come back.
-        """
-        passed, shown = self._clock(), self._now().timestamp()
-        ahead = shown - passed - self._clock_offset
-        if ahead > self._far_seconds:
-            self._jumped_at = None
-            raise ClockError(ahead, far=True)
-        if ahead <= JUMP_SECONDS:
-            self._jumped_at = None
-            return
-        if self._jumped_at is None:
-            self._jumped_at = passed
-        if passed - self._jumped_at >= BELIEVED_SECONDS:
-            self._clock_offset, self._jumped_at = shown - passed, None
-            return
-        raise ClockError(ahead, far=False)
 
     async def _note_clock(self) -> None:
         """Write down once a day what the clock shows, for the next start. Only a clock that is believed gets here."""
@@ -255,12 +176,12 @@ class Keeper:
 
     async def confirm(self, what: held.Confirmed, *, reason: str, author: str) -> dict[str, Any]:
         """Take a person's word that the clock is right, or that no hold is missing."""
-        now = self._now().timestamp()
+        shown = self._now().timestamp()
         answer = await self._changed(
-            lambda: held.confirm(self._archive, what, int(now * 1e6), reason=reason, author=author)
+            lambda: held.confirm(self._archive, what, int(shown * 1e6), reason=reason, author=author)
         )
         if what == "clock":
-            self._clock_offset, self._jumped_at = now - self._clock(), None
+            self._belief.confirm(shown)
         self._doubt = None
         self._due["retention"] = self._clock()
         return answer

@@ -11,14 +11,14 @@ if TYPE_CHECKING:  # a command imports only the parts it uses
     from daemon.atlas import AtlasOptions
     from daemon.detection import DetectionOptions
     from daemon.exporting import Planned
-    from daemon.keeping import KeeperOptions
+    from daemon.kept import KeeperOptions
     from daemon.outbound.sender import Channel
     from daemon.outbound.teller import TellerOptions
     from daemon.recipients import AlertChannel
     from daemon.scoring import ScoringOptions
     from daemon.settings import Settings
     from parsers.sigma.routing import Route
-    from storage.archive import ArchiveOptions
+    from storage.archiveoptions import ArchiveOptions
     from storage.engine import EngineOptions
     from storage.hub import HubOptions
     from storage.retention import Policy
@@ -45,7 +45,7 @@ def roots(settings: Settings) -> tuple[Root, ...]:
 
 def archive_options(settings: Settings) -> ArchiveOptions:
     """Return how the archive is written."""
-    from storage.archive import ArchiveOptions
+    from storage.archiveoptions import ArchiveOptions
 
     archive = settings.archive
     return ArchiveOptions(
@@ -237,7 +237,7 @@ def access_options(settings: Settings) -> AccessOptions:
 
 def keeper_options(settings: Settings) -> KeeperOptions:
     """Return what is kept, and for how long."""
-    from daemon.keeping import KeeperOptions
+    from daemon.kept import KeeperOptions
 
     kept = settings.retention
     return KeeperOptions(

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import threading
 import time
-import uuid
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from parsers.batch import Chunk, Counts, Parsed, Source
+from parsers.batch import Chunk, Parsed, Source
 from storage import rollups
+from storage.archiveoptions import ArchiveOptions
 from storage.atrisk import FileAtRisk, FileKey, source_record
 from storage.books import SEQ_RESERVE, Books, now_us
 from storage.bulk import Bulk
@@ -30,57 +30,25 @@ from storage.fs import Disk, Fs
 from storage.gaps import Gap, Hole, holes_in
 from storage.hot import hot_rejects
 from storage.keeping import Keeping
-from storage.late import LateRules
 from storage.layout import Layout, valid_node
 from storage.lineage import ground
+from storage.meeting import first_state, source_of
 from storage.observer import Observer, Silent
 from storage.provenance import Coverage, Maker, Origin, covered_by, newest_sources
 from storage.publish import Publisher
 from storage.rearrange import Rearranger, Sizes
 from storage.records import Range, SourceSeen, SourceState
 from storage.recovery import Problem
-from storage.retention import DropReport, Policy
+from storage.retention import DropReport
 from storage.seal import SealedWriter
 from storage.snapshot import File, Snapshot
 from storage.state import State
 from storage.turns import Turns
 from storage.visible import Visible
 
-MEBIBYTE = 1 << 20
 MET_SOURCES = 2048  # new sources in one record: about 1.5 MB of JSON
-LATE_SHARE = 4  # late rows of one day that fill a quarter of a sealed file need not wait
 
 Listener = Callable[[Snapshot], None]
-
-
-@dataclass(frozen=True, slots=True)
-class ArchiveOptions:
-    """Where and how to archive. Sizes in bytes, times in seconds."""
-
-    path: str
-    node: str = "main"
-    commit_bytes: int = 32 * MEBIBYTE  # of hot rows in memory
-    commit_seconds: float = 5.0
-    seal_bytes: int = 64_000_000  # of live Parquet
-    seal_seconds: float = 3600.0
-    fold_files: int = 32  # live files above which some are folded
-    late_seconds: float = (
-        3600.0  # how long the first late rows of a day wait, then twice as long, then four times
-    )
-    late_files: int = 16  # most late files a day gains for having waited
-    grace_seconds: float = 900.0  # superseded files stay longer than any query runs
-    policy: Policy = field(default_factory=Policy)  # what retention may drop
-
-    @property
-    def late_rules(self) -> LateRules:
-        """When late rows are sealed."""
-        return LateRules(
-            slack_us=int(self.seal_seconds * 1e6),
-            wait_us=int(self.late_seconds * 1e6),
-            files=self.late_files,
-            bytes=self.seal_bytes // LATE_SHARE,
-            total_bytes=self.seal_bytes,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +252,7 @@ class Archive:
         """Make several new sources durable with one sync."""
         if not seen:
             return []
-        states = [_first_state(item) for item in seen]
+        states = [first_state(item) for item in seen]
         with self._writing:
             self.recover_if_broken()
             self._books.record([("source", state.to_json()) for state in states])
@@ -387,7 +355,7 @@ class Archive:
     def meet(self, seen: SourceSeen) -> Source:
         """Return a new source of a bulk import. It becomes durable with the record that commits its first rows."""
         with self._rearranger.merging, self._writing:
-            state = _first_state(seen)
+            state = first_state(seen)
             self._bulk_begun().met[state.sid] = replace(
                 state, rungs=(ground(state, self._books.state.max_seq),)
             )
@@ -594,37 +562,3 @@ class Archive:
             hot=visible.events,
             hot_rejects=visible.rejects,
         )
-
-
-def _first_state(seen: SourceSeen) -> SourceState:
-    """Return the state of a source nothing of which is committed yet."""
-    return SourceState(
-        sid=uuid.uuid4().hex,
-        file=seen.file,
-        path=seen.path,
-        device=seen.device,
-        inode=seen.inode,
-        generation=seen.generation,
-        head=seen.head,
-        head_length=seen.head_length,
-        seam=seen.seam,
-        seam_length=seen.seam_length,
-        offset=seen.base,
-        digest="",
-        digest_from=seen.base,
-        first_seen_us=seen.first_seen_us,
-        file_date_us=seen.file_date_us,
-        profile=seen.profile,
-        internal=seen.internal,
-        size=seen.size,
-        counts=Counts(),
-        base=seen.base,
-        continues=seen.continues,
-    )
-
-
-def source_of(state: SourceState) -> Source:
-    """Return what the parser needs to know of a source."""
-    return Source(
-        state.sid, state.file, state.first_seen_us, state.file_date_us, state.profile, state.internal
-    )

@@ -22,7 +22,8 @@ def run(context: Context) -> int:
 
         return rebuild_ledger(context)
     from daemon.asking import daemon_status
-    from daemon.doctor import Patient, examine, newest_files
+    from daemon.doctor import examine, newest_files
+    from daemon.findings import Patient
 
     output, settings = context.output, context.settings
     named = context.arguments.sample

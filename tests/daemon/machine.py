@@ -29,7 +29,8 @@ from daemon.ladder import ArchiveLadder
 from daemon.reader import MARK_BYTES
 from daemon.tailer import Tailer, TailOptions
 from parsers.batch import Chunk
-from storage.archive import Archive, ArchiveOptions
+from storage.archive import Archive
+from storage.archiveoptions import ArchiveOptions
 from storage.transform import ParseOptions, Transformer
 from storage.verify import verify
 from tests.daemon.collector import AtOnce, Collector, CollectorLadder

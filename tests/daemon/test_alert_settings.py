@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from daemon import options
-from daemon.doctor import Patient, receivers
+from daemon.doctor import receivers
+from daemon.findings import Patient
 from daemon.origins import ConfigError, load
 from tests.support import ROOT
 

@@ -17,7 +17,8 @@ from mmdb_writer import MMDBWriter
 from netaddr import IPNetwork, IPSet
 
 from daemon.atlas import Atlas, AtlasOptions
-from daemon.doctor import Patient, databases
+from daemon.doctor import databases
+from daemon.findings import Patient
 from daemon.settings import Places, Settings
 from parsers.geography import Location
 from storage.observer import Silent

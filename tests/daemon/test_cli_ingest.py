@@ -17,7 +17,8 @@ import pytest
 
 from daemon import cli
 from daemon.command import Exit
-from storage.archive import Archive, ArchiveOptions
+from storage.archive import Archive
+from storage.archiveoptions import ArchiveOptions
 from storage.reader import read_snapshot, read_state
 from storage.verify import Parts, verify
 from tests.storage.asking import rows

@@ -17,7 +17,8 @@ import pytest
 
 from daemon import cli
 from daemon.command import Exit
-from storage.archive import Archive, ArchiveOptions
+from storage.archive import Archive
+from storage.archiveoptions import ArchiveOptions
 from storage.fs import Disk
 from storage.layout import FORMAT_VERSION, Layout
 from storage.reader import read_snapshot, read_state

@@ -12,7 +12,8 @@ from typing import Any
 from daemon.gaps import GapTeller
 from daemon.metrics import Metrics
 from daemon.selflog import SelfLog
-from storage.archive import Archive, ArchiveOptions
+from storage.archive import Archive
+from storage.archiveoptions import ArchiveOptions
 from storage.gaps import Gap, GapBook, Hole, joined
 from storage.reader import read_state
 from storage.records import SourceState

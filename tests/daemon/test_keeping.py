@@ -21,7 +21,8 @@ import pytest
 from daemon import cli
 from daemon.control import call
 from daemon.exporting import Exporter
-from daemon.keeping import FIRST_CLEANUP_SECONDS, Keeper, KeeperOptions
+from daemon.keeping import FIRST_CLEANUP_SECONDS, Keeper
+from daemon.kept import KeeperOptions
 from daemon.oldlogs import OldFile
 from storage.archive import Archive
 from storage.keeping import ClockError, HoldsUnknownError

@@ -17,7 +17,8 @@ from daemon.files import Plain
 from daemon.ladder import ArchiveLadder, GivenUpError, Reached
 from daemon.reader import MARK_BYTES, Reader, short_hash
 from parsers.batch import Chunk, Place, Source
-from storage.archive import Archive, ArchiveOptions
+from storage.archive import Archive
+from storage.archiveoptions import ArchiveOptions
 from storage.records import SourceSeen
 from storage.transform import ParseOptions, Transformer
 from tests.daemon.collector import common

@@ -24,7 +24,8 @@ from daemon.selflog import SelfLog, root_of
 from daemon.upkeep import Upkeep
 from daemon.watcher import Watcher
 from parsers.batch import Chunk, Mark, Place, Source
-from storage.archive import Archive, ArchiveOptions
+from storage.archive import Archive
+from storage.archiveoptions import ArchiveOptions
 from tests.support import ROOT
 
 PATIENCE_SECONDS = 20.0

@@ -15,7 +15,8 @@ from daemon.metrics import Metrics
 from daemon.notes import Note
 from daemon.pipeline import Pipeline, PipelineOptions
 from daemon.tailer import Tailer, TailOptions
-from storage.archive import Archive, ArchiveOptions
+from storage.archive import Archive
+from storage.archiveoptions import ArchiveOptions
 from storage.errors import CommitError, FencedError
 from storage.snapshot import Snapshot
 from storage.transform import ParseOptions, Transformer

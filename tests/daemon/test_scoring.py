@@ -21,7 +21,8 @@ from parsers.arrow import numbers, whole
 from parsers.points import Points
 from parsers.risk import READ, WRITTEN, Scoring
 from storage import checkpoints
-from storage.archive import Archive, ArchiveOptions
+from storage.archive import Archive
+from storage.archiveoptions import ArchiveOptions
 from storage.fs import Disk
 from storage.layout import Layout
 from storage.observer import Silent

@@ -15,7 +15,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from storage import failpoints
-from storage.archive import Archive, ArchiveOptions, source_of
+from storage.archive import Archive
+from storage.archiveoptions import ArchiveOptions
+from storage.meeting import source_of
 from tests.storage.made import LINE, lines, seen
 
 DROPPED_BEFORE = "2023-11-15"

@@ -9,8 +9,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+from storage.layout import Layout
+from storage.reader import read_snapshot, read_state
 from tests.faults.victims import Victim, until, victim
 from tests.support import ROOT, require_program
 
@@ -262,3 +265,54 @@ def test_every_fault_at_any_file_costs_nothing(tmp_path: Path, call: str, fault:
     )
     # A kill comes with the first thread that gets so far, which mostly is the one that writes the view files.
     assert met or fault == "signal=KILL"
+
+
+# At one new file alone: its name is known before it is there, because numbers go on where the ledger says.
+
+
+def new_files(it: Victim) -> dict[str, str]:
+    """Return where a healthy archive's next start will stage a live file, its roll-up, and a sealed file."""
+    layout = Layout(str(it.archive), "main")
+    following = read_state(str(it.archive), "main").reserved_to + 1
+    tables = [pq.read_table(it.archive / file.path) for file in read_snapshot(str(it.archive)).events]
+    first = min(row["seq"] for table in tables for row in table.to_pylist() if not row["internal"])
+    sealed = layout.sealed_file("events", "2026-03-01", first, "default")
+    live = {kind: layout.staged(layout.live_file(kind, following)) for kind in ("events", "rollup")}
+    return {**live, "sealed": layout.staged(sealed)}
+
+
+def injected_at(it: Victim, which: str, call: str, fault: str, number: int) -> bool:
+    """Let the ``number``-th call of a kind on one new file fail or kill; whether there were so many."""
+    it.write(1)
+    it.settle()
+    path, trace = new_files(it)[which], it.folder / "trace"
+    inject = f"--inject={CALLS[call]}:{fault}:when={number}"
+    narrow = [f"--trace={CALLS[call]}", "-P", path, inject]
+    strace = require_program("strace")
+    it.start(
+        under=[strace, "-f", *quick(fault), "-qq", "-o", str(trace), *narrow], PYTHONDONTWRITEBYTECODE="1"
+    )
+    until(lambda: it.ended() or '"message":"ready"' in it.said(), "it is ready, or dead")
+    if not it.ended():
+        it.cycle()
+    hit = "(INJECTED)" in trace.read_text(errors="replace") or not it.status()
+    it.kill()
+    it.settle(dropped=DROPPED + 1)
+    return hit
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("fault", ["error=EIO", "signal=KILL"])
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("which", ["events", "rollup", "sealed"])
+def test_every_fault_at_one_new_file_costs_nothing(tmp_path: Path, which: str, call: str, fault: str) -> None:
+    """Each write, sync and rename of a Parquet file that is not there yet when the daemon starts."""
+    number = 0
+    while True:
+        number += 1
+        with victim(tmp_path / str(number)) as it:
+            if not injected_at(it, which, call, fault, number):
+                break
+    print(f"{fault} at {number - 1} calls of {call} of a new {which} file: 0 lost, 0 twice")
+    assert number > 1

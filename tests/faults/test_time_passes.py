@@ -10,7 +10,8 @@ import pytest
 
 from benchmarks.startup import a_year, opened
 from parsers.batch import Source
-from storage.archive import Archive, ArchiveOptions
+from storage.archive import Archive
+from storage.archiveoptions import ArchiveOptions
 from storage.fs import Disk
 from storage.layout import Layout
 from storage.ledger import Ledger

@@ -11,8 +11,8 @@ from dataclasses import replace
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from storage.archive import source_of
 from storage.errors import ArchiveError
+from storage.meeting import source_of
 from storage.snapshot import Snapshot
 from tests.storage.made import LINE, lines, seen
 from tests.storage.power import ROOT, PowerCut, PowerDisk

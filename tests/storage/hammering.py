@@ -24,7 +24,8 @@ import pyarrow as pa
 
 from parsers.columns import TIMESTAMP
 from storage.adhoc import Limits
-from storage.archive import Archive, ArchiveOptions
+from storage.archive import Archive
+from storage.archiveoptions import ArchiveOptions
 from tests.storage.asking import rows
 from tests.storage.made import LINE, lines, seen
 from tests.web.station import Station, served

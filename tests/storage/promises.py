@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 
 import storage.ledger
 from parsers.batch import Source
-from storage.archive import Archive, ArchiveOptions
+from storage.archive import Archive
+from storage.archiveoptions import ArchiveOptions
 from storage.errors import ArchiveError
 from storage.layout import Layout, segments
 from storage.records import Record

@@ -13,7 +13,8 @@ import pyarrow as pa
 from parsers.batch import Chunk, Parsed
 from parsers.classes import Classes
 from parsers.columns import PARSED_SCHEMA, TIMESTAMP
-from storage.archive import Archive, ArchiveOptions
+from storage.archive import Archive
+from storage.archiveoptions import ArchiveOptions
 from storage.books import now_us
 from storage.retention import Policy
 from tests.storage.made import lines, seen

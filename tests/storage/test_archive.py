@@ -16,7 +16,8 @@ import pytest
 from parsers.batch import Counts, Parsed, Source
 from parsers.columns import EVENT_SCHEMA, PARSED_REJECT_SCHEMA, PARSED_SCHEMA
 from storage import rollups
-from storage.archive import Archive, ArchiveOptions
+from storage.archive import Archive
+from storage.archiveoptions import ArchiveOptions
 from storage.errors import ArchiveError
 from storage.parquet import ROW_GROUP_ROWS
 from storage.reader import read_snapshot

@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 import pytest
 
-from storage.archive import Archive, ArchiveOptions
+from storage.archive import Archive
+from storage.archiveoptions import ArchiveOptions
 from storage.books import SNAPSHOT_EVERY
 from storage.errors import LedgerError, LockedError
 from storage.fs import Disk

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parsers.batch import Mark
-from storage.archive import Archive, ArchiveOptions
+from storage.archive import Archive
+from storage.archiveoptions import ArchiveOptions
 from storage.lineage import RUNGS_MOST, RUNGS_RECENT, climbed, lineage
 from storage.records import Rung, SourceState
 from storage.verify import verify

@@ -13,7 +13,8 @@ import pytest
 
 from parsers.batch import Chunk, Counts, Parsed, Source
 from parsers.columns import PARSED_REJECT_SCHEMA, PARSED_SCHEMA
-from storage.archive import Archive, ArchiveOptions
+from storage.archive import Archive
+from storage.archiveoptions import ArchiveOptions
 from storage.provenance import (
     BLOCK_SOURCES,
     KNOWN_SOURCES,

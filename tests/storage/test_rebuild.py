@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from parsers.batch import Source
-from storage.archive import Archive, ArchiveOptions
+from storage.archive import Archive
+from storage.archiveoptions import ArchiveOptions
 from storage.errors import LedgerError
 from storage.fs import Disk
 from storage.keeping import HoldsUnknownError

@@ -19,7 +19,8 @@ from daemon.upkeep import Upkeep
 from parsers.batch import Counts, Parsed, Source
 from parsers.columns import EVENT_SCHEMA, PARSED_REJECT_SCHEMA, PARSED_SCHEMA, TIMESTAMP
 from storage import rearrange
-from storage.archive import Archive, ArchiveOptions
+from storage.archive import Archive
+from storage.archiveoptions import ArchiveOptions
 from storage.books import Books
 from storage.errors import CommitError
 from storage.fs import Disk

@@ -16,8 +16,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from parsers.batch import Parsed
 from parsers.columns import TIMESTAMP
-from storage.archive import Archive, ArchiveOptions, source_of
+from storage.archive import Archive
+from storage.archiveoptions import ArchiveOptions
 from storage.errors import ArchiveError
+from storage.meeting import source_of
 from tests.storage.made import FIRST_TIME_US, LINE, lines, seen
 from tests.storage.power import ROOT, PowerDisk
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from storage import books
-from storage.archive import Archive, ArchiveOptions
+from storage.archive import Archive
+from storage.archiveoptions import ArchiveOptions
 from storage.findings import CLASSES, Report
 from storage.fs import Disk
 from storage.rebuild import holding, plan, rebuild

@@ -18,12 +18,14 @@ from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.web import AppRunner
 
 from parsers.batch import Chunk, Mark, Place, Source
-from storage.archive import Archive, ArchiveOptions, source_of
+from storage.archive import Archive
+from storage.archiveoptions import ArchiveOptions
 from storage.committed import Committed
 from storage.engine import Engine, EngineOptions
 from storage.fs import Disk
 from storage.hub import Hub, HubOptions
 from storage.keyring import Keyring
+from storage.meeting import source_of
 from storage.observer import Observer
 from storage.queries import Queries
 from storage.records import SourceSeen

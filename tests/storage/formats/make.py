@@ -19,7 +19,8 @@ sys.path.insert(0, str(ROOT))
 
 from parsers.batch import Chunk, Mark, Oversize, Place, Source  # noqa: E402 - the path comes first
 from storage import books  # noqa: E402
-from storage.archive import Archive, ArchiveOptions  # noqa: E402
+from storage.archive import Archive  # noqa: E402
+from storage.archiveoptions import ArchiveOptions  # noqa: E402
 from storage.records import SourceSeen  # noqa: E402
 from storage.transform import ParseOptions, Transformer  # noqa: E402
 
