@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import duckdb
 import pyarrow as pa
 
 from parsers.columns import EVENT_SCHEMA
@@ -55,9 +56,20 @@ def rows_after(snapshot: Snapshot, seq: int, columns: Sequence[str]) -> Iterator
                 table = sql.Statement(text, bind.values).table(connection)
                 if table.num_rows:
                     yield table
+                else:
+                    # Each start leaves out millions of numbers, and a folded file spans the gaps of many starts.
+                    high = max(high, _next(connection, [path_of(snapshot.root, f) for f in files], high) - 1)
             low = high
     finally:
         connection.close()
+
+
+def _next(connection: duckdb.DuckDBPyConnection, paths: Sequence[str], seq: int) -> int:
+    """Return the least number above ``seq`` that a row of some files has; one above it if none has."""
+    bind = Bind()
+    text = f"SELECT coalesce(min(seq), {bind(seq + 1)}) AS seq FROM {sql.rows_of(paths, bind)} WHERE seq > {bind(seq)}"
+    found: int = sql.Statement(text, bind.values).table(connection).column("seq")[0].as_py()
+    return found
 
 
 def _own(snapshot: Snapshot) -> list[File]:
