@@ -42,10 +42,10 @@ def test_numbers_that_earlier_starts_left_out_are_stepped_over(
         return real(statement, cursor)
 
     monkeypatch.setattr(sql.Statement, "table", counted)
-    numbers = [
+    numbers: list[int] = [
         number
         for table in rows_after(archive.snapshot, 0, ("event_id",))
-        for number in table["seq"].to_pylist()
+        for number in table["seq"].to_numpy().tolist()
     ]
     archive.close()
 
