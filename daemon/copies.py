@@ -92,9 +92,16 @@ class Copies:
         )
 
     def better(self, candidate: Candidate, heir: Known, originals: Sequence[Followed]) -> bool:
-        """Return whether a file is the copy of one that goes on with the heir's lines: then it has nothing to add."""
+        """Return whether a file is the copy of one that goes on with the heir's lines: then it has nothing to add.
+
+        Also if both were read equally far, and that is more than may be equal by chance: they would go on with the same.
+        """
+
+        def equal(original: Followed) -> bool:
+            return MARK_BYTES <= heir.offset == original.reader.offset < candidate.size
+
         return any(
-            candidate.size > heir.offset < original.reader.offset
+            (candidate.size > heir.offset < original.reader.offset or equal(original))
             and self._books.follows(original)
             and self.repeats(candidate, original)
             for original in originals

@@ -141,3 +141,19 @@ def test_a_source_that_was_never_committed_is_not_gone_on_with_in_place_of_a_lat
     append(path, OTHERS[0])
     it.settle()
     assert arrived(it) == [*LINES[:30], OTHERS[0]]
+
+
+def test_of_two_sources_that_end_at_one_place_a_copy_takes_over_neither() -> None:
+    """Found by the long form: a log goes on behind what its first copy took over, a second copy repeats it; and a kill."""
+    it = Applications()
+    it.create_file(size=0, small=False)
+    it.copy(index=0)
+    it.write_the_same_anew(index=0, looks=[0.0, 0.97, 0.0])
+    it.create_file(size=0, small=False)
+    it.create_file(size=0, small=False)
+    it.append(index=0, lines=1, size=0)
+    it.copy(index=0)
+    it.kill_and_start()
+    it.everything_arrives()
+    it.nothing_came_twice()
+    it.teardown()
