@@ -6,6 +6,7 @@ along those keys, and each block is put in order in memory. DuckDB would carry w
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,8 +22,10 @@ from storage.freeing import give_back
 from storage.query import ExportQuery
 from storage.scope import View
 
-# Rows fetched at a time: a twelfth of a row group. Twice as many cost an eighth less CPU and 30 to 50 MiB more memory an export.
+# Rows fetched at a time: a sixth of a row group, whose pages are decompressed again for each block of it.
 BLOCK_ROWS = 10_240
+# Twice as many cost a tenth less CPU and take 30 MiB more, which are there while one export runs but not for two.
+ALONE_TIMES = 2
 KEY_ROWS = 12 * BLOCK_ROWS  # keys sorted at a time: DuckDB needs 15 MiB for it
 BLOCK_BYTES = 32 << 20  # what a block should take in memory; one of wider rows has fewer
 MOST_BLOCK_BYTES = 2 * BLOCK_BYTES  # above it a block is given up and fetched in halves
@@ -42,6 +45,29 @@ _KINDS: tuple[tuple[str, type[duckdb.Error]], ...] = (
 )
 
 
+class _Running:
+    """How many are fetching rows at this moment. For any thread."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._count += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._count -= 1
+
+    def most_rows(self) -> int:
+        """Return how many rows a block may have."""
+        return BLOCK_ROWS if self._count > 1 else ALONE_TIMES * BLOCK_ROWS
+
+
+_RUNNING = _Running()
+
+
 class _TooWideError(Exception):
     """The rows of a block need more memory than a block may have."""
 
@@ -53,31 +79,32 @@ def newest_first(
 
     The cursor must have the snapshot's hot rows, and nothing else may use it until the last batch.
     """
-    rows = BLOCK_ROWS
-    for part, times, seqs in _keys(cursor, seen, query):
-        give_back()  # once in a hundred thousand rows: what the last blocks left in many heaps would add up
-        at = 0
-        while at < len(times):
-            last = min(at + rows, len(times)) - 1
-            block = part.between(int(times[last]), int(times[at]))
-            statement = sql.rows_between(
-                part,
-                query.filter,
-                query.scope,
-                columns(block),
-                first=(int(times[at]), int(seqs[at])),
-                last=(int(times[last]), int(seqs[last])),
-            )
-            try:
-                batches = _fetched(statement.batches(cursor, BATCH_ROWS))
-            except _TooWideError:
-                rows = max(LEAST_ROWS, (last - at + 1) // 2)
-                continue
-            if batches:
-                width = sum(batch.nbytes for batch in batches) / (last - at + 1)
-                rows = max(LEAST_ROWS, min(BLOCK_ROWS, int(BLOCK_BYTES / max(width, 1))))
-            at = last + 1
-            yield from _ordered(batches)
+    with _RUNNING:
+        widest = BLOCK_ROWS  # what the width of the rows seen last allows: nothing is known of the first
+        for part, times, seqs in _keys(cursor, seen, query):
+            give_back()  # once in a hundred thousand rows: what the last blocks left in many heaps would add up
+            at = 0
+            while at < len(times):
+                last = min(at + min(widest, _RUNNING.most_rows()), len(times)) - 1
+                block = part.between(int(times[last]), int(times[at]))
+                statement = sql.rows_between(
+                    part,
+                    query.filter,
+                    query.scope,
+                    columns(block),
+                    first=(int(times[at]), int(seqs[at])),
+                    last=(int(times[last]), int(seqs[last])),
+                )
+                try:
+                    batches = _fetched(statement.batches(cursor, BATCH_ROWS))
+                except _TooWideError:
+                    widest = max(LEAST_ROWS, (last - at + 1) // 2)
+                    continue
+                if batches:
+                    width = sum(batch.nbytes for batch in batches) / (last - at + 1)
+                    widest = max(LEAST_ROWS, min(ALONE_TIMES * BLOCK_ROWS, int(BLOCK_BYTES / max(width, 1))))
+                at = last + 1
+                yield from _ordered(batches)
 
 
 def _keys(
