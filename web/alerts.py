@@ -111,7 +111,7 @@ async def detections(request: web.Request, params: DetectionsParams) -> web.Stre
 def _books(request: web.Request) -> list[Alerts]:
     """Return what has alerts: the rules at work, and the daemon that watches itself; raises the 501 where neither is."""
     both: tuple[Alerts | None, Alerts | None] = (request.app.get(DETECTION), request.app.get(TELLING))
-    found = [book for book in both if book is not None]
+    found: list[Alerts] = [book for book in both if book is not None]
     return found or [detection_of(request)]
 
 
