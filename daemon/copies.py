@@ -108,19 +108,19 @@ class Copies:
         )
 
     def outgrown(self, candidate: Candidate, original: Followed) -> bool:
-        """Return whether a file holds all of a followed one that was read to its end, and more.
+        """Return whether a file holds all of a followed one, and more.
 
         Then one is a copy of the other, made before it grew. Which, nobody can tell; but the fuller one goes on where
-        the other ends, and the other is held as what repeats it, until it differs.
+        the other was read to, and the other is held as what repeats it, until it differs.
         """
-        size = original.reader.offset
+        size = original.size  # with the half of a line that it may end in
         return (
             original.known is not None
             and original.climb is None
             and original.fate is Fate.PRESENT
             and self._books.follows(original)
             and original.root.internal == candidate.internal
-            and MARK_BYTES <= size == original.size < candidate.size
+            and MARK_BYTES <= original.reader.offset <= size < candidate.size
             and self._books.reopen(original)
             and same_bytes(candidate.file, original.reader.file, size)
         )

@@ -44,6 +44,18 @@ def test_where_a_log_goes_on_is_known_to_the_next_start_before_there_is_a_line_o
     it.teardown()
 
 
+def test_a_copy_that_ends_in_half_a_line_gives_way_to_a_fuller_one() -> None:
+    """Found by the long form: a log is copied, emptied, written anew, written on, and rotated by copying before a look."""
+    it = Applications()
+    it.create_file(size=0, small=False)
+    it.append_half_a_line(index=0)
+    it.copy(index=0)
+    it.write_the_same_anew(index=0, looks=[0.0])
+    it.append(index=0, lines=1, size=0)
+    it.rotate_by_copy_and_truncate(index=0, late=0, lines=0, look=False)
+    it.teardown()
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(6 * 3600)
 @pytest.mark.parametrize(("machine", "share"), [(Applications, 1.0), (ApplicationsOverAnArchive, 0.1)])
