@@ -117,17 +117,11 @@ class Exposure:
             return _entry(followed, recorded.code if recorded else "gone") if exposed else None
         if followed.repeats:
             # But for half a line that nobody will complete any more.
-            half = followed.fate in AWAY and not climb.copy and _half(followed)
+            half = followed.fate in AWAY and not climb.copy and followed.half
             return _entry(followed, "uncompared") if half else None
         if climb.copy and followed.fate not in AWAY and recorded is None:
             return None  # a new file like any other, until it is deleted
         return _entry(followed, "uncompared")
-
-
-def _half(followed: Followed) -> int:
-    """Return how many bytes of a file that repeats what is archived lie behind that."""
-    reached = followed.climb.reached if followed.climb is not None else None
-    return followed.size - reached.offset if reached is not None and not reached.unended else 0
 
 
 def _entry(followed: Followed, code: str) -> FileAtRisk:
@@ -139,7 +133,7 @@ def _entry(followed: Followed, code: str) -> FileAtRisk:
         generation=followed.generation,
         path=files.spelled(followed.path),
         sid=former.known.source.sid if former else origin.continues,
-        start=followed.size - _half(followed) if followed.repeats else 0 if climb else origin.base,
+        start=followed.size - followed.half if followed.repeats else 0 if climb else origin.base,
         end=followed.size,
         code=code,
     )

@@ -206,6 +206,12 @@ class Followed:
             return False
         return climb.compared == (self.size, self.written_ns)
 
+    @property
+    def half(self) -> int:
+        """Return how many bytes of a file that repeats what is archived lie behind that, as half a line."""
+        reached = self.climb.reached if self.climb is not None else None
+        return self.size - reached.offset if reached is not None and not reached.unended else 0
+
     def first_bytes(self, length: int) -> bytes:
         """Return the first bytes that were read, perhaps fewer; of a file not read yet, what it begins with now."""
         if self.reader.head or self.reader.file.closed:

@@ -487,12 +487,19 @@ class Tailer:
         return True
 
     def _done_with(self, followed: Followed) -> bool:
-        return not followed.root.internal and not followed.unread and self._committed(followed)
+        """Return whether nothing of a file is left to be archived; one that lost its end waits for ever for another one."""
+        if followed.root.internal:
+            return False
+        if followed.climb is not None:
+            return followed.repeats and not followed.half
+        return not followed.unread and self._committed(followed)
 
     @staticmethod
     def _whole(followed: Followed, info: os.stat_result) -> bool:
-        """Return whether a file is the one that was read, to its end."""
+        """Return whether a file is the one that was read, to its end, or compared as it is."""
         size = followed.reader.offset if followed.packed is None else followed.disk_size
+        if followed.climb is not None:
+            size = followed.disk_size if info.st_mtime_ns == followed.written_ns else -1
         return (info.st_dev, info.st_ino, info.st_size) == (*followed.key, size)
 
     def sync(self, sids: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from daemon.oldlogs import compress
 from tests.daemon.machine import MAX_LINE, Applications
 from tests.daemon.test_rewritten import LINES, OTHERS, arrived
 from tests.daemon.test_tailer import Followed, append
@@ -76,6 +77,91 @@ def test_it_does_not_come_again_when_its_file_is_deleted(it, closing):
     assert list(it.tailer.files) == []
     assert it.collector.files_at_risk == {}
     assert "gap" not in it.kinds()
+
+
+LONG_AGO = (1_500_000_000, 1_500_000_000)  # seconds
+LATER_US = 1_700_000_000_000_000
+
+
+def lacking(it: Followed, lost: int) -> Path:
+    """An old log that was read, lost its last bytes and was renamed."""
+    path, renamed = it.folder / "a.log", it.folder / "a.log.1"
+    append(path, b"".join(LINES))
+    it.settle()
+    it.collector.commit()
+    os.truncate(path, len(b"".join(LINES)) - lost)
+    path.rename(renamed)
+    os.utime(renamed, LONG_AGO)
+    it.settle(seconds=1)
+    return renamed
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("lost", [1, len(LINES[-1])], ids=["a newline", "a line"])
+def test_an_old_file_that_lacks_its_end_is_removed_by_retention(it, lost, restarted):
+    """All that it holds is archived; it would wait for ever."""
+    renamed = lacking(it, lost)
+    if restarted:
+        it.restart()
+    it.settle(seconds=100)
+    (old,) = it.tailer.older(LATER_US)
+    assert it.tailer.remove(old)
+    it.settle(seconds=1)
+    it.settle(seconds=100)
+
+    assert not renamed.exists()
+    assert list(it.tailer.files) == []
+    assert arrived(it) == LINES
+    assert "gap" not in it.kinds()
+    assert it.collector.files_at_risk == {}
+
+
+@pytest.mark.parametrize("compression", ["gz", "zst"])
+def test_an_old_file_that_lacks_its_newline_is_compressed_and_not_read_again(it, compression):
+    """The compressed file lacks it as well, and goes when its own time has come."""
+    renamed = lacking(it, 1)
+    (old,) = it.tailer.older(LATER_US)
+    packed = Path(os.fsdecode(compress(old, compression)))
+    assert it.tailer.remove(old)
+    for seconds in (1, 100, 700):
+        it.settle(seconds=seconds)
+    it.restart()
+    it.settle(seconds=700)
+
+    assert (renamed.exists(), packed.exists()) == (False, True)
+    assert arrived(it) == LINES
+    assert "gap" not in it.kinds()
+    (old,) = it.tailer.older(LATER_US)
+    assert old.path == bytes(packed)
+
+
+def test_an_old_file_with_the_half_of_a_line_stays_until_that_is_archived(it):
+    """Nobody can tell it from the half of another line."""
+    renamed = lacking(it, 2)
+    assert it.tailer.older(LATER_US) == []
+    it.settle(seconds=100)
+    it.collector.commit()
+
+    (old,) = it.tailer.older(LATER_US)
+    assert it.tailer.remove(old)
+    assert not renamed.exists()
+    assert arrived(it) == [*LINES, LINES[-1][:-2] + b"\n"]
+
+
+@pytest.mark.parametrize("done", ["nothing", "a line", "the newline", "other bytes"])
+def test_an_old_file_that_changes_after_it_was_found_is_not_removed(it, done):
+    """A writer came back at the last moment."""
+    renamed = lacking(it, 1)
+    (old,) = it.tailer.older(LATER_US)
+    if done == "a line":
+        append(renamed, b"\n" + OTHERS[0])
+    elif done == "the newline":
+        append(renamed, b"\n")
+    elif done == "other bytes":
+        renamed.write_bytes(b"x" * renamed.stat().st_size)
+
+    assert it.tailer.remove(old) == (done == "nothing")
+    assert renamed.exists() == (done != "nothing")
 
 
 def test_a_file_put_in_its_place_goes_on_behind_it(it):
