@@ -92,6 +92,7 @@ class Binder:
         started = self._bind(self._unbound(loose, keys, now, recheck), loose, now, recheck)
         if started or scan.changed:
             self.names.supersede()
+        books.look_for_spares()
         books.losses.miss(scan, now)
         for at_risk in books.exposure.missing(scan, keys):
             books.losses.gap_of(at_risk)

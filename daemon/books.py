@@ -18,6 +18,7 @@ from daemon.opening import Descriptors
 from daemon.packs import Packs
 from daemon.precursors import Precursors
 from daemon.sources import Candidate, Catalogue, Known, Sink
+from daemon.spares import Spares
 
 MAX_UNPACKED_BYTES = 16 << 30  # what one compressed file may hold, at most
 
@@ -45,7 +46,10 @@ class Books:
         self.catalogue = Catalogue(sink.sources.values())
         self.precursors = Precursors(self.catalogue)
         self.packs = Packs(self.catalogue.windows, max_unpacked_bytes, clock)
-        self.losses = Losses(self.catalogue, sink.sources.values(), lost_wait, self.tell)
+        self.spares = Spares(sink)
+        self.losses = Losses(
+            self.catalogue, sink.sources.values(), lost_wait, self.tell, self.spares.archived
+        )
         self.exposure = Exposure(sink, self.files)
         self.descriptors = Descriptors(
             self.files,
@@ -121,6 +125,8 @@ class Books:
 
     def forget(self, followed: Followed) -> None:
         """Stop following a file; its source stays known."""
+        if followed.key in self.spares.by_file:
+            self.spares.look(followed)
         self.close(followed)
         self.unname(followed)
         self.away.discard(followed)
@@ -160,6 +166,13 @@ class Books:
         at_risk = self.exposure.lost(followed, code)
         if at_risk is not None:
             self.losses.gap_of(at_risk)
+
+    def look_for_spares(self) -> None:
+        """See which sources that a kill left without a byte are archived under another one by now."""
+        for key in self.spares.waiting():
+            followed = self.files.get(key)
+            if followed is not None and self.reopen(followed):
+                self.spares.look(followed)
 
     # Opening
 
@@ -220,4 +233,4 @@ class Books:
 
     def settle_risks(self) -> None:
         """Let the ledger know what a crash would lose now. Blocks; raises what the archive raises."""
-        self.exposure.settle(self.away, self.climbing)
+        self.exposure.settle(self.away, self.climbing, self.spares.no_loss())

@@ -67,12 +67,15 @@ class Exposure:
         self._telling.add(entry.key)
         return entry
 
-    def settle(self, away: Iterable[Followed], climbing: Iterable[Followed]) -> None:
+    def settle(
+        self, away: Iterable[Followed], climbing: Iterable[Followed], no_loss: Mapping[str, int]
+    ) -> None:
         """Record what is at risk now, of the files that lost their name, those that are compared, and recorded ones.
 
+        ``no_loss``: sources that lack bytes which are archived all the same, and the offsets to which they are to be read.
         Blocks. Raises what the archive raises: then it is tried again after the next turn.
         """
-        sizes: dict[str, int] = {}
+        sizes: dict[str, int] = dict(no_loss)
         due: list[FileAtRisk] = []
         wanted: set[FileKey] = set()
         recorded = dict(self._sink.files_at_risk)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 
 from daemon import files
@@ -39,10 +39,13 @@ class Losses:
         states: Iterable[SourceState],
         wait_seconds: float,
         tell: Callable[[Note], None],
+        archived: Mapping[str, int],
     ) -> None:
+        """``archived`` says of some sources up to which byte another one has their lines."""
         self._catalogue = catalogue
         self._wait_seconds = wait_seconds
         self._tell = tell
+        self._archived = archived
         self._lost: list[_Lost] = []
         self._unopened: dict[tuple[int, int], Found] = {}  # files that were there and could never be opened
         # Sources of which more was seen than is committed, until their files are found.
@@ -74,6 +77,9 @@ class Losses:
             known = self._catalogue.orphans.get(sid)
             if known is None:
                 del self._missing[sid]
+            elif self._archived.get(sid, 0) >= known.size:
+                del self._missing[sid]
+                known.size = known.offset
             elif scan.covers(os.fsencode(path)):
                 size = files.size_of(os.fsencode(path), known.key)
                 # A file that is still there is only followed no more: its folder or its pattern was taken out.
@@ -105,7 +111,8 @@ class Losses:
             if now - lost.since < self._wait_seconds or hold:
                 waiting.append(lost)
                 continue
-            if known.size > known.offset:  # not told of already
-                self.gap(known.source.sid, lost.path, known.offset, known.size, lost.code)
+            start = max(known.offset, self._archived.get(known.source.sid, 0))
+            if known.size > start:  # not told of already
+                self.gap(known.source.sid, lost.path, start, known.size, lost.code)
             known.size = known.offset
         self._lost = waiting

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from daemon.following import Followed
 from daemon.notes import Note
-from daemon.reader import Span, short_hash
+from daemon.reader import BLOCK_BYTES, Span, short_hash
 from parsers.batch import Chunk, Mark, Place
 from storage.records import SourceSeen
 
@@ -67,9 +67,10 @@ class Spanned:
         return Reading(chunk, lines, self.followed.written_ns // 1000 if self.fresh else 0, self.live)
 
 
-def seen(followed: Followed, mark: Mark, place: Place, read_at_us: int) -> SourceSeen:
-    """Return what the archive is told of a new source: ``mark`` is that of its first span, or of where it will begin."""
+def seen(followed: Followed, mark: Mark, end: int, place: Place, read_at_us: int) -> SourceSeen:
+    """Return what the archive is told of a new source: ``mark`` and ``end`` are its first span's, or of where it will begin."""
     origin = followed.origin
+    known = mark.digest_from == origin.base < end <= origin.base + BLOCK_BYTES
     return SourceSeen(
         path=place.path,
         file=followed.file,
@@ -87,4 +88,6 @@ def seen(followed: Followed, mark: Mark, place: Place, read_at_us: int) -> Sourc
         seam=short_hash(origin.tail) if origin.tail else "",
         seam_length=len(origin.tail),
         size=place.size,
+        first_end=end if known else 0,
+        first_digest=mark.digest if known else "",
     )

@@ -483,15 +483,17 @@ class Archive:
     def at_risk(self, sizes: Mapping[str, int], files: Sequence[FileAtRisk]) -> None:
         """Record, with one sync, what a crash would lose, so that it cannot hide it.
 
-        ``sizes``: how many bytes of a source are known, by sid. ``files``: those whose bytes no source has; an empty one
-        takes back what was recorded of it.
+        ``sizes``: how many bytes of a source are known, by sid; no more than are committed: those beyond are no loss.
+        ``files``: those whose bytes no source has; an empty one takes back what was recorded of it.
         """
         with self._writing:
             self.recover_if_broken()
             sources = self._books.state.sources
             known = [(sources[sid], size) for sid, size in sizes.items() if sid in sources]
             bodies = [
-                source_record(s.sid, s.offset, size) for s, size in known if size > max(s.offset, s.size)
+                source_record(s.sid, s.offset, max(s.offset, size))
+                for s, size in known
+                if size > max(s.offset, s.size) or size <= s.offset < s.size
             ]
             bodies += [file.record() for file in files]
             if bodies:

@@ -5,7 +5,7 @@ which lines of a rewritten file are archived until it was compared with what is.
 own entry says how many there are. Where no source has them yet, this module's entry does, by the file.
 
 An entry holds until a source is registered from its file, the bytes are told of as a gap, or a later entry without any
-bytes takes it back. A start that does not find the file tells of it (`daemon.losses`).
+bytes takes it back. So does one of a source without any: another source has archived its lines. A start that does not find the file tells of it (`daemon.losses`).
 """
 
 from __future__ import annotations

@@ -32,6 +32,8 @@ def first_state(seen: SourceSeen) -> SourceState:
         counts=Counts(),
         base=seen.base,
         continues=seen.continues,
+        first_end=seen.first_end,
+        first_digest=seen.first_digest,
     )
 
 

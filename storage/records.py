@@ -80,6 +80,9 @@ class SourceSeen:
     seam: str = ""  # of the bytes before ``base``
     seam_length: int = 0
     size: int = 0  # of the file then, bytes
+    # What is visible before it is committed: bytes ``[base, first_end)`` by their SHA-256, hex; empty: nobody knows.
+    first_end: int = 0
+    first_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,8 @@ class SourceState:
     counts: Counts
     base: int = 0
     continues: str = ""
+    first_end: int = 0  # as in `SourceSeen`, until something is committed
+    first_digest: str = ""
     rungs: tuple[Rung, ...] = ()
 
     def to_json(self) -> dict[str, Any]:

@@ -185,7 +185,8 @@ class State:
             if file is not None:
                 self._risk(file)
             elif source is not None:
-                self.sources[source.sid] = replace(source, size=max(source.size, body["end"]))
+                known = max(source.size, body["end"]) if body["end"] > body["start"] else source.offset
+                self.sources[source.sid] = replace(source, size=known)
             return
         self._lost(body, when_us)
         if file is not None:
@@ -278,6 +279,8 @@ def advanced(source: SourceState, extent: Range, max_seq: int) -> SourceState:
         digest_from=extent.digest_from,
         size=max(source.size, extent.size),  # more may be known to be there, and at risk
         counts=source.counts + extent.counts,
+        first_end=0,
+        first_digest="",
         rungs=climbed(source.rungs, Rung(extent.digest_from, extent.end, extent.digest, max_seq)),
     )
 

@@ -29,7 +29,7 @@ class Collector:
     def at_risk(self, sizes: Mapping[str, int], files: Sequence[FileAtRisk]) -> None:
         for sid, size in sizes.items():
             state = self.sources[sid]
-            assert size > max(state.offset, state.size), "only what is news is recorded"
+            assert size > max(state.offset, state.size) or size == state.offset < state.size, "it is no news"
             self.sources[sid] = replace(state, size=size)
         for file in files:
             if file.end > file.start:
@@ -72,6 +72,8 @@ class Collector:
                 counts=Counts(),
                 base=item.base,
                 continues=item.continues,
+                first_end=item.first_end,
+                first_digest=item.first_digest,
             )
             made.append(
                 Source(sid, item.file, item.first_seen_us, item.file_date_us, item.profile, item.internal)
@@ -105,6 +107,8 @@ class Collector:
                 seam_length=last.mark.seam_length,
                 offset=last.end,
                 size=max(self.sources[sid].size, last.place.size),
+                first_end=0,
+                first_digest="",
             )
         self.pending = {}
 
