@@ -213,6 +213,9 @@ class Binder:
             claimant = self.copies.claimant(candidate, heir, originals)
             if claimant is not None and self._held(found, candidate, claimant, now):
                 return None
+            later = self._gone_on(candidate, heir)
+            if later:
+                return self._follow_copy(found, candidate, [*later, heir], now)
             return self._follow(found, candidate, heir, now)
         if former is not None:
             return self._follow_rewritten(found, candidate, former, now)
@@ -223,10 +226,25 @@ class Binder:
             return None
         begun = books.catalogue.begun(candidate) if repeated is None and found.size >= MARK_BYTES else []
         if begun:
-            followed = self._follow(found, candidate, None, now)
-            books.hold_back(followed, Climb(begun[0], begun[0].offset, copy=True, others=tuple(begun[1:])))
-            return followed
+            return self._follow_copy(found, candidate, begun, now)
         return self._follow(found, candidate, books.catalogue.unread(candidate, unknown.own), now)
+
+    def _gone_on(self, candidate: Candidate, heir: Known) -> list[Known]:
+        """Return what the archive goes on with where the heir ends, if the file may hold no more than the beginning of it."""
+        return [
+            known
+            for known in self.books.catalogue.begun(candidate)
+            if candidate.size > heir.offset and self.books.goes_on(known, heir)
+        ]
+
+    def _follow_copy(
+        self, found: Found, candidate: Candidate, repeated: Sequence[Known], now: float
+    ) -> Followed:
+        """Follow a file that may repeat the beginning of one of some sources, and no more (rule 3)."""
+        first, *others = repeated
+        followed = self._follow(found, candidate, None, now)
+        self.books.hold_back(followed, Climb(first, first.offset, copy=True, others=tuple(others)))
+        return followed
 
     def _held(self, found: Found, candidate: Candidate, original: Followed, now: float) -> bool:
         """Hold a file back that repeats another one; returns False when it has been held long enough and is to be read."""

@@ -19,6 +19,7 @@ from daemon.packs import Packs
 from daemon.precursors import Precursors
 from daemon.sources import Candidate, Catalogue, Known, Sink
 from daemon.spares import Spares
+from storage.lineage import lineage
 
 MAX_UNPACKED_BYTES = 16 << 30  # what one compressed file may hold, at most
 
@@ -97,6 +98,14 @@ class Books:
             return True
         state = self._sink.sources.get(followed.sid)
         return state is not None and state.offset >= followed.reader.offset
+
+    def goes_on(self, known: Known, other: Known) -> bool:
+        """Return whether a source goes on behind all that is archived of another one."""
+        sids = known.source.sid, other.source.sid
+        if sids[0] == sids[1] or not self._sink.sources[sids[0]].continues:
+            return False
+        before = lineage(self._sink.sources, sids[0])[:-1]
+        return any(part.source.sid == sids[1] and part.end >= other.offset for part in before)
 
     # What becomes of files
 

@@ -150,7 +150,9 @@ class Climbs:
         return self._go_on(followed, climb, reached)
 
     def _go_on(self, followed: Followed, climb: Climb, reached: Reached) -> bool:
-        if not reached.differs and (reached.offset < climb.limit or not self._rewrites.free_to(climb)):
+        if not reached.differs and (
+            reached.offset < climb.limit or not self._rewrites.free_to(followed, climb)
+        ):
             if climb.copy and climb.reached is None:
                 self._rewrites.told_copy(followed)
             climb.reached = reached

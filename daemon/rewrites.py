@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 from daemon import files
 from daemon.books import Books
-from daemon.following import Climb, Followed, Origin
+from daemon.following import Climb, Fate, Followed, Origin
 from daemon.ladder import Reached
 from daemon.notes import Note, NoteKind
+from daemon.reader import MARK_BYTES
 
 
 class Rewrites:
@@ -43,8 +44,19 @@ class Rewrites:
         if known is not None:
             self._books.losses.lose(known, files.spelled(followed.path), self._clock(), "truncated")
 
-    def free_to(self, climb: Climb) -> bool:
-        """Return whether a file that holds a source whole may go on: a copy only if no other file has the source."""
+    def free_to(self, followed: Followed, climb: Climb) -> bool:
+        """Return whether a file that holds a source whole may go on: a copy only if no other file has the source.
+
+        One that has no more than that gives way to a fuller file.
+        """
+        holder = self._books.by_sid.get(climb.known.source.sid)
+        if (
+            holder is not None
+            and climb.copy
+            and _ends_at(holder, climb.limit)
+            and followed.size > climb.limit
+        ):
+            self._books.forget(holder)
         return not climb.copy or climb.known.source.sid in self._books.catalogue.orphans
 
     def told_copy(self, followed: Followed) -> None:
@@ -76,3 +88,9 @@ class Rewrites:
         kind: NoteKind = "shortened" if reached.offset else "rewritten"
         detail = f"held {reached.offset} of the {climb.limit} bytes that were read"
         self._books.tell(Note(kind, files.spelled(followed.path), sid, reached.offset, climb.limit, detail))
+
+
+def _ends_at(followed: Followed, limit: int) -> bool:
+    """Return whether a file was read to its end, and that is where it still is."""
+    present = followed.fate is Fate.PRESENT and followed.climb is None
+    return present and MARK_BYTES <= limit == followed.reader.offset == followed.size and followed.unchanged()

@@ -56,6 +56,19 @@ def test_a_copy_that_ends_in_half_a_line_gives_way_to_a_fuller_one() -> None:
     it.teardown()
 
 
+def test_of_a_log_that_went_on_after_its_copy_took_it_over_a_later_copy_is_known_to_the_next_start() -> None:
+    """Found by the long form: the later copy holds all of the source that the first one took over, and the log's next lines."""
+    it = Applications()
+    it.create_file(size=0, small=False)
+    it.copy(index=0)
+    it.append(index=0, lines=1, size=0)
+    it.write_the_same_anew(index=0, looks=[0.5])
+    it.poll_and_commit()
+    it.rotate_by_copy_and_truncate(index=0, late=1, lines=0, look=True)
+    it.stop_and_start()
+    it.teardown()
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(6 * 3600)
 @pytest.mark.parametrize(("machine", "share"), [(Applications, 1.0), (ApplicationsOverAnArchive, 0.1)])
