@@ -52,6 +52,7 @@ print(json.dumps(failures))
 """
 
 
+@pytest.mark.soak  # hundreds of processes; that nothing imports itself in a circle is among the layers' contracts
 def test_every_module_can_be_the_first_to_be_imported():
     """No module relies on a neighbour having been imported before it, so there is no hidden circle."""
     run = subprocess.run(

@@ -154,7 +154,7 @@ def archived(rule: Rule, rows: Sequence[Row]) -> set[tuple[int, tuple[str, ...]]
         return {(row[1], tuple(row[2])) for row in connection.execute(text, plan.bind.values).fetchall()}
 
 
-@settings(max_examples=40, deadline=None, phases=QUICK)
+@settings(max_examples=25, deadline=None, phases=QUICK)
 @given(
     emitting=st.lists(st.sampled_from(EMITTING), min_size=1, max_size=4, unique_by=lambda rule: rule.id),
     rows=ROWS,

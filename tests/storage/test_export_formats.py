@@ -87,7 +87,7 @@ def ids(form: Format, body: bytes) -> list[Any]:
     limit=st.none() | st.integers(1, 320),
     rows=st.sampled_from([(64, 7), (7, 64), (1_000, 1_000)]),
 )
-@hypothesis_settings(max_examples=25, deadline=None)
+@hypothesis_settings(max_examples=10, deadline=None)
 def test_every_format_holds_the_events_that_match_newest_first(
     cursor: duckdb.DuckDBPyConnection,
     snap: Snapshot,
