@@ -100,12 +100,17 @@ class Books:
         return state is not None and state.offset >= followed.reader.offset
 
     def goes_on(self, known: Known, other: Known) -> bool:
-        """Return whether a source goes on behind all that is archived of another one."""
-        sids = known.source.sid, other.source.sid
-        if sids[0] == sids[1] or not self._sink.sources[sids[0]].continues:
-            return False
-        before = lineage(self._sink.sources, sids[0])[:-1]
-        return any(part.source.sid == sids[1] and part.end >= other.offset for part in before)
+        """Return whether a source goes on behind another one: all that lies before the other's offset is the same for both."""
+        end = other.offset
+        covers = [
+            [
+                (part.source.sid, min(part.end, end))
+                for part in lineage(self._sink.sources, sid)
+                if part.start < end
+            ]
+            for sid in (known.source.sid, other.source.sid)
+        ]
+        return known.offset > end and covers[0] == covers[1]
 
     # What becomes of files
 

@@ -69,6 +69,20 @@ def test_of_a_log_that_went_on_after_its_copy_took_it_over_a_later_copy_is_known
     it.teardown()
 
 
+def test_a_later_copy_is_known_whichever_of_two_sources_that_end_at_one_place_went_on() -> None:
+    """Found by the long form: the log goes on with the older of the two, its first copy has the younger one, without a byte."""
+    it = Applications()
+    it.create_file(size=0, small=False)
+    it.copy(index=0)
+    it.write_the_same_anew(index=0, looks=[0.5])
+    it.stop_and_start()
+    it.append(index=0, lines=1, size=0)
+    it.rotate_by_copy_and_truncate(index=0, late=1, lines=1, look=True)
+    it.lose_the_last_lines(cut=0, index=0, lines=0, look=True, lost=1)
+    it.kill_and_start()
+    it.teardown()
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(6 * 3600)
 @pytest.mark.parametrize(("machine", "share"), [(Applications, 1.0), (ApplicationsOverAnArchive, 0.1)])

@@ -121,6 +121,7 @@ def test_a_file_that_took_the_place_of_an_unread_one_goes_on_with_what_was_archi
     fresh.write_bytes(b"".join([*LINES[:90], OTHERS[20]]))
     fresh.replace(path)
     it.settle()
+    it.settle(seconds=3)  # it is compared with both
 
     assert arrived(it) == [*LINES[:100], OTHERS[20]]
 
