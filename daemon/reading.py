@@ -67,10 +67,16 @@ class Spanned:
         return Reading(chunk, lines, self.followed.written_ns // 1000 if self.fresh else 0, self.live)
 
 
-def seen(followed: Followed, mark: Mark, end: int, place: Place, read_at_us: int) -> SourceSeen:
-    """Return what the archive is told of a new source: ``mark`` and ``end`` are its first span's, or of where it will begin."""
+def seen(followed: Followed, mark: Mark, last: Span | None, place: Place, read_at_us: int) -> SourceSeen:
+    """Return what the archive is told of a new source: ``mark`` is that of its first span, or of where it will begin.
+
+    ``last`` is the last span read of it until now, if there is one.
+    """
     origin = followed.origin
-    known = mark.digest_from == origin.base < end <= origin.base + BLOCK_BYTES
+    # Of a file that is larger, more lines were there than were read.
+    whole = (
+        last is not None and place.size - origin.base <= BLOCK_BYTES and last.mark.digest_from == origin.base
+    )
     return SourceSeen(
         path=place.path,
         file=followed.file,
@@ -88,6 +94,6 @@ def seen(followed: Followed, mark: Mark, end: int, place: Place, read_at_us: int
         seam=short_hash(origin.tail) if origin.tail else "",
         seam_length=len(origin.tail),
         size=place.size,
-        first_end=end if known else 0,
-        first_digest=mark.digest if known else "",
+        first_end=last.end if last is not None and whole else 0,
+        first_digest=last.mark.digest if last is not None and whole else "",
     )

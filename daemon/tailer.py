@@ -395,10 +395,11 @@ class Tailer:
         """Turn what was read into chunks, registering the sources that are new: one sync for all of them."""
         spans, self._spans = self._spans, []
         firsts = {s.followed: s for s in reversed(spans) if s.followed.known is None}
-        new = {f: seen(f, s.span.mark, s.span.end, s.place, s.read_at_us) for f, s in firsts.items()}
+        lasts = {s.followed: s.span for s in spans}
+        new = {f: seen(f, s.span.mark, lasts[f], s.place, s.read_at_us) for f, s in firsts.items()}
         for followed in self._books.lineless - new.keys():
             reader, now_us = followed.reader, time.time_ns() // 1000
-            new[followed] = seen(followed, reader.mark(), reader.offset, followed.place(), now_us)
+            new[followed] = seen(followed, reader.mark(), None, followed.place(), now_us)
         if new:
             try:
                 sources = self._sink.register_all(list(new.values()))

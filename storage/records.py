@@ -80,7 +80,7 @@ class SourceSeen:
     seam: str = ""  # of the bytes before ``base``
     seam_length: int = 0
     size: int = 0  # of the file then, bytes
-    # What is visible before it is committed: bytes ``[base, first_end)`` by their SHA-256, hex; empty: nobody knows.
+    # All complete lines that were there, bytes ``[base, first_end)``, by their SHA-256, hex; empty: nobody knows.
     first_end: int = 0
     first_digest: str = ""
 

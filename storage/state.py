@@ -185,8 +185,7 @@ class State:
             if file is not None:
                 self._risk(file)
             elif source is not None:
-                known = max(source.size, body["end"]) if body["end"] > body["start"] else source.offset
-                self.sources[source.sid] = replace(source, size=known)
+                self.sources[source.sid] = _known(source, body["start"], body["end"])
             return
         self._lost(body, when_us)
         if file is not None:
@@ -283,6 +282,15 @@ def advanced(source: SourceState, extent: Range, max_seq: int) -> SourceState:
         first_digest="",
         rungs=climbed(source.rungs, Rung(extent.digest_from, extent.end, extent.digest, max_seq)),
     )
+
+
+def _known(source: SourceState, start: int, end: int) -> SourceState:
+    """Return the source as it is once so many bytes of it are known; if there are none, nothing more is expected of it."""
+    if end <= start:
+        return replace(source, size=source.offset)
+    if end <= source.size:
+        return source
+    return replace(source, size=end, first_end=0, first_digest="")  # nobody knows which lines those are
 
 
 def fold(records: Iterable[Record]) -> State:

@@ -30,6 +30,8 @@ class Collector:
         for sid, size in sizes.items():
             state = self.sources[sid]
             assert size > max(state.offset, state.size) or size == state.offset < state.size, "it is no news"
+            if size > state.size:
+                state = replace(state, first_end=0, first_digest="")
             self.sources[sid] = replace(state, size=size)
         for file in files:
             if file.end > file.start:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from daemon.reader import BLOCK_BYTES
 from tests.daemon.test_rewritten import LINES, OTHERS, arrived
 from tests.daemon.test_tailer import Followed, append
 
@@ -119,6 +120,16 @@ def test_a_log_that_was_written_anew_with_other_lines_is_a_gap(it, same):
 
     assert arrived(it) == [*LINES[:same], *OTHERS]
     assert gaps(it) == [(0, size(LINES), "gone")]
+
+
+def test_a_large_log_that_began_alike_is_a_gap(it):
+    """Of what lies behind the first block nothing but its size is known."""
+    large = [b"%07d %s\n" % (number, b"x" * 991) for number in range(BLOCK_BYTES // 1000 + 100)]
+    path = killed(it, large)
+    written_anew(it, path, [*large[:-1], large[-1].replace(b"x", b"y")], 1)
+    deleted(it, path)
+
+    assert gaps(it) == [(0, size(large), "gone")]
 
 
 def test_a_log_of_which_less_came_back_is_a_gap(it):

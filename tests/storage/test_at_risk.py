@@ -13,12 +13,14 @@ def test_what_was_at_risk_of_a_source_is_taken_back_for_good(tmp_path: Path) -> 
     options = ArchiveOptions(str(tmp_path / "archive"), node="main")
     archive = Archive.open(options)
     (source,) = archive.register_all([replace(seen("a.log"), size=50, first_end=20, first_digest="d20")])
-    archive.at_risk({source.sid: 70}, [])
     archive.close()
 
     archive = Archive.open(options)
     state = archive.sources[source.sid]
-    assert (state.size, state.first_end, state.first_digest) == (70, 20, "d20")
+    assert (state.size, state.first_end, state.first_digest) == (50, 20, "d20")
+    archive.at_risk({source.sid: 70}, [])
+    state = archive.sources[source.sid]
+    assert (state.size, state.first_end, state.first_digest) == (70, 0, "")  # nobody knows what the rest was
     archive.at_risk({source.sid: 0}, [])
     records = archive.state.n
     archive.at_risk({source.sid: 0}, [])
