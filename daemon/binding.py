@@ -172,7 +172,7 @@ class Binder:
                     continue
                 same = catalogue.same(candidate, bound)
                 catalogue.reserved -= reserved
-                if same and same[0].offset:
+                if same and same[0].offset and not self._went_on(candidate, bound, same[0]):
                     started.append(self._follow(found, candidate, same[0], now))
                     continue
                 own = self.books.precursors.remember(candidate, bound)
@@ -209,6 +209,8 @@ class Binder:
         if books.catalogue.waits(candidate):
             return None
         heir = books.catalogue.heir(candidate)
+        if heir is not None and former is not None and books.goes_on(former.known, heir):
+            heir = None  # it was rewritten, and holds more of what was read of it than this
         if heir is not None and not self.copies.better(candidate, heir, originals):
             claimant = self.copies.claimant(candidate, heir, originals)
             if claimant is not None and self._held(found, candidate, claimant, now):
@@ -228,6 +230,12 @@ class Binder:
         if begun:
             return self._follow_copy(found, candidate, begun, now)
         return self._follow(found, candidate, books.catalogue.unread(candidate, unknown.own), now)
+
+    def _went_on(self, candidate: Candidate, bound: Sequence[Known], same: Known) -> bool:
+        """Return whether the file went on behind a source that it holds, with lines that it does not hold whole any more."""
+        here = candidate.file.identity
+        own = (k for k in bound if not k.gone and here.may_be(k.device, k.inode, k.generation))
+        return any(self.books.goes_on(known, same) for known in own)
 
     def _gone_on(self, candidate: Candidate, heir: Known) -> list[Known]:
         """Return what the archive goes on with where the heir ends, if the file may hold no more than the beginning of it."""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.daemon.machine import Applications, Stored
+from tests.daemon.machine import MAX_LINE, Applications, Stored
 from tests.support import soak_examples
 
 SOAK_EXAMPLES = soak_examples(3000)  # about three minutes
@@ -79,6 +79,18 @@ def test_a_later_copy_is_known_whichever_of_two_sources_that_end_at_one_place_we
     it.append(index=0, lines=1, size=0)
     it.rotate_by_copy_and_truncate(index=0, late=1, lines=1, look=True)
     it.lose_the_last_lines(cut=0, index=0, lines=0, look=True, lost=1)
+    it.kill_and_start()
+    it.teardown()
+
+
+def test_a_log_that_was_cut_within_its_newest_source_is_not_read_on_from_an_older_one() -> None:
+    """Found by the long form: its copy took it over, it went on, and lost its last line while the daemon was down."""
+    it = Applications()
+    it.create_file(size=0, small=False)
+    it.copy(index=0)
+    it.lose_the_last_lines(cut=MAX_LINE, index=0, lines=2, look=True, lost=1)
+    it.copy(index=0)
+    it.lose_the_last_lines(cut=0, index=0, lines=1, look=False, lost=1)
     it.kill_and_start()
     it.teardown()
 
