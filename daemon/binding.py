@@ -199,7 +199,9 @@ class Binder:
                 return None  # it cannot be read now, so nobody can tell whose these lines are
         former = None
         if not unknown.own:
-            former = books.precursors.former(candidate) or books.precursors.replaced(found, candidate)
+            former = books.precursors.former(candidate, books.goes_on) or books.precursors.replaced(
+                found, candidate
+            )
         # One that was held as a copy and goes its own way is another log: all of it is read, unless it is known to have
         # been a log before. And where it is known whose lines a file held before, that decides where it goes on.
         if former is None and (unknown.own or found.key not in self.copies.held):

@@ -12,6 +12,7 @@ from daemon import files
 from daemon.discovery import Found
 from daemon.exposure import Exposure
 from daemon.following import Climb, Fate, Followed
+from daemon.ladder import Reached
 from daemon.losses import Losses
 from daemon.notes import Note, NoteKind
 from daemon.opening import Descriptors
@@ -111,6 +112,19 @@ class Books:
             for sid in (known.source.sid, other.source.sid)
         ]
         return known.offset > end and covers[0] == covers[1]
+
+    def spare_at(self, followed: Followed, reached: Reached) -> Known | None:
+        """Return the source that was registered for this very file where a comparison ended, and of which nothing is archived."""
+        for known in self.catalogue.orphans.values():
+            if known.key != followed.key or known.gone or known.offset != reached.offset or not known.offset:
+                continue
+            state = self._sink.sources[known.source.sid]
+            if state.generation == followed.generation and (state.base, state.continues) == (
+                reached.offset,
+                reached.sid,
+            ):
+                return known
+        return None
 
     # What becomes of files
 

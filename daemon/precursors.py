@@ -6,7 +6,7 @@ Belongs to the tailer's thread.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from daemon import files
 from daemon.discovery import Found
@@ -59,12 +59,19 @@ class Precursors:
             self._before[here.key] = here, own
         return own
 
-    def former(self, candidate: Candidate) -> Climb | None:
-        """Return the source that was last read from this very file, or since then from what took it over (rule 4)."""
+    def former(self, candidate: Candidate, goes_on: Callable[[Known, Known], bool]) -> Climb | None:
+        """Return the source that was last read from this very file, or since then from what took it over (rule 4).
+
+        Of several that end at one place that is the one which ``goes_on`` says went on behind it.
+        """
         here = candidate.file.identity
         before, own = self._before.get(here.key, (None, ()))
         read = [known for known in own if known.offset]
-        return Climb(read[-1], read[-1].offset) if read and before == here else None
+        if not read or before != here:
+            return None
+        further = (known for known in read if goes_on(known, read[-1]))
+        known = max(further, key=lambda known: known.offset, default=read[-1])
+        return Climb(known, known.offset)
 
     def replaced(self, found: Found, candidate: Candidate) -> Climb | None:
         """Return what was read of the deleted file in whose place this one is, if it begins alike by more than chance."""

@@ -80,6 +80,11 @@ class Rewrites:
         if climb.copy:
             followed.begin(Origin(former=former))
             return
+        spare = self._books.spare_at(followed, reached) if reached.differs else None
+        if spare is not None:  # a kill left it without a byte: so its lines keep their places and ids
+            followed.resume(Climb(spare, spare.offset), reached)
+            self._books.adopted(followed)
+            return
         continues = reached.sid if reached.offset else ""
         followed.begin(Origin(reached.offset, continues, reached.head, reached.tail, former))
         if not reached.differs:
