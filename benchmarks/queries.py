@@ -38,8 +38,8 @@ class Question:
     sql: tuple[str, ...]
 
 
-def measure(data: Path, events: int, times: int = TIMES, *, alone: bool = False) -> None:
-    """Print the tables for an archive made by `ingest.measure`; ``alone``: without plain SQL, and without exports."""
+def measure(data: Path, events: int, times: int = TIMES) -> None:
+    """Print the tables for an archive made by `ingest.measure`."""
     archive = data / f"archive-{events}"
     glob = f"{archive}/events/*/*.parquet"
     with duckdb.connect() as plain, Daemon.over(archive, data / "no-logs", data / "settings") as daemon:
@@ -50,34 +50,26 @@ def measure(data: Path, events: int, times: int = TIMES, *, alone: bool = False)
         )
         daemon.settle()
         with daemon.connect() as connection:
-            beside = None if alone else plain
-            rows = [_row(question, connection, beside, daemon, times) for question in questions(plain)]
+            rows = [_row(question, connection, plain, daemon, times) for question in questions(plain)]
             heads = ("question", "HTTP ms", "CPU ms", "plain SQL ms", "SQL / HTTP")
             table(f"Queries over {events:,} events (median of {times}; above 1 we are faster)", heads, rows)
         print(f"  peak memory of the daemon {daemon.peak_bytes() / 2**20:,.0f} MiB")
-        if not alone:
-            exports.measure(daemon, plain, data, events)
+        exports.measure(daemon, plain, data, events)
 
 
 def _row(
-    question: Question,
-    connection: Connection,
-    plain: duckdb.DuckDBPyConnection | None,
-    daemon: Daemon,
-    times: int,
+    question: Question, connection: Connection, plain: duckdb.DuckDBPyConnection, daemon: Daemon, times: int
 ) -> list[str]:
     before = daemon.cpu_seconds()
     ours = median(lambda: question.ask(connection), times)
     cpu = (daemon.cpu_seconds() - before) / (times + 1)
-    name = f"{question.letter}  {question.text}"
-    if plain is None:
-        return [name, milliseconds(ours), milliseconds(cpu), "-", "-"]
 
     def ask_plain() -> None:
         for sql in question.sql:
             plain.sql(sql).to_arrow_table()
 
     theirs = median(ask_plain, times)
+    name = f"{question.letter}  {question.text}"
     return [name, milliseconds(ours), milliseconds(cpu), milliseconds(theirs), ratio(theirs, ours)]
 
 
@@ -146,15 +138,10 @@ def main() -> int:
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--times", type=int, default=TIMES, help="runs of each query")
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA)
-    parser.add_argument(
-        "--alone",
-        action="store_true",
-        help="no plain SQL and no exports, which take an hour over a hundred million",
-    )
     given = parser.parse_args()
     if not (given.data / f"archive-{given.events}").exists():
         ingest.measure(given.data, given.events)
-    measure(given.data, given.events, given.times, alone=given.alone)
+    measure(given.data, given.events, given.times)
     return 0
 
 
