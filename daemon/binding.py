@@ -235,6 +235,8 @@ class Binder:
 
     def _went_on(self, candidate: Candidate, bound: Sequence[Known], same: Known) -> bool:
         """Return whether the file went on behind a source that it holds, with lines that it does not hold whole any more."""
+        if self.books.is_fork_without_a_byte(same):
+            return False  # what the other holds behind that place was mostly there before: the file holds this one's lines
         here = candidate.file.identity
         own = (k for k in bound if not k.gone and here.may_be(k.device, k.inode, k.generation))
         return any(self.books.goes_on(known, same) for known in own)

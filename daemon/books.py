@@ -113,6 +113,10 @@ class Books:
         ]
         return known.offset > end and covers[0] == covers[1]
 
+    def is_fork_without_a_byte(self, known: Known) -> bool:
+        """Return whether a source goes on behind another one, and nothing of it is archived."""
+        return self._sink.sources[known.source.sid].base == known.offset > 0
+
     def spare_at(self, followed: Followed, reached: Reached) -> Known | None:
         """Return the source that was registered for this very file where a comparison ended, and of which nothing is archived."""
         for known in self.catalogue.orphans.values():

@@ -95,18 +95,14 @@ def test_a_log_that_was_cut_within_its_newest_source_is_not_read_on_from_an_olde
     it.teardown()
 
 
-def test_a_log_that_was_cut_is_compared_with_the_one_of_two_sources_that_went_on() -> None:
-    """Found by the long form: it took over the older of two sources that end at one place, and the younger has no byte."""
+def test_a_fork_that_a_kill_left_without_a_byte_is_gone_on_with_beside_a_copy_of_its_file() -> None:
+    """Found by the long form: rotated by copying, cut, written on, copied; and killed before the fork's first commit."""
     it = Applications()
-    it.create_file(size=0, small=True)
     it.create_file(size=0, small=False)
-    it.create_file(size=0, small=False)
-    it.copy(index=5)
-    it.lose_the_last_lines(cut=MAX_LINE, index=5, lines=2, look=True, lost=1)
-    it.lose_the_last_lines(cut=25, index=0, lines=0, look=True, lost=1)
-    it.kill_and_start()
-    it.copy(index=2)
-    it.lose_the_last_lines(cut=0, index=2, lines=1, look=False, lost=1)
+    it.rotate_by_copy_and_truncate(index=0, late=1, lines=5, look=True)
+    it.poll(seconds=12.0)
+    it.lose_the_last_lines(cut=0, index=0, lines=0, look=False, lost=1)
+    it.copy(index=0)
     it.kill_and_start()
     it.teardown()
 
