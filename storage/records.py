@@ -131,8 +131,11 @@ class SourceState:
     rungs: tuple[Rung, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the value for a record's body."""
-        return asdict(self)
+        """Return the value for a record's body; without the first lines where nobody knows them, as older releases wrote it."""
+        body = asdict(self)
+        if not self.first_digest:
+            del body["first_end"], body["first_digest"]
+        return body
 
     @classmethod
     def from_json(cls, body: dict[str, Any]) -> SourceState:
