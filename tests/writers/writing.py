@@ -138,6 +138,8 @@ def main(kind: str, folder: str, writer: str, count: str) -> None:
         write(f"{writer}-{number}")
         if number % PAUSE_EVERY_LINES == 0:
             time.sleep(PAUSE_SECONDS)
+    # An interpreter that ends takes its handlers back: a rotation in that moment would kill it.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 if __name__ == "__main__":
