@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from storage.roles import VIEWER
 from web import activity
 from web.errors import NOT_FOUND
 from web.eventparams import ActivityParams
 from web.params import NoParams
-from web.route import Route, in_json
+from web.route import Route, for_viewers, in_json, polled_by_viewers
 
 ACTIVITY_ROUTES: tuple[Route, ...] = (
-    Route(
+    polled_by_viewers(
         "listActivity",
         "GET",
         "/activity-logs",
@@ -20,11 +19,8 @@ ACTIVITY_ROUTES: tuple[Route, ...] = (
         in_json("ActivityPage"),
         "activity",
         view="events",
-        polled=True,
-        role=VIEWER,
-        tenants=True,
     ),
-    Route(
+    polled_by_viewers(
         "listEntityActivity",
         "GET",
         "/activity-logs/entity/{entity_type}/{entity_id}",
@@ -34,11 +30,8 @@ ACTIVITY_ROUTES: tuple[Route, ...] = (
         in_json("ActivityPage"),
         "activity",
         view="events",
-        polled=True,
-        role=VIEWER,
-        tenants=True,
     ),
-    Route(
+    polled_by_viewers(
         "listUserActivity",
         "GET",
         "/activity-logs/user/{user_id}",
@@ -48,11 +41,8 @@ ACTIVITY_ROUTES: tuple[Route, ...] = (
         in_json("ActivityPage"),
         "activity",
         view="events",
-        polled=True,
-        role=VIEWER,
-        tenants=True,
     ),
-    Route(
+    for_viewers(
         "getActivity",
         "GET",
         "/activity-logs/{event_id}",
@@ -63,7 +53,5 @@ ACTIVITY_ROUTES: tuple[Route, ...] = (
         "activity",
         errors=(NOT_FOUND,),
         view="event",
-        role=VIEWER,
-        tenants=True,
     ),
 )

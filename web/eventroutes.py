@@ -35,7 +35,7 @@ from web.eventparams import (
 )
 from web.faces import explain
 from web.params import NoParams
-from web.route import Route, in_json
+from web.route import Route, for_viewers, in_json, polled_by_viewers
 from web.serviceparams import CleanupParams
 from web.suggest import suggest
 
@@ -55,7 +55,7 @@ _EXPORT_HEADERS = ("Content-Disposition", "X-Total-Count")
 
 
 EVENT_ROUTES: tuple[Route, ...] = (
-    Route(
+    polled_by_viewers(
         "listEvents",
         "GET",
         "/events",
@@ -65,12 +65,9 @@ EVENT_ROUTES: tuple[Route, ...] = (
         in_json("EventsPage"),
         "events",
         view="events",
-        polled=True,
         headers=("Link",),
-        role=VIEWER,
-        tenants=True,
     ),
-    Route(
+    polled_by_viewers(
         "getStatistics",
         "GET",
         "/events/statistics",
@@ -80,11 +77,8 @@ EVENT_ROUTES: tuple[Route, ...] = (
         in_json("Statistics"),
         "figures",
         view="statistics",
-        polled=True,
-        role=VIEWER,
-        tenants=True,
     ),
-    Route(
+    polled_by_viewers(
         "getRisk",
         "GET",
         "/risk",
@@ -94,11 +88,8 @@ EVENT_ROUTES: tuple[Route, ...] = (
         in_json("RiskAnswer"),
         "figures",
         view="risk",
-        polled=True,
-        role=VIEWER,
-        tenants=True,
     ),
-    Route(
+    polled_by_viewers(
         "getTrends",
         "GET",
         "/events/trends",
@@ -108,11 +99,8 @@ EVENT_ROUTES: tuple[Route, ...] = (
         in_json("Trends"),
         "figures",
         view="trends",
-        polled=True,
-        role=VIEWER,
-        tenants=True,
     ),
-    Route(
+    polled_by_viewers(
         "getFacets",
         "GET",
         "/events/facets",
@@ -122,11 +110,8 @@ EVENT_ROUTES: tuple[Route, ...] = (
         in_json("Facets"),
         "figures",
         view="facets",
-        polled=True,
-        role=VIEWER,
-        tenants=True,
     ),
-    Route(
+    polled_by_viewers(
         "getStats",
         "GET",
         "/events/stats",
@@ -136,11 +121,8 @@ EVENT_ROUTES: tuple[Route, ...] = (
         in_json("Stats"),
         "figures",
         view="stats",
-        polled=True,
-        role=VIEWER,
-        tenants=True,
     ),
-    Route(
+    polled_by_viewers(
         "listMine",
         "GET",
         "/events/me",
@@ -150,12 +132,9 @@ EVENT_ROUTES: tuple[Route, ...] = (
         in_json("MinePage"),
         "events",
         view="me",
-        polled=True,
         headers=("Link",),
-        role=VIEWER,
-        tenants=True,
     ),
-    Route(
+    polled_by_viewers(
         "listLevels",
         "GET",
         "/events/levels",
@@ -164,11 +143,8 @@ EVENT_ROUTES: tuple[Route, ...] = (
         "Levels: the five",
         in_json("Words"),
         "words",
-        polled=True,
-        role=VIEWER,
-        tenants=True,
     ),
-    Route(
+    polled_by_viewers(
         "listCategories",
         "GET",
         "/events/categories",
@@ -177,11 +153,8 @@ EVENT_ROUTES: tuple[Route, ...] = (
         "Categories: known and observed",
         in_json("Words"),
         "words",
-        polled=True,
-        role=VIEWER,
-        tenants=True,
     ),
-    Route(
+    polled_by_viewers(
         "listActions",
         "GET",
         "/events/actions",
@@ -190,9 +163,6 @@ EVENT_ROUTES: tuple[Route, ...] = (
         "Actions: known and observed",
         in_json("Words"),
         "words",
-        polled=True,
-        role=VIEWER,
-        tenants=True,
     ),
     Route(
         "exportEvents",
@@ -219,7 +189,7 @@ EVENT_ROUTES: tuple[Route, ...] = (
         "events",
         role=VIEWER,
     ),
-    Route(
+    for_viewers(
         "suggestSearch",
         "GET",
         "/events/suggest",
@@ -228,10 +198,8 @@ EVENT_ROUTES: tuple[Route, ...] = (
         "How a search can go on at the cursor: fields, operators, values seen",
         in_json("Suggestions"),
         "words",
-        role=VIEWER,
-        tenants=True,
     ),
-    Route(
+    for_viewers(
         "followEvents",
         "GET",
         "/events/live",
@@ -240,8 +208,6 @@ EVENT_ROUTES: tuple[Route, ...] = (
         "New events as they come, as Server-Sent Events",
         ((live.EVENT_STREAM, None),),
         "events",
-        role=VIEWER,
-        tenants=True,
     ),
     Route(
         "cleanupEvents",
@@ -255,7 +221,7 @@ EVENT_ROUTES: tuple[Route, ...] = (
         errors=(FORBIDDEN,),
         role=ADMIN,
     ),
-    Route(
+    for_viewers(
         "getContext",
         "GET",
         "/events/{event_id}/context",
@@ -266,10 +232,8 @@ EVENT_ROUTES: tuple[Route, ...] = (
         "events",
         errors=(NOT_FOUND,),
         view="context",
-        role=VIEWER,
-        tenants=True,
     ),
-    Route(
+    for_viewers(
         "getEvent",
         "GET",
         "/events/{event_id}",
@@ -280,10 +244,8 @@ EVENT_ROUTES: tuple[Route, ...] = (
         "events",
         errors=(NOT_FOUND,),
         view="event",
-        role=VIEWER,
-        tenants=True,
     ),
-    Route(
+    for_viewers(
         "getUser",
         "GET",
         "/users/{user_id}",
@@ -294,10 +256,8 @@ EVENT_ROUTES: tuple[Route, ...] = (
         "figures",
         errors=(NOT_FOUND,),
         view="user",
-        role=VIEWER,
-        tenants=True,
     ),
-    Route(
+    for_viewers(
         "getAddress",
         "GET",
         "/addresses/{ip}",
@@ -308,10 +268,8 @@ EVENT_ROUTES: tuple[Route, ...] = (
         "figures",
         errors=(NOT_FOUND,),
         view="address",
-        role=VIEWER,
-        tenants=True,
     ),
-    Route(
+    for_viewers(
         "getEntity",
         "GET",
         "/entities/{entity_type}/{entity_id}",
@@ -322,8 +280,6 @@ EVENT_ROUTES: tuple[Route, ...] = (
         "figures",
         errors=(NOT_FOUND,),
         view="entity",
-        role=VIEWER,
-        tenants=True,
     ),
     Route(
         "runSql",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
-from storage.roles import AUDITOR, Role
+from storage.roles import AUDITOR, VIEWER, Role
 from web.answers import JSON
 from web.bodies import Body
 from web.errors import Kind
@@ -46,6 +47,11 @@ class Route:
     scope: str | None = None
     tenants: bool = False
     body: type[Body] | None = None  # what a request carries
+
+
+# What a viewer may ask too, masked and kept to the tenant of the key; what is polled as well, which has an ETag.
+for_viewers = partial(Route, role=VIEWER, tenants=True)
+polled_by_viewers = partial(for_viewers, polled=True)
 
 
 def in_json(schema: str) -> tuple[tuple[str, str | None], ...]:

@@ -6,7 +6,7 @@ from storage.roles import NONE, VIEWER
 from web import files, health, login, logs, overview, rejects
 from web.errors import NOT_READY
 from web.params import NoParams
-from web.route import TEXT, Route, in_json
+from web.route import TEXT, Route, for_viewers, in_json
 from web.serviceparams import LogFilesParams, LogsParams, RejectsParams
 
 SERVICE_ROUTES: tuple[Route, ...] = (
@@ -60,7 +60,7 @@ SERVICE_ROUTES: tuple[Route, ...] = (
         "daemon",
         role=VIEWER,
     ),
-    Route(
+    for_viewers(
         "getSession",
         "GET",
         "/session",
@@ -69,8 +69,6 @@ SERVICE_ROUTES: tuple[Route, ...] = (
         "Who asks: name, role and scopes",
         in_json("Session"),
         "daemon",
-        role=VIEWER,
-        tenants=True,
     ),
     Route(
         "isLive",
