@@ -14,8 +14,8 @@ from benchmarks.generate import generate
 from benchmarks.latency import settled
 from benchmarks.measure import DEFAULT_DATA, table
 
-EVENTS = 300_000
-PATIENCE_SECONDS = 900.0
+EVENTS = 300_000  # a few commits' worth
+PATIENCE_SECONDS = 900.0  # a million events on a machine where every process gets an eighth of a core
 
 
 def measure(data: Path, events: int) -> None:

@@ -21,7 +21,7 @@ from storage.records import Rung, SourceState
 from storage.snapshot import Snapshot
 from storage.transform import ParseOptions, Transformer
 
-READ_BYTES = 1 << 20
+READ_BYTES = 1 << 20  # of a file that is compared or hashed: what one piece holds in memory
 EDITED_MOST = (
     8  # lines changed in place that do not make a file another one: the archive keeps them as they were
 )

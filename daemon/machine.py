@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from daemon.findings import Finding, Patient
 
 LOW_FREE_SHARE = 0.05  # of the disk
-LOW_FREE_BYTES = 2 << 30
+LOW_FREE_BYTES = 2 << 30  # six hours of a thousand events a second: time to act
 NO_FREE_BYTES = 256 << 20  # less than a commit, a seal and their copies need together
 FEW_DESCRIPTORS = 1024  # the tailer keeps 512 files open, queries and the web side need the rest
-FIRST_SENSIBLE_YEAR = 2026
+FIRST_SENSIBLE_YEAR = 2026  # of this release: a clock before it is wrong
 AHEAD_SECONDS = 300.0  # how far the archive's newest record may lie in the future before the clock is doubted
 _UNSYNCHRONISED = 5  # adjtimex's answer when no time service has set the clock
 _NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "9p", "ceph", "glusterfs"})

@@ -23,7 +23,7 @@ from daemon.answers import MESSAGE, Block
 
 PREFIX = "/api/v1"
 ANSWER_SECONDS = 600.0  # between two bytes of an answer; the daemon's own deadlines are shorter
-READ_BYTES = 1 << 20
+READ_BYTES = 1 << 20  # of an export at once: a system call a megabyte costs nothing
 GOOD = frozenset({http.client.OK, http.client.PARTIAL_CONTENT})
 
 
