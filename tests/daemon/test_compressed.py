@@ -6,7 +6,7 @@ import lzma
 import os
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,13 +34,6 @@ COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     ".xz": lambda data: lzma.compress(data, preset=0),
 }
 ENDINGS = pytest.mark.parametrize("ending", COMPRESS)
-
-
-@pytest.fixture
-def it(tmp_path: Path) -> Iterator[Followed]:
-    made = Followed(tmp_path)
-    yield made
-    made.tailer.close()
 
 
 def content(first: int, count: int) -> bytes:

@@ -1,7 +1,6 @@
 """A line that lost nothing but its newline is the line that is archived, whatever becomes of its file."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,13 +9,6 @@ from daemon.oldlogs import compress
 from tests.daemon.machine import MAX_LINE, Applications
 from tests.daemon.test_rewritten import LINES, OTHERS, arrived
 from tests.daemon.test_tailer import Followed, append
-
-
-@pytest.fixture
-def it(tmp_path: Path) -> Iterator[Followed]:
-    made = Followed(tmp_path)
-    yield made
-    made.tailer.close()
 
 
 def cut_and_renamed() -> None:

@@ -3,7 +3,6 @@
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,13 +13,6 @@ from tests.daemon.test_tailer import Followed, append
 
 LINES = [b"line %04d of the file\n" % number for number in range(200)]
 OTHERS = [b"other %04d, written later\n" % number for number in range(200)]
-
-
-@pytest.fixture
-def it(tmp_path: Path) -> Iterator[Followed]:
-    made = Followed(tmp_path)
-    yield made
-    made.tailer.close()
 
 
 def arrived(it: Followed) -> list[bytes]:

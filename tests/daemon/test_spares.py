@@ -1,7 +1,7 @@
 """A source that a kill left without a byte: no loss where another source archived its lines, and told of everywhere else."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,13 +9,6 @@ import pytest
 from daemon.reader import BLOCK_BYTES
 from tests.daemon.test_rewritten import LINES, OTHERS, arrived
 from tests.daemon.test_tailer import Followed, append
-
-
-@pytest.fixture
-def it(tmp_path: Path) -> Iterator[Followed]:
-    made = Followed(tmp_path)
-    yield made
-    made.tailer.close()
 
 
 def killed(it: Followed, lines: Sequence[bytes]) -> Path:

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -56,13 +55,6 @@ class Followed:
 
     def kinds(self) -> list[str]:
         return [note.kind for note in self.notes]
-
-
-@pytest.fixture
-def it(tmp_path: Path) -> Iterator[Followed]:
-    made = Followed(tmp_path)
-    yield made
-    made.tailer.close()
 
 
 def append(path: Path, data: bytes) -> None:

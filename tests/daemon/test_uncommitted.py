@@ -2,22 +2,13 @@
 
 import os
 import shutil
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from daemon.copies import SMALL_COPY_WAIT_SECONDS
 from tests.daemon.machine import Applications
 from tests.daemon.test_rewritten import LINES, OTHERS, arrived
-from tests.daemon.test_tailer import Followed, append
-
-
-@pytest.fixture
-def it(tmp_path: Path) -> Iterator[Followed]:
-    made = Followed(tmp_path)
-    yield made
-    made.tailer.close()
+from tests.daemon.test_tailer import append
 
 
 def registered_twice_and_copied() -> None:
