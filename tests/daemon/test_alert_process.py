@@ -93,7 +93,7 @@ async def test_killed_while_it_sends_the_daemon_tells_of_every_alert_under_one_k
 
 
 async def test_people_test_channels_and_silence_alerts_beside_the_running_daemon(tmp_path: Path) -> None:
-    """`watchkeep alerts`: what came back, silences that are events, dead letters in readiness, sent again."""
+    """`watchkeep alerts`: what came back, silences and states that are events, dead letters in readiness, sent again."""
     async with Receiver([404, 404, 200]) as receiver:
         (tmp_path / "config.toml").write_text(CONFIG.format(url=receiver.url))
         (tmp_path / "hook.key").write_text("k3y\n")
@@ -125,7 +125,15 @@ async def test_people_test_channels_and_silence_alerts_beside_the_running_daemon
             assert (await asked(tmp_path, "silence", "expire", identity))[0] == 0
             assert (await asked(tmp_path, "silence", "expire", identity))[0] != 0
             assert "k3y" not in it.log.read_text() + str(await asyncio.to_thread(it.get, "/api/v1/status"))
+            (alert,) = json.loads((await asked(tmp_path, "list", "--json"))[1])["alerts"]
+            for doing, state in (("ack", "acknowledged"), ("resolve", "resolved"), ("reopen", "open")):
+                words = (doing, alert["id"][:8], "--comment", f"{doing} by hand", "--json")
+                code, said = await asked(tmp_path, *words)
+                assert (code, json.loads(said)["state"]) == (0, state), said
+            code, said = await asked(tmp_path, "ack", "no-such-alert")
+            assert (code, "there is no such alert" in said) == (1, True), said
             log = "".join(path.read_text() for path in (it.archive / "nodes/main/self").iterdir())
+            assert "resolve by hand" in log
             assert log.count("we know") >= 2
             assert "watchkeep_alert_messages_total" in await asyncio.to_thread(it.metrics)
             assert await asyncio.to_thread(it.stop) == 0
