@@ -184,7 +184,7 @@ def _hours(text: str) -> float:
 
 COMMAND = Command(
     name="alerts",
-    text="Lists the alerts that rules made (list), shows one (show ALERT), says that you look after it (ack ALERT), ends it (resolve ALERT) or "
+    text="Lists the alerts of rules and those of the daemon itself (list), shows one (show ALERT), says that you look after it (ack ALERT), ends it (resolve ALERT) or "
     "opens it again (reopen ALERT), which then only a person ends; each change is an event with who made it. Sends a test message over a channel and says what came back (test CHANNEL); keeps people from being told of some alerts "
     "for a while (silence list, add, expire ID); shows what waits to be told and what nobody took (outbox list, retry, discard). "
     "Silences and their ends are events.",
