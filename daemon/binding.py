@@ -177,7 +177,9 @@ class Binder:
                     continue
                 own = self.books.precursors.remember(candidate, bound)
                 unread = [known for known in never_archived(own) if known in same]
-                catalogue.claimed |= {known.source.sid for known in unread}
+                # Once it was compared it may go on with one of these.
+                forks = filter(self.books.is_fork_without_a_byte, same)
+                catalogue.claimed |= {known.source.sid for known in (*unread, *forks)}
                 rank = _Rank.KNOWN if unread else _rank(candidate, bound)
                 rest.append(_Unknown(found, rank, unread))
         # A file goes before its copy. One of which nothing is archived is no reason to go before a larger one.
@@ -210,7 +212,7 @@ class Binder:
                     books.forget(original)  # a copy that stayed behind: it has nothing that this one lacks
         if books.catalogue.waits(candidate):
             return None
-        heir = books.catalogue.heir(candidate)
+        heir = books.catalogue.heir(candidate, books.awaited)
         if heir is not None and former is not None and books.goes_on(former.known, heir):
             heir = None  # it was rewritten, and holds more of what was read of it than this
         if heir is not None and not self.copies.better(candidate, heir, originals):
@@ -235,8 +237,6 @@ class Binder:
 
     def _went_on(self, candidate: Candidate, bound: Sequence[Known], same: Known) -> bool:
         """Return whether the file went on behind a source that it holds, with lines that it does not hold whole any more."""
-        if self.books.is_fork_without_a_byte(same):
-            return False  # what the other holds behind that place was mostly there before: the file holds this one's lines
         here = candidate.file.identity
         own = (k for k in bound if not k.gone and here.may_be(k.device, k.inode, k.generation))
         return any(self.books.goes_on(known, same) for known in own)

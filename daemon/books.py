@@ -117,6 +117,15 @@ class Books:
         """Return whether a source goes on behind another one, and nothing of it is archived."""
         return self._sink.sources[known.source.sid].base == known.offset > 0
 
+    def awaited(self, known: Known) -> bool:
+        """Return whether a file that is being compared may go on with a source that was registered for it alone.
+
+        A copy of that file holds it as well: it must not take it over meanwhile.
+        """
+        own = self.files.get(known.key)
+        waits = own is not None and own.climb is not None and own.generation == known.generation
+        return waits and self.is_fork_without_a_byte(known)
+
     def spare_at(self, followed: Followed, reached: Reached) -> Known | None:
         """Return the source that was registered for this very file where a comparison ended, and of which nothing is archived."""
         for known in self.catalogue.orphans.values():

@@ -37,9 +37,10 @@ COMMANDS: dict[str, str] = {
 }
 
 FAILPOINTS_VARIABLE = "WATCHKEEP_FAILPOINTS"  # a test aid: see daemon.failpoints
-# Arrow keeps with `mimalloc` what it frees: 80 MiB more after a start, and up to 140 more while Parquet is exported. The
-# system's own allocator holds as little and costs exports a twentieth more CPU. Arrow reads it when it is loaded.
-_ALLOCATOR_VARIABLE, _ALLOCATOR = "ARROW_DEFAULT_MEMORY_POOL", "jemalloc"
+# The allocators that Arrow brings keep what it frees: `mimalloc` 80 MiB more after a start and up to 140 while Parquet is
+# exported, `jemalloc` some 100 more than the system's behind a backlog and in a daemon that exports one form after another.
+# The system's costs exports a twentieth more CPU. Arrow reads the variable when it is loaded.
+_ALLOCATOR_VARIABLE, _ALLOCATOR = "ARROW_DEFAULT_MEMORY_POOL", "system"
 _HEAD = "Watchkeep: an event log that a small team can trust."
 
 
@@ -78,8 +79,7 @@ def _run(argv: list[str]) -> int:
         close = difflib.get_close_matches(given.command, COMMANDS, n=1)
         meant = f"did you mean {close[0]}?" if close else "see watchkeep --help"
         raise CommandError(f"there is no command {given.command!r}", Exit.USAGE, hint=meant)
-    if sys.platform == "linux":  # elsewhere Arrow is built without it
-        os.environ.setdefault(_ALLOCATOR_VARIABLE, _ALLOCATOR)
+    os.environ.setdefault(_ALLOCATOR_VARIABLE, _ALLOCATOR)
     command = command_of(given.command)
     arguments = parser_of(command).parse_args(given.arguments)
     for option in COMMON:

@@ -16,7 +16,7 @@ No name, age or modification time decides.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -152,12 +152,14 @@ class Catalogue:
         own = (k for k in bound if k.source.sid in self.orphans)
         return [k for k in own if here.may_be(k.device, k.inode, k.generation) and file.holds(k)]
 
-    def heir(self, file: Candidate) -> Known | None:
+    def heir(self, file: Candidate, awaited: Callable[[Known], bool]) -> Known | None:
         """Return the orphan whose content the file holds, the one read furthest if there are several (rule 2).
 
-        One of which nothing is archived is nobody's to take over: each file that begins as it did would hold it.
+        One of which nothing is archived is nobody's to take over: each file that begins as it did would hold it. Nor is
+        one that its own file may yet go on with, as ``awaited`` says.
         """
-        free = (k for k in self._alike(file) if k.offset and k.source.sid not in self.reserved)
+        taken = self.reserved | self.claimed
+        free = (k for k in self._alike(file) if k.offset and k.source.sid not in taken and not awaited(k))
         return next((known for known in free if file.holds(known)), None)
 
     def unread(self, file: Candidate, own: Sequence[Known]) -> Known | None:

@@ -107,6 +107,39 @@ def test_a_fork_that_a_kill_left_without_a_byte_is_gone_on_with_beside_a_copy_of
     it.teardown()
 
 
+def test_a_log_that_was_cut_is_compared_with_the_one_of_two_sources_that_went_on() -> None:
+    """Found by the long form: it took over the older of two sources that end at one place, and the younger has no byte."""
+    it = Applications()
+    it.create_file(size=0, small=True)
+    it.create_file(size=0, small=False)
+    it.create_file(size=0, small=False)
+    it.copy(index=5)
+    it.lose_the_last_lines(cut=MAX_LINE, index=5, lines=2, look=True, lost=1)
+    it.lose_the_last_lines(cut=25, index=0, lines=0, look=True, lost=1)
+    it.kill_and_start()
+    it.copy(index=2)
+    it.lose_the_last_lines(cut=0, index=2, lines=8, look=False, lost=2)
+    it.kill_and_start()
+    it.teardown()
+
+
+def test_a_log_that_was_cut_is_not_read_on_from_a_fork_that_a_copy_took_the_lines_of() -> None:
+    """Found by the long form: a full copy went on with the older of two sources; the log lost more than its newest one had."""
+    it = Applications()
+    it.create_file(size=17, small=False)
+    it.copy(index=0)
+    it.append(index=0, lines=16, size=21)
+    it.write_the_same_anew(index=0, looks=[0.1, 0.9])
+    it.copy(index=0)
+    it.kill_and_start()
+    it.write_the_same_anew(index=0, looks=[0.0, 0.4, 0.9])
+    it.create_file(size=10, small=True)
+    it.create_file(size=13, small=False)
+    it.lose_the_last_lines(cut=21, index=0, lines=0, look=True, lost=5)
+    it.stop_and_start()
+    it.teardown()
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(6 * 3600)
 @pytest.mark.parametrize(("machine", "share"), [(Applications, 1.0), (ApplicationsOverAnArchive, 0.1)])

@@ -11,7 +11,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from daemon.climbing import Climbs
 from daemon.copies import Copies
 from daemon.reader import Reader
-from daemon.sources import Candidate, Catalogue
+from daemon.sources import Candidate, Catalogue, Known
 from tests.daemon.collector import CollectorLadder
 from tests.daemon.machine import Applications
 from tests.daemon.test_lost_newline import cut_and_renamed
@@ -38,7 +38,7 @@ def torn_lines(patch: Callable[..., None]) -> None:
 
 def no_heirs(patch: Callable[..., None]) -> None:
     """A source whose file is gone is never found again under another name."""
-    patch(Catalogue, "heir", lambda _self, _file: None)
+    patch(Catalogue, "heir", lambda _self, _file, _awaited: None)
 
 
 def copies_are_read(patch: Callable[..., None]) -> None:
@@ -88,7 +88,7 @@ def too_early(patch: Callable[..., None]) -> None:
 def any_heir(patch: Callable[..., None]) -> None:
     """A source of which nothing is archived is taken over as any other."""
 
-    def heir(self: Catalogue, file: Candidate) -> Any:
+    def heir(self: Catalogue, file: Candidate, _awaited: Callable[[Known], bool]) -> Any:
         free = (known for known in self._alike(file) if known.source.sid not in self.reserved)
         return next((known for known in free if file.holds(known)), None)
 
