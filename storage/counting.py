@@ -1,14 +1,16 @@
 """Totals of lists: from roll-ups, or by reading files, newest first, each file's count remembered once it is known.
 
 Files never change, so a count for a filter and a whole file holds for ever. Counting goes on where it stopped: a
-total that did not fit into its deadline is an estimate, and the next poll continues from there.
+total that did not fit into its deadline is an estimate, and the next poll continues from there. One that will not fit is
+given up as soon as that is plain: who searches a hundred million events should not wait a second for an estimate.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +26,11 @@ from storage.snapshot import File, Snapshot
 
 BATCH_ROWS = 262_144  # rows counted in one statement, some 100 ms for a search; then what is known is kept
 REMEMBERED = 65_536  # counts; a hash, a path and a number each
+PLAIN_SECONDS = 0.2  # two statements or so, after which their speed tells how long the rest will take
+
+
+class TooManyError(Exception):
+    """So many rows are left that counting them will not end in time."""
 
 
 @dataclass(slots=True)
@@ -84,11 +91,15 @@ def total(
     seq: int | None = None,
     narrow: Narrow | None = None,
     sheets: Sheets | None = None,
+    within: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> tuple[int, dict[str, Any]]:
     """Return how many events match and the plan; ``tally`` says on the way how far it is.
 
-    ``narrow`` leaves out files that cannot match.
+    ``narrow`` leaves out files that cannot match. Raises TooManyError once it is plain that this will take longer than
+    ``within`` seconds; what was counted until then is remembered.
     """
+    began = clock()
     seen = view(snapshot, wanted, scope, seq)
     if not wanted.names:
         plain = [file for file in seen.files if _counts_whole(file, seen, scope)]
@@ -125,6 +136,7 @@ def total(
     if not edges.empty:
         tally.events += int(sql.count(edges, wanted, scope).rows(cursor)[0][0])
         tally.read += sum(file.rows for file in loose) + sum(batch.table.num_rows for batch in seen.hot)
+    before, left = tally.read, sum(file.rows for file in whole)
     for batch in _batches(whole, known.batch_rows):
         part = seen.only(batch, hot=False)
         if narrow is not None:
@@ -139,6 +151,9 @@ def total(
             known.put((question, file.sha256), events.get(file.sha256, 0))
         tally.events += sum(counts.values())
         tally.read += sum(file.rows for file in batch)
+        spent, done = clock() - began, tally.read - before
+        if within is not None and spent >= PLAIN_SECONDS and spent * left > within * done:
+            raise TooManyError
     if whole:
         known.ended()
     plan = {"answeredBy": SCAN, "parts": {"total": SCAN}, "filesByRollUp": 0}

@@ -162,6 +162,7 @@ class Queries:
     ) -> tuple[int, bool, dict[str, Any]]:
         """Return a list's total, whether it is an estimate, and the plan."""
         tally = counting.Tally()
+        seconds = self._engine.options.count_seconds
 
         def count(cursor: duckdb.DuckDBPyConnection) -> tuple[int, dict[str, Any]]:
             narrow = self._sieve.over(snapshot, query.filter, query.scope)
@@ -170,11 +171,12 @@ class Queries:
                 seq=seq,
                 narrow=narrow,
                 sheets=self._engine.sheets,
+                within=seconds,
             )
 
         try:
-            total, plan = await self._engine.run(count, deadline=self._engine.options.count_seconds)
-        except DeadlineError:
+            total, plan = await self._engine.run(count, deadline=seconds)
+        except (DeadlineError, counting.TooManyError):
             return tally.estimate, True, {}
         return total, False, plan
 

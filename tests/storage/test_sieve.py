@@ -331,3 +331,33 @@ def test_a_count_that_is_always_too_late_goes_on_in_smaller_pieces(
         break
     else:
         pytest.fail("it was never counted")
+
+
+def test_a_count_that_will_not_end_in_time_is_given_up_at_once_and_goes_on_with_the_next_question(
+    tmp_path: Path, connection: duckdb.DuckDBPyConnection
+) -> None:
+    """Each file takes a quarter of a second: more than two are not begun where there are six tenths."""
+    found = spread(tmp_path)
+    wanted = Filter.of(search="report 1")
+    known = counting.FileCounts()
+    known.batch_rows = PER_FILE
+    every = FILES * sum(f"{row}".startswith("1") for row in range(PER_FILE))
+    ticks = itertools.count()
+
+    def clock() -> float:
+        return next(ticks) / 4
+
+    read = []
+    for _ in range(FILES):
+        tally = counting.Tally()
+        try:
+            total, _plan = counting.total(
+                *(connection, found, wanted, Scope(), known, tally), within=0.6, clock=clock
+            )
+        except counting.TooManyError:
+            read.append(tally.read // PER_FILE)
+            assert tally.estimate == every, "all files are alike"
+            continue
+        assert total == every
+        break
+    assert read == [1, 2, 3, 4]
