@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
+import numpy.typing as npt
+
 from parsers.moments import EPOCH, to_us
+from storage.coded import Ints
 from storage.rollups import DAY_US, HOUR_US, QUARTER_US
 
 MINUTE_US = 60_000_000
@@ -60,6 +66,18 @@ def ends(starts: list[int], step_us: int, timezone: str) -> list[int]:
     zone = ZoneInfo(timezone)
     day = (EPOCH + timedelta(microseconds=starts[-1])).astimezone(zone).date()
     return [*starts[1:], next(at for at in _starts(day, step_us, zone) if at > starts[-1])]
+
+
+def grain_of(starts: Sequence[int]) -> int:
+    """Return the widest bucket that never crosses one of the starts."""
+    grain = int(np.gcd.reduce(np.array(starts, np.int64))) or DAY_US
+    return math.gcd(grain, DAY_US)
+
+
+def bins(starts: Ints, times: npt.NDArray[Any]) -> Ints:
+    """Return between which starts times lie; before the first counts as the first."""
+    found: Ints = np.maximum(np.searchsorted(starts, times, side="right") - 1, 0)
+    return found
 
 
 def _starts(day: date, step_us: int, zone: ZoneInfo) -> Iterator[int]:

@@ -17,7 +17,8 @@ from typing import Any
 import duckdb
 
 from storage import sql
-from storage.planner import ROLL_UP, SCAN, Planner
+from storage.plan import ROLL_UP, SCAN
+from storage.planner import Planner
 from storage.query import Filter, Scope, fingerprint
 from storage.scope import View, inside, view
 from storage.sheets import Sheets

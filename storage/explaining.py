@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from parsers.moments import rfc3339
-from storage.planner import planned_count
+from storage.plan import planned_count
 from storage.query import Filter, Scope
 from storage.scope import view
 from storage.sieve import Sieve

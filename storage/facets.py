@@ -18,7 +18,8 @@ from parsers.columns import BY_NAME
 from storage.errors import MaskedError
 from storage.filters import FIELDS, Bind, FilterError, quote
 from storage.masking import Mask
-from storage.planner import RANKINGS, SCAN, WORDS, Planner, family_for
+from storage.plan import RANKINGS, SCAN, WORDS, family_for
+from storage.planner import Planner
 from storage.query import Filter, Scope
 from storage.rolled import DIMENSIONS
 from storage.scope import view

@@ -27,7 +27,7 @@ come with the file that holds them, so sums over files stay exact.
 
 Addresses and entities have nearly as many values as there are events, so a file keeps only its heavy keys. One more
 row of the family, without a key, then says in ``at_most`` how often any omitted key can occur in that file; with it
-`storage.planner` proves that a list of the top ten is exact, or reads the rows instead.
+`storage.rankings` proves that a list of the top ten is exact, or reads the rows instead.
 
 The columns of FEW mostly have few values, and facets ask for them. A file that has more than FEW_KEYS of one keeps none,
 and its row without a key has an ``at_most``. The last three kinds of families came later than the others: where a file

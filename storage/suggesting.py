@@ -18,7 +18,7 @@ from parsers.fields import EXISTS, Field
 from storage import rolled, sql
 from storage.comparing import elements, pointer
 from storage.filters import Bind, quote
-from storage.planner import plan
+from storage.plan import plan
 from storage.query import Filter, Scope
 from storage.rollups import ADDRESSES, COUNTRIES, ENTITIES, TOTALS, USERS, Family
 from storage.scope import view

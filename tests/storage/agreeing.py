@@ -25,7 +25,8 @@ from storage import facets, rollups
 from storage.buckets import MAX_BUCKETS, STEPS
 from storage.facets import FacetQuery, Job
 from storage.filters import FilterError
-from storage.planner import RANKINGS, Planner
+from storage.plan import RANKINGS
+from storage.planner import Planner
 from storage.query import STATISTICS_PARTS, Filter, Scope, StatisticsQuery
 from storage.rolled import DIMENSIONS
 from storage.rollups import FAMILIES

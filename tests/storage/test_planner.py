@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from storage import rollups
 from storage.buckets import MAX_POINTS, STEPS_US, grid, step_of
 from storage.engine import Engine, EngineOptions
-from storage.planner import MIXED, ROLL_UP, Planner
+from storage.plan import MIXED, ROLL_UP
+from storage.planner import Planner
 from storage.query import Filter, Scope, StatisticsQuery
 from storage.snapshot import Snapshot
 from storage.statistics import error_rate, statistics
