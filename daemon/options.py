@@ -106,7 +106,7 @@ def atlas_options(settings: Settings) -> AtlasOptions:
 
 
 def scoring_options(settings: Settings) -> ScoringOptions:
-    """Return how events are scored; `daemon.settings` has checked the names."""
+    """Return how events are scored; `daemon.sections.risk` has checked the names."""
     from daemon.scoring import ScoringOptions
     from parsers.points import Base, Points
 
@@ -117,7 +117,7 @@ def scoring_options(settings: Settings) -> ScoringOptions:
 
 
 def rule_routes(settings: Settings) -> tuple[Route, ...]:
-    """Return which events rules of other products are about; `daemon.tables` has checked the searches."""
+    """Return which events rules of other products are about; `daemon.sections.rules` has checked the searches."""
     from parsers.grammar import parse
     from parsers.sigma.routing import Route
 

@@ -11,12 +11,11 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from daemon.marks import FilePath, Names, Section, as_tuple
+from daemon.marks import NAME, FilePath, Names, Section, as_tuple, once
 from daemon.outbound.channels import CHANNEL_TYPES
 from daemon.outbound.matchers import Matcher
 from daemon.outbound.mutetimes import MuteTime
 
-NAME = r"^[a-z0-9][a-z0-9_-]{0,30}$"
 # Words under which people would write a secret itself. They get told what to do, and the value is never repeated.
 _SECRETS = ("secret", "password", "token", "routing_key", "api_key", "key", "integration_key", "webhook_url")
 _WAY_OUT = "a secret may not stand in the file: write {0}_file = a file that holds it, or {0}_env = a variable's name"
@@ -182,15 +181,12 @@ class QuietSource(Section):
     )
 
 
-def _once(channels: tuple[AlertChannel, ...]) -> tuple[AlertChannel, ...]:
-    names = [channel.name for channel in channels]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice:
-        raise ValueError(f"two channels are called {twice!r}")
+def _distinct(channels: tuple[AlertChannel, ...]) -> tuple[AlertChannel, ...]:
+    once([channel.name for channel in channels], "two channels are called")
     return channels
 
 
-Channels = Annotated[tuple[AlertChannel, ...], BeforeValidator(as_tuple), AfterValidator(_once)]
+Channels = Annotated[tuple[AlertChannel, ...], BeforeValidator(as_tuple), AfterValidator(_distinct)]
 Routes = Annotated[tuple[AlertRoute, ...], BeforeValidator(as_tuple)]
 Inhibitions = Annotated[tuple[AlertInhibition, ...], BeforeValidator(as_tuple)]
 QuietSources = Annotated[tuple[QuietSource, ...], BeforeValidator(as_tuple)]

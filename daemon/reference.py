@@ -25,7 +25,7 @@ _WIDTH = 110
 _INTRODUCTION = """\
 # Configuration
 
-This page and `config.toml` are written by `python -m daemon.reference` from the models in `daemon/settings.py`.
+This page and `config.toml` are written by `python -m daemon.reference` from the models in `daemon/sections/`.
 
 A value comes from the last of these that sets it:
 

@@ -39,7 +39,7 @@ SECONDS_A_MINUTE = 60
 
 @dataclass(frozen=True, slots=True)
 class AccessOptions:
-    """Who may ask, and how often. ``daemon.settings`` says what each means."""
+    """Who may ask, and how often. ``daemon.reach`` says what each means."""
 
     loopback_admin: bool = False
     proxies: tuple[Network, ...] = ()

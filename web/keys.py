@@ -36,7 +36,7 @@ STATIC_FOLDER = Path(__file__).resolve().parent / "static"
 
 @dataclass(frozen=True, slots=True)
 class WebOptions:
-    """How the web side is set up. ``daemon.settings`` builds it; nothing here reads a file or the environment.
+    """How the web side is set up. ``daemon.options`` builds it; nothing here reads a file or the environment.
 
     ``allowed_hosts`` are host names (no port) that may stand in a request's ``Host`` besides the loopback names.
     ``statistics_cache_seconds`` is the longest time an answer of statistics is given again while the archive has not

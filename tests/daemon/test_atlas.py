@@ -19,7 +19,8 @@ from netaddr import IPNetwork, IPSet
 from daemon.atlas import Atlas, AtlasOptions
 from daemon.doctor import databases
 from daemon.findings import Patient
-from daemon.settings import Places, Settings
+from daemon.sections.places import Places
+from daemon.settings import Settings
 from parsers.geography import Location
 from storage.observer import Silent
 from tests.daemon.test_service import serving

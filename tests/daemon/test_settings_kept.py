@@ -8,7 +8,7 @@ import pytest
 
 from daemon import options
 from daemon.origins import ConfigError, load
-from daemon.tables import BUILT_IN_CLASSES
+from daemon.sections.retention import BUILT_IN_CLASSES
 from storage.retention import BUILT_IN
 
 RIGHT = """
