@@ -120,11 +120,14 @@ class Books:
     def awaited(self, known: Known) -> bool:
         """Return whether a file that is being compared may go on with a source that was registered for it alone.
 
-        A copy of that file holds it as well: it must not take it over meanwhile.
+        A copy of that file holds it as well: it must not take it over meanwhile. If the file holds it no more, it may.
         """
         own = self.files.get(known.key)
-        waits = own is not None and own.climb is not None and own.generation == known.generation
-        return waits and self.is_fork_without_a_byte(known)
+        if own is None or own.climb is None or own.generation != known.generation:
+            return False
+        if not self.is_fork_without_a_byte(known) or not self.reopen(own):
+            return False
+        return Candidate.of(own.reader.file, internal=own.root.internal).holds(known)
 
     def spare_at(self, followed: Followed, reached: Reached) -> Known | None:
         """Return the source that was registered for this very file where a comparison ended, and of which nothing is archived."""

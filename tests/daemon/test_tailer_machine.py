@@ -140,6 +140,18 @@ def test_a_log_that_was_cut_is_not_read_on_from_a_fork_that_a_copy_took_the_line
     it.teardown()
 
 
+def test_a_copy_goes_on_with_a_fork_that_its_own_file_holds_no_more() -> None:
+    """Found by the long form: cut, written on, rotated by copying, and killed before the fork's first commit."""
+    it = Applications()
+    it.create_file(size=0, small=False)
+    it.append(index=0, lines=1, size=0)
+    it.everything_arrives()
+    it.lose_the_last_lines(cut=0, index=0, lines=0, look=False, lost=1)
+    it.rotate_by_copy_and_truncate(index=0, late=0, lines=1, look=False)
+    it.kill_and_start()
+    it.teardown()
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(6 * 3600)
 @pytest.mark.parametrize(("machine", "share"), [(Applications, 1.0), (ApplicationsOverAnArchive, 0.1)])
