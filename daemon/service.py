@@ -31,7 +31,8 @@ from daemon.metrics import Metrics
 from daemon.notes import Note
 from daemon.notify import Notifier
 from daemon.oldlogs import OldFile
-from daemon.outbound.teller import Around, Teller
+from daemon.outbound.around import Around
+from daemon.outbound.teller import Teller
 from daemon.ownlog import OwnLog
 from daemon.pipeline import Pipeline, PipelineOptions
 from daemon.scoring import Scorer

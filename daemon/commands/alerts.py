@@ -61,7 +61,7 @@ def _tested_alone(context: Context, name: str) -> dict[str, Any]:
 
     from daemon import options
     from daemon.outbound.sender import Sender
-    from daemon.outbound.teller import tested
+    from daemon.outbound.testmessage import tested
 
     found = [item for item in context.settings.alerts.channels if item.name == name]
     if not found:

@@ -7,42 +7,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import orjson
-
-from daemon.alerting import ACTIONS
+from daemon.outbound import audit
+from daemon.outbound.around import Around
 from daemon.outbound.delivery import Worker
 from daemon.outbound.dispatcher import Dispatcher, Route
+from daemon.outbound.heartbeat import beat
+from daemon.outbound.lookout import Lookout
 from daemon.outbound.matchers import Inhibition, Matcher, Silence, labels, matched, parsed
 from daemon.outbound.message import Message
 from daemon.outbound.outbox import Outbox
-from daemon.outbound.rhythm import Rhythm
-from daemon.outbound.sender import Channel, Outcome, Sender
-from daemon.outbound.watching import Quiet, Watch
-from parsers.moments import rfc3339
+from daemon.outbound.sender import Channel, Sender
+from daemon.outbound.testmessage import tested
+from daemon.outbound.watching import Quiet
 from parsers.sigma.alert import Alert, AlertChange, ChangeKind
-from storage.fs import Disk, Fs, replacing
+from storage.fs import Disk, Fs
 from storage.observer import Observer
-from web.status import SourceStatus
 
 WATCH_SECONDS = 15.0  # how often is looked for silence and trouble
 DISK_WAIT_SECONDS = 5.0  # after the outbox could not be written
 MOST_SLEEP_SECONDS = 60.0  # a clock that was set is noticed after so long
-TEST_ENDS_US = 60_000_000  # when an Alertmanager forgets a test
-OWN_CODES = frozenset({"alert-delivery"})  # who cannot tell cannot tell that either; the dashboard shows it
-
-QUIET_FILE = "quiet.json"  # in the outbox's folder: how long files are usually silent
-KEEP_US = 600_000_000  # between two writes of it: a crash costs ten minutes of learning
 
 T = TypeVar("T")
-Audit = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 _log = logging.getLogger(__name__)
 
@@ -60,19 +51,6 @@ class TellerOptions:
     heartbeat: str | None = None
     heartbeat_seconds: float = 300.0
     node: str = "main"
-
-
-@dataclass(frozen=True, slots=True)
-class Around:
-    """What the teller sees of the daemon. ``sources`` takes a while with many files: it is called in a thread."""
-
-    sources: Callable[[], Sequence[SourceStatus]]
-    degraded: Callable[[], Sequence[Mapping[str, str]]]
-    ready: Callable[[], tuple[bool, str]]
-    audit: Audit
-    dashboard: Callable[[], str]
-    alerts: Callable[[], Sequence[AlertChange]] = tuple  # the newest change of every alert; asked in a thread
-    logged: Callable[[set[str]], set[str]] = set  # which events of these ids were audited; asked in a thread
 
 
 class Teller:
@@ -96,7 +74,8 @@ class Teller:
         self._clock = clock
         single = frozenset(channel.name for channel in options.channels if channel.kind.single)
         dispatcher = Dispatcher(options.routes, options.inhibitions, single)
-        self.outbox = Outbox(fs or Disk(), folder, dispatcher, most=options.outbox_messages)
+        disk = fs or Disk()
+        self.outbox = Outbox(disk, folder, dispatcher, most=options.outbox_messages)
         self.outbox.load(self._now_us())
         if self.outbox.damaged:
             _log.error("%d lines of the outbox are damaged and were left out", self.outbox.damaged)
@@ -106,12 +85,20 @@ class Teller:
             channel.name: Worker(channel, self.outbox, self._sender, observer, self._in_thread, clock)
             for channel in options.channels
         }
-        self._fs, self._quiet_file = fs or Disk(), os.path.join(folder, QUIET_FILE)
-        self._watch = Watch(options.quiet, options.node, self._now_us(), self._rhythms())
-        self._kept = (0, self._now_us())  # what was learned when it was written, and when that was
+        self._lookout = Lookout(
+            options.quiet,
+            options.node,
+            self.outbox,
+            around,
+            own_alerts=options.own_alerts,
+            fs=disk,
+            folder=folder,
+            accept=self.accept,
+            in_thread=self._in_thread,
+            now_us=self._now_us,
+        )
         self._changed = asyncio.Event()
         self._heard: list[AlertChange] = []
-        self._looked = False  # for events that a crash kept from being made
         self._trouble = ""  # why the outbox cannot be written
 
     def _now_us(self) -> int:
@@ -207,77 +194,12 @@ class Teller:
 
     async def observe(self) -> None:
         """Look once: for alerts that were not heard of (a crash came between), for silence and for trouble."""
-        if not self._looked:
-            await self._audit_again()
-            self._looked = True
-        missed = await asyncio.to_thread(self._around.alerts)
-        if missed:
-            await self.accept(missed)
-        trouble: dict[str, str] = {}
-        if self._options.own_alerts:
-            for complaint in self._around.degraded():
-                if complaint["code"] not in OWN_CODES:
-                    trouble.setdefault(complaint["code"], complaint["detail"])
-            ready, reason = self._around.ready()
-            if not ready:
-                trouble["not-ready"] = reason
-        sources = await asyncio.to_thread(self._around.sources) if self._options.quiet else ()
-        now_us = self._now_us()
-        known = await self._in_thread(lambda: self.outbox.own.standing(now_us))
-        changes = self._watch.observe(now_us, sources, trouble, known)
-        if changes:
-            await self.accept(changes)
-            for change in changes:
-                await self._around.audit(_event(change))
-        await self._in_thread(lambda: self._keep_rhythms(now_us))
-
-    async def _audit_again(self) -> None:
-        """Make the events of our own alerts that a crash kept from being made: people were to be told of these already."""
-        own = await self._in_thread(lambda: list(self.outbox.own))
-        made = [_event(AlertChange(each.alert, each.kind, each.number)) for each in own]
-        events = {str(event["eventId"]): event for event in made}
-        known = await asyncio.to_thread(self._around.logged, set(events)) if events else set()
-        for name, event in events.items():
-            if name not in known:
-                await self._around.audit(event)
-
-    def _rhythms(self) -> dict[str, Rhythm]:
-        """Read how long files are usually silent. What cannot be read is learned again."""
-        try:
-            if self._fs.size(self._quiet_file) is None:
-                return {}
-            given = orjson.loads(self._fs.read(self._quiet_file))
-            wanted = {rule.files for rule in self._options.quiet if rule.within_us is None}
-            return {files: Rhythm.from_json(kept) for files, kept in given.items() if files in wanted}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            _log.warning("how long files are usually silent is learned again: %s", error)
-            return {}
-
-    def _keep_rhythms(self, now_us: int) -> None:
-        """Write down what was learned, now and then. Blocks. Raises OSError."""
-        learned, at_us = self._kept
-        if self._watch.learned == learned or 0 <= now_us - at_us < KEEP_US:
-            return
-        kept = {files: rhythm.to_json() for files, rhythm in self._watch.rhythms.items()}
-        with replacing(self._fs, self._quiet_file, f"{self._quiet_file}.part") as handle:
-            handle.write(orjson.dumps(kept))
-        self._kept = (self._watch.learned, now_us)
+        await self._lookout.look()
 
     async def _beat(self) -> None:
-        """Say now and then that all is well. Whoever misses it knows that something is wrong, with us or between us."""
-        name = self._options.heartbeat or ""
-        channel = self._workers[name].channel
-        while True:
-            ready, reason = self._around.ready()
-            if ready:
-                now_us = self._now_us()
-                message = Message(f"heartbeat-{now_us}", name, "heartbeat", "heartbeat", (), now_us)
-                outcome = await self._sender.send(channel, message)
-                self._observer.count("alert_heartbeats", result="sent" if outcome.ok else "failed")
-                reason = "" if outcome.ok else outcome.what
-            if reason:
-                _log.warning("no heartbeat was sent", extra={"channel": name, "reason": reason})
-            await asyncio.sleep(self._options.heartbeat_seconds)
+        channel = self._workers[self._options.heartbeat or ""].channel
+        every, ready = self._options.heartbeat_seconds, self._around.ready
+        await beat(channel, self._sender, ready, self._observer, every, self._now_us)
 
     # What people ask for
 
@@ -300,7 +222,7 @@ class Teller:
         if not isinstance(found, AlertChange):
             return found
         await self.accept([found])
-        await self._around.audit(_event(found))
+        await self._around.audit(audit.changed(found))
         return found.alert
 
     async def test(self, name: str, author: str = "") -> dict[str, Any]:
@@ -312,7 +234,7 @@ class Teller:
             known = ", ".join(self._workers) or "none"
             raise ValueError(f"no channel is called {name!r}: there are {known}")
         answer = await tested(self._sender, self._workers[name].channel, self._now_us())
-        await self._around.audit(_tested(answer, author))
+        await self._around.audit(audit.tested(answer, author))
         return answer
 
     def channels(self) -> list[dict[str, Any]]:
@@ -364,14 +286,14 @@ class Teller:
         made = await self._in_thread(
             lambda: self.outbox.silence(matchers, author, comment, starts_us, ends_us)
         )
-        await self._around.audit(_silenced(made, "create", author))
+        await self._around.audit(audit.silenced(made, "create", author))
         return _shown(made, now_us)
 
     async def expire(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """End a silence. Raises ValueError if there is none of that ``id``."""
         now_us = self._now_us()
         ended = await self._in_thread(lambda: self.outbox.expire(str(asked["id"]), now_us))
-        await self._around.audit(_silenced(ended, "delete", str(asked["author"])))
+        await self._around.audit(audit.silenced(ended, "delete", str(asked["author"])))
         self._changed.set()
         return _shown(ended, now_us)
 
@@ -389,7 +311,7 @@ class Teller:
         elif doing == "discard":
             done = await self._in_thread(self.outbox.discard)
         if done:
-            await self._around.audit(_letters(doing, done, author))
+            await self._around.audit(audit.letters(doing, done, author))
         return {**self.outbox.shown(), "changed": done}
 
     def status(self) -> dict[str, Any]:
@@ -445,97 +367,6 @@ async def _kept(work: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(DISK_WAIT_SECONDS)
 
 
-async def tested(sender: Sender, channel: Channel, now_us: int) -> dict[str, Any]:
-    """Send a test message and return what came back. What opened an incident closes it again."""
-    alert = Alert(
-        id=f"test-{uuid.uuid4()}",
-        rule_id="watchkeep.test",
-        title="Watchkeep: a test message",
-        level="informational",
-        group=(("channel", channel.name),),
-        state="open",
-        opened_us=now_us,
-        last_us=now_us,
-        count=1,
-        description="Somebody asked whether messages arrive. There is nothing to do.",
-    )
-    message = Message(alert.id, channel.name, alert.id, "test", (alert,), now_us, now_us + TEST_ENDS_US)
-    outcome: Outcome = await sender.send(channel, message)
-    if outcome.ok and channel.kind.single:
-        over = Message(f"{alert.id}-end", channel.name, alert.id, "resolved", (alert,), now_us)
-        outcome = await sender.send(channel, over)
-    return {"channel": channel.name, "type": channel.type, "ok": outcome.ok, "answer": outcome.what}
-
-
 def _shown(silence: Silence, now_us: int) -> dict[str, Any]:
     state = "ended" if silence.ends_us <= now_us else "to come" if now_us < silence.starts_us else "in force"
     return {**silence.to_json(), "state": state}
-
-
-def _letters(doing: str, done: int, author: str) -> dict[str, Any]:
-    again = doing == "retry"
-    return {
-        "level": "warning",
-        "category": "security",
-        "action": "update" if again else "delete",
-        "description": f"{done} messages about alerts that nobody took "
-        + ("are sent again" if again else "were thrown away"),
-        "entity": {"type": "outbox", "id": "dead-letters", "name": "dead letters"},
-        "metadata": {"messages": done},
-        **({"user": {"username": author}} if author else {}),
-    }
-
-
-def _tested(answer: Mapping[str, Any], author: str) -> dict[str, Any]:
-    return {
-        "category": "security",
-        "action": "system_event",
-        "outcome": "success" if answer["ok"] else "failure",
-        "description": f"A test message was sent over the channel {answer['channel']}",
-        "entity": {"type": "channel", "id": answer["channel"], "name": answer["channel"]},
-        "metadata": {"answer": answer["answer"]},
-        **({"user": {"username": author}} if author else {}),
-    }
-
-
-def _silenced(silence: Silence, action: str, author: str) -> dict[str, Any]:
-    means = ", ".join(map(str, silence.matchers))
-    text = (
-        f"Alerts with {means} are silenced until {rfc3339(silence.ends_us)}: {silence.comment}"
-        if action == "create"
-        else f"The silence of alerts with {means} was ended"
-    )
-    return {
-        "level": "warning",
-        "category": "security",
-        "action": action,
-        "description": text,
-        "user": {"username": author},
-        "entity": {"type": "silence", "id": silence.id, "name": means},
-        "metadata": silence.to_json(),
-    }
-
-
-def _event(change: AlertChange) -> dict[str, Any]:
-    alert, kind = change.alert, change.kind
-    opened = kind == "opened"
-    event: dict[str, Any] = {
-        "eventId": f"own-alert-{alert.id}-{change.number}",
-        "level": "error" if opened else "info",
-        "category": "security",
-        # What a person does has the same name whoever made the alert.
-        "action": ACTIONS[kind] if alert.by else "system_event",
-        "outcome": "failure" if opened else "success",
-        "description": f"Alert {kind}: {alert.title}. {alert.description}",
-        "entity": {"type": "alert", "id": alert.id, "name": alert.title},
-        "metadata": {
-            "change": kind,
-            "rule": alert.rule_id,
-            "level": alert.level,
-            "group": dict(alert.group),
-            "alert": {"comment": alert.comment, "count": alert.count},
-        },
-    }
-    if alert.by:
-        event["user"] = {"id": alert.by, "username": alert.by}
-    return event

@@ -18,11 +18,12 @@ from aiohttp import web
 from aiosmtpd.controller import Controller
 
 from daemon.outbound import delivery
+from daemon.outbound.around import Around
 from daemon.outbound.dispatcher import Route
 from daemon.outbound.message import Message
 from daemon.outbound.payloads import Target
 from daemon.outbound.sender import Channel, Sender, _through_apprise
-from daemon.outbound.teller import Around, Teller, TellerOptions
+from daemon.outbound.teller import Teller, TellerOptions
 from daemon.outbound.watching import Quiet
 from tests.daemon.alerting import (
     SECOND,

@@ -21,7 +21,8 @@ import pytest
 from daemon.control import call
 from daemon.keykeeper import KeyKeeper
 from daemon.metrics import Metrics
-from daemon.outbound.teller import Around, Teller, TellerOptions
+from daemon.outbound.around import Around
+from daemon.outbound.teller import Teller, TellerOptions
 from storage.keyring import Keyring
 from storage.reader import read_snapshot
 from tests.support import ROOT

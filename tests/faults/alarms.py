@@ -21,9 +21,10 @@ import duckdb
 from aiohttp import web
 
 from daemon.detection import Detection, DetectionOptions
+from daemon.outbound.around import Around
 from daemon.outbound.dispatcher import Route
 from daemon.outbound.sender import Channel
-from daemon.outbound.teller import Around, Teller, TellerOptions
+from daemon.outbound.teller import Teller, TellerOptions
 from daemon.rulebook import read
 from daemon.selflog import SelfLog
 from storage import failpoints

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from daemon.detection import Detection, DetectionOptions
+from daemon.outbound.around import Around
 from daemon.outbound.dispatcher import Route
 from daemon.outbound.sender import Channel
-from daemon.outbound.teller import Around, Teller, TellerOptions
+from daemon.outbound.teller import Teller, TellerOptions
 from daemon.rulebook import PACK, read
 from daemon.selflog import SelfLog
 from storage.observer import Silent
