@@ -23,6 +23,7 @@ from daemon.copies import SMALL_COPY_WAIT_SECONDS
 from daemon.discovery import Discovery, Found, Root, Scan
 from daemon.files import spelled
 from daemon.following import Followed
+from daemon.interrupting import Interrupt, deferred
 from daemon.ladder import Ladder
 from daemon.packs import Packs
 from daemon.reader import RewrittenError, Span, short_hash
@@ -154,7 +155,11 @@ class Importer:
         self._by_head: dict[int, dict[str, list[SourceState]]] = {}
 
     def run(self, files: Sequence[Found], tell: Tell) -> ImportReport:
-        """Read and commit everything that is not in the archive yet; Ctrl-C stops after what is in memory."""
+        """Read and commit everything that is not in the archive yet.
+
+        Ctrl-C stops before anything is read, or after the batch at hand: in the middle of one its rows would be
+        committed without the ranges that claim them, or the other way round.
+        """
         started = time.monotonic()
         binder = Binder(
             self._archive,
@@ -165,18 +170,26 @@ class Importer:
             self._options.max_unpacked_bytes,
         )
         try:
-            followed = self._bind(binder, [file for file in files if self._wanted(file, binder.books.packs)])
-            self._archive_all(self._batches(binder, followed), tell)
+            followed = self._found(binder, files)
+            with deferred() as interrupt:
+                self._archive_all(self._batches(binder, followed), tell, interrupt)
+                if self._scorer is not None:
+                    self._scorer.checkpoint()
         finally:
             for entry in list(binder.books.files.values()):
                 binder.books.close(entry)
-            self._archive.commit_sealed()
-        if self._scorer is not None:
-            self._scorer.checkpoint()
         self._report.seconds = time.monotonic() - started
         return self._report
 
     # Which files
+
+    def _found(self, binder: Binder, files: Sequence[Found]) -> list[Followed]:
+        """Return what is to be read; nothing after Ctrl-C, since comparing and unpacking may take minutes."""
+        try:
+            return self._bind(binder, [file for file in files if self._wanted(file, binder.books.packs)])
+        except KeyboardInterrupt:
+            self._report.interrupted = True
+            return []
 
     def _wanted(self, found: Found, packs: Packs) -> bool:
         """Return whether a file is to be read; if not, say why. A compressed one is checked to its end first."""
@@ -341,13 +354,18 @@ class Importer:
 
     # Parsing and writing
 
-    def _archive_all(self, batches: Iterator[list[Chunk]], tell: Tell) -> None:
-        """Parse and write batch by batch; Ctrl-C ends after the batch at hand."""
+    def _archive_all(self, batches: Iterator[list[Chunk]], tell: Tell, interrupt: Interrupt) -> None:
+        """Parse and write batch by batch, until Ctrl-C; what was written is committed, also before an error is raised."""
         try:
             for batch in batches:
                 self._write(self._transformer.parse(batch), batch, tell)
-        except KeyboardInterrupt:
-            self._report.interrupted = True
+                if interrupt.asked:
+                    break
+        except Exception:
+            self._archive.commit_sealed()
+            raise
+        self._archive.commit_sealed()
+        self._report.interrupted |= interrupt.asked
 
     def _write(self, parsed: Parsed, batch: list[Chunk], tell: Tell) -> None:
         now_us = time.time_ns() // 1000

@@ -381,15 +381,16 @@ class Archive:
                 touched = self._visible.continued(parsed, chunks, known)
                 when = self._books.clock() if now_us is None else now_us
                 events, rejects = self._visible.number(parsed, when, self._books.state.reserved_to)
-                self._visible.accept(touched)
-                self._visible.holes += holes_in(parsed, chunks)
             try:
+                with self._memory:
+                    self._visible.accept(touched)
+                    self._visible.holes += holes_in(parsed, chunks)
+                if rejects.num_rows:
+                    bulk.rejects.append(hot_rejects(rejects))
                 bulk.add(events)
             except BaseException:
                 self._abandon_bulk()
                 raise
-            if rejects.num_rows:
-                bulk.rejects.append(hot_rejects(rejects))
 
     def bulk_due(self, most_bytes: int) -> bool:
         """Return whether enough waits for `commit_sealed`: so many Parquet bytes, or as many sources as one record takes."""

@@ -6,6 +6,7 @@ import json
 import lzma
 import os
 import shutil
+import signal
 from collections import Counter
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -16,11 +17,15 @@ import duckdb
 import pytest
 
 from daemon import cli
+from daemon.binding import Binder
 from daemon.command import Exit
 from storage.archive import Archive
 from storage.archiveoptions import ArchiveOptions
+from storage.bulk import Bulk
 from storage.reader import read_snapshot, read_state
+from storage.transform import Transformer
 from storage.verify import Parts, verify
+from storage.visible import Visible
 from tests.storage.asking import rows
 
 
@@ -286,6 +291,69 @@ def test_any_order_any_name_and_any_time_add_nothing_twice(
     shutil.rmtree(logs)
     assert _ingest(capsys, archive, other)[1]["bytes"] == 0
     assert _committed(archive) == kept
+    assert verify(str(archive)).findings == []
+
+
+@pytest.mark.parametrize(
+    ("owner", "step"),
+    [
+        (Transformer, "parse"),
+        (Visible, "accept"),
+        (Bulk, "add"),
+        (Bulk, "flush"),
+        (Archive, "commit_sealed"),
+        (Binder, "reconcile"),
+    ],
+)
+def test_ctrl_c_at_any_step_leaves_whole_batches(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    owner: type,
+    step: str,
+) -> None:
+    """Rows and the ranges that claim them are committed together or not at all; the same command adds what is missing."""
+    log, archive = tmp_path / "app-2026-11-20.log", tmp_path / "archive"
+    log.write_text(_lines(0, 40) + "no JSON\n")
+    real = getattr(owner, step)
+
+    def pressed(*arguments: Any, **named: Any) -> Any:
+        found = real(*arguments, **named)
+        signal.raise_signal(signal.SIGINT)
+        return found
+
+    monkeypatch.setattr(owner, step, pressed)
+    code, report = _ingest(capsys, archive, log)
+    monkeypatch.undo()
+    assert (code, report["interrupted"]) == (Exit.INTERRUPTED, True)
+    assert verify(str(archive)).findings == []
+
+    assert _ingest(capsys, archive, log)[0] == Exit.OK
+    assert _committed(archive) == _expected(40)
+    assert sum(file.rows for file in read_snapshot(str(archive)).rejects) == 1
+    assert verify(str(archive)).findings == []
+
+
+def test_a_second_ctrl_c_ends_it_as_a_kill_would(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, with nothing of what was not committed; the lines are read again by the same command."""
+    log, archive = tmp_path / "app-2026-11-20.log", tmp_path / "archive"
+    log.write_text(_lines(0, 40))
+    real = Visible.accept
+
+    def pressed(*arguments: Any) -> None:
+        real(*arguments)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Visible, "accept", pressed)
+    assert cli.main(["ingest", "--archive", str(archive), str(log)]) == Exit.INTERRUPTED
+    monkeypatch.undo()
+    assert read_state(str(archive), "main").sources == {}
+    capsys.readouterr()
+    assert _ingest(capsys, archive, log)[1]["counts"]["events"] == 40
+    assert _committed(archive) == _expected(40)
     assert verify(str(archive)).findings == []
 
 
