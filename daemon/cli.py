@@ -161,7 +161,7 @@ def version() -> str:
 
 def _expected(error: Exception) -> tuple[str, Exit] | None:
     """Return message and code for what may go wrong without a mistake in the program; None for the rest."""
-    from daemon.origins import ConfigError
+    from daemon.configerror import ConfigError
 
     if isinstance(error, ConfigError):
         return str(error), Exit.CONFIG

@@ -252,7 +252,7 @@ def keeper_options(settings: Settings) -> KeeperOptions:
 
 
 def exports(settings: Settings) -> tuple[Planned, ...]:
-    """Return the daily exports; `daemon.origins` has checked their filters."""
+    """Return the daily exports; `daemon.contradictions` has checked their filters."""
     from daemon.exporting import Planned
     from daemon.wanted import wanted
     from storage.daily import Export

@@ -16,8 +16,8 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from daemon.cli import COMMANDS, command_of
 from daemon.command import COMMON, EXIT_MEANING, Option
-from daemon.origins import spelled
 from daemon.settings import Key, keys, sections
+from daemon.toml import spelled
 
 ROOT = Path(__file__).resolve().parent.parent
 _WIDTH = 110

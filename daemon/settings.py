@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from daemon.marks import FilePath, Live, Original, Section
@@ -81,6 +81,12 @@ class Key:
     def is_path(self) -> bool:
         """Whether the value is a path, or paths."""
         return any(isinstance(mark, FilePath) for mark in self.info.metadata)
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether the value is shown to nobody and may not stand in the file."""
+        annotation = self.info.annotation
+        return annotation is SecretStr or SecretStr in typing.get_args(annotation)
 
     @property
     def original(self) -> str | None:

@@ -10,8 +10,9 @@ from daemon.command import Command, Context, Exit
 
 def run(context: Context) -> int:
     """Print the problems, or every value with where it comes from."""
-    from daemon.origins import ConfigError, spelled
+    from daemon.configerror import ConfigError
     from daemon.settings import keys
+    from daemon.toml import spelled
 
     output = context.output
     try:

@@ -8,9 +8,10 @@ import sys
 import pytest
 
 from daemon import options
+from daemon.configerror import ConfigError
 from daemon.doctor import receivers
 from daemon.findings import Patient
-from daemon.origins import ConfigError, load
+from daemon.origins import load
 from tests.support import ROOT
 
 SECRET = "hunter2hunter2"

@@ -11,9 +11,11 @@ import pytest
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 from daemon import reference
-from daemon.origins import ConfigError, load, positions, spelled
+from daemon.configerror import ConfigError
+from daemon.origins import load
 from daemon.reach import MASKED, MASKED_KEYS
 from daemon.settings import Settings, keys, reloadable
+from daemon.toml import positions, spelled
 from storage.treatments import DEFAULT_KEYS, TREATMENTS
 from tests.support import ROOT
 

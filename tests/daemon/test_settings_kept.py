@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from daemon import options
-from daemon.origins import ConfigError, load
+from daemon.configerror import ConfigError
+from daemon.origins import load
 from daemon.sections.retention import BUILT_IN_CLASSES
 from storage.retention import BUILT_IN
 
