@@ -32,7 +32,7 @@ class Query(Section):
         default=1.0,
         gt=0,
         le=3600,
-        description="Longest time that counting the whole of a list may take; after that its total is an estimate.",
+        description="Longest time that counting the whole of a list may take; its total is an estimate as soon as it is plain that it will take longer.",
     )
     suggest_seconds: float = Field(
         default=0.3,
