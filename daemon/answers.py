@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from daemon.command import CommandError, Exit
+from daemon.lost import Lost
 from daemon.wanted import Values, wanted
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Answers(Protocol):
     """Who answers: the daemon or the files. Events and rejects come newest first; events as JSON text."""
 
     live: bool  # whether new events can appear while it is open
+    lost: Sequence[Lost]  # whose rows are in no answer
 
     def events(self, values: Values, limit: int) -> Iterator[str]:
         """Yield at most ``limit`` events."""

@@ -13,19 +13,27 @@ from daemon.answers import PAGE_ROWS, Answers
 from daemon.command import CommandError, Context, Exit
 from daemon.control import ControlError, call
 from daemon.fromfiles import Files
+from daemon.lost import told_lost, warning
 from daemon.overhttp import Daemon
 
 STATUS_SECONDS = 5.0  # a daemon that runs says so at once
 
 
 def connect(context: Context) -> Answers:
-    """Return who answers for the archive of the settings."""
+    """Return who answers for the archive of the settings. What no answer can hold is said at once."""
+    answers = _answers(context)
+    if answers.lost:
+        context.output.note(warning(answers.lost))
+    return answers
+
+
+def _answers(context: Context) -> Answers:
     status = daemon_status(context)
     if status is None:
         return Files(context.settings)
     web = context.settings.web
     url = status.get("url") or f"http://{web.host}:{web.port}"
-    return Daemon(url, min(PAGE_ROWS, web.page_limit), lambda: _lent(context))
+    return Daemon(url, min(PAGE_ROWS, web.page_limit), lambda: _lent(context), told_lost(status))
 
 
 def _lent(context: Context) -> str:

@@ -79,7 +79,7 @@ def archive(patient: Patient) -> Iterator[Finding]:
     from storage.errors import ArchiveError
     from storage.fs import Disk
     from storage.layout import Layout
-    from storage.reader import nodes, read_state
+    from storage.reader import PATIENCE_SECONDS, nodes, read_placed
     from storage.recovery import refuse_if_behind
 
     path = patient.settings.archive.path
@@ -87,7 +87,8 @@ def archive(patient: Patient) -> Iterator[Finding]:
         return
     for node in nodes(path):
         try:
-            state = read_state(path, node)
+            placed = read_placed(path, node, patience=0.0 if patient.status is None else PATIENCE_SECONDS)
+            state = placed.state
             if patient.status is None:
                 refuse_if_behind(Disk(), Layout(path, node), state)
         except (ArchiveError, OSError) as error:
@@ -98,19 +99,17 @@ def archive(patient: Patient) -> Iterator[Finding]:
                 "keep a copy; watchkeep doctor --rebuild-ledger shows what can be known again",
             )
             continue
-        missing = [
-            file.path for file in state.files.values() if not os.path.isfile(os.path.join(path, file.path))
-        ]
-        if missing and patient.status is None:
-            what = (
-                f"node {node}: {len(missing)} of {len(state.files)} files are not there, first {missing[0]}"
-            )
+        if placed.lost:
+            lost = f"{len(placed.lost)} of {len(state.files)} files are missing or damaged"
             yield Finding(
                 "archive",
                 "failed",
-                what,
-                "start the daemon, which finishes what a crash left; then watchkeep verify",
+                f"node {node}: {lost}, first {placed.lost[0].path}",
+                "watchkeep verify names them; restore them from a backup, under the same names",
             )
+        elif placed.staged and patient.status is None:
+            what = f"node {node}: {len(placed.staged)} files of the last commit are not in their places"
+            yield Finding("archive", "warning", what, "start the daemon, which finishes what a crash left")
         else:
             rows = sum(file.rows for file in state.files.values() if file.kind == "events")
             yield Finding(
@@ -138,6 +137,9 @@ def running(patient: Patient) -> Iterator[Finding]:
             )
         for problem in status.get("problems", []):
             yield Finding("daemon", "warning", str(problem))
+        for complaint in status.get("degraded", []):
+            if complaint["code"] not in {"gap", "unreadable"}:  # said by other checks, and above
+                yield Finding("daemon", "warning", str(complaint["detail"]))
         return
     family = socket.AF_INET6 if ":" in web.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
 from daemon.command import CommandError, Exit
+from daemon.lost import Lost, lost_files
 from daemon.wanted import Values
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Files:
 
         self._settings = settings
         self._snapshot = read_snapshot(settings.archive.path)
+        self.lost: Sequence[Lost] = lost_files(self._snapshot.lost)
 
     def follow(self, values: Values, after: str | None) -> Iterator[Block]:  # noqa: ARG002 - the protocol's
         """Nobody writes: nothing can come."""

@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -114,8 +115,10 @@ class Keeper:
     async def _drop(self, plan: Callable[[bool], DropReport], *, dry_run: bool, why: str = "") -> DropReport:
         """Plan, tell, drop. The event comes first: a removal without a trace must not be possible."""
         report = await asyncio.to_thread(plan, True)
-        if dry_run or not report.files:
+        if dry_run:
             return report
+        if not report.files:
+            return replace(report, dry_run=False)
         text = f"Retention removes {report.rows} events of {len(report.days)} days{why}"
         await self._around.say(
             text,

@@ -209,6 +209,9 @@ class LiveDaemon:
             yield "watches", f"new lines may be seen late: {self._watcher.trouble}"
         for problem in self._tailer.binder.problems[:SHOWN_PROBLEMS]:
             yield "unreadable", problem
+        for file, why in self._archive.lost[:SHOWN_PROBLEMS]:
+            what = f"{file.path} is not whole ({why}), and its {file.rows} rows are in no answer"
+            yield "lost", f"{what}: restore it from a backup, and start again"
         if self._tailer.pinned_too_much:
             yield (
                 "pinned",
@@ -261,6 +264,10 @@ class LiveDaemon:
             "polled": self._watcher.polled,
             "pinned_bytes": self._tailer.pinned_bytes,
             "problems": list(self._tailer.binder.problems),
+            "lost": [
+                {"file": file.path, "events": file.rows if file.kind == "events" else 0, "reason": why}
+                for file, why in self._archive.lost
+            ],
             "places": self._atlas.status(),
             "retention": self.keeper.status(),
             "alerting": self.teller.status() if self.teller is not None else None,

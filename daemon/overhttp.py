@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import time
 import urllib.parse
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import orjson
 
 from daemon import resuming
 from daemon.command import CommandError, Exit
+from daemon.lost import Lost
 from daemon.resuming import Part, fixed
 from daemon.wanted import Values
 
@@ -32,11 +33,12 @@ class Daemon:
 
     live = True
 
-    def __init__(self, url: str, page_rows: int, lend: Callable[[], str]) -> None:
+    def __init__(self, url: str, page_rows: int, lend: Callable[[], str], lost: Sequence[Lost] = ()) -> None:
         parts = urllib.parse.urlsplit(url)
         self._host, self._port = _near(parts.hostname or "127.0.0.1"), parts.port
         self._page_rows = page_rows
         self._lend = lend
+        self.lost = lost
         self._token: str | None = None
 
     def follow(self, values: Values, after: str | None) -> Iterator[Block]:
@@ -180,8 +182,12 @@ class _NotFoundError(CommandError):
 
 def _refused(status: int, body: bytes) -> CommandError:
     """Return the error that a problem document tells of."""
+    from web.errors import UNAVAILABLE
+
+    kind = ""
     try:
         problem = orjson.loads(body)
+        kind = problem["type"]
         said = [_fault(fault) for fault in problem.get("errors", [])]
         what = "; ".join(said) or problem.get("detail") or problem["title"]
     except (ValueError, KeyError, TypeError):
@@ -190,9 +196,11 @@ def _refused(status: int, body: bytes) -> CommandError:
         return _NotFoundError(what, Exit.FOUND)
     if status == http.client.UNPROCESSABLE_ENTITY:
         return CommandError(what, Exit.USAGE)
+    if kind == UNAVAILABLE.uri:
+        return CommandError(what, Exit.ARCHIVE)
     return CommandError(what, Exit.DEADLINE if status >= http.client.TOO_MANY_REQUESTS else Exit.UNREACHABLE)
 
 
 def _fault(fault: dict[str, Any]) -> str:
-    name = str(fault["loc"][1]).replace("_", "-")
-    return f"--{name}: {fault['msg']}" + (f" ({fault['hint']})" if fault.get("hint") else "")
+    option = "".join(f"--{str(name).replace('_', '-')}: " for name in fault["loc"][1:2])
+    return f"{option}{fault['msg']}" + (f" ({fault['hint']})" if fault.get("hint") else "")

@@ -205,6 +205,13 @@ class Archive:
         return self._books.state
 
     @property
+    def lost(self) -> list[tuple[File, str]]:
+        """Committed events and rejects that the start did not find whole, and why; retention may have dropped some since."""
+        files = self._books.state.files
+        known = [(files[problem.path], problem.what) for problem in self.problems if problem.path in files]
+        return [(file, what) for file, what in known if file.kind != "rollup"]
+
+    @property
     def problems(self) -> list[Problem]:
         """What the last recovery found and could not mend."""
         return self._books.problems

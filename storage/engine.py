@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -198,7 +199,7 @@ class Engine:
             return error
         told = _explain(error)
         told.__cause__ = error
-        return told
+        return self._told(told) if isinstance(told, UnreadableError) else told
 
     @staticmethod
     async def _watch(cursor: duckdb.DuckDBPyConnection, running: asyncio.Future[T]) -> T:
@@ -368,11 +369,16 @@ def _explain(error: duckdb.Error | OSError) -> QueryError:
             "the query needs more memory than it may use",
             hint="narrow the time range or add a filter, or raise [query] memory_limit_mb",
         )
-    if isinstance(error, (duckdb.IOException, OSError)):
+    if named := _PARQUET_FILE.search(str(error)):  # what is damaged is of any class, and mostly says where
+        return UnreadableError(named[1])
+    if isinstance(error, (duckdb.IOException, OSError)) or type(error) is duckdb.Error:
         return QueryError(
             "a file of the archive could not be read", hint="run 'watchkeep verify'", retry=True
         )
     return QueryError("the query could not be run")
+
+
+_PARQUET_FILE = re.compile(r'file "([^"]+\.parquet)"')
 
 
 # GLOBAL, because a cursor is a connection of its own and would not inherit settings of the first one.

@@ -29,11 +29,15 @@ def read_state(path: str, node: str, fs: Fs | None = None) -> State:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A node's state, its files that are in their places, and those still in `staging`, under the path they have there."""
+    """A node's state, its files that are in their places, and those still in `staging`, under the path they have there.
+
+    ``lost`` are those that are in neither, or not whole.
+    """
 
     state: State
     files: list[File]
     staged: list[File]
+    lost: list[File]
 
 
 def read_placed(path: str, node: str, fs: Fs | None = None, *, patience: float = PATIENCE_SECONDS) -> Placed:
@@ -47,7 +51,7 @@ def read_placed(path: str, node: str, fs: Fs | None = None, *, patience: float =
     until = time.monotonic() + patience
     while True:
         state = read_state(path, node, disk)
-        placed, staged = [], []
+        placed, staged, lost = [], [], []
         for file in state.files.values():
             if _is_whole(disk, layout.absolute(file.path), file):
                 placed.append(file)
@@ -55,8 +59,10 @@ def read_placed(path: str, node: str, fs: Fs | None = None, *, patience: float =
                 staged.append(replace(file, path=os.path.relpath(layout.staged(file.path), path)))
             elif _is_whole(disk, layout.absolute(file.path), file):  # moved while we looked
                 placed.append(file)
+            elif file.kind != "rollup":  # which can be made again
+                lost.append(file)
         if not staged or time.monotonic() >= until:
-            return Placed(state, placed, staged)
+            return Placed(state, placed, staged, lost)
         time.sleep(PAUSE_SECONDS)
 
 
@@ -70,7 +76,7 @@ def read_snapshot(
     """Return the committed rows of one node, or of all when ``node`` is None.
 
     Raises ArchiveError if there is no archive. A file whose record is durable but that a crash left in `staging` is
-    read there. A file that is missing or damaged is left out.
+    read there. A file that is missing or damaged is left out, and among the ``lost``.
     """
     disk = fs or Disk()
     root = os.path.abspath(path)
@@ -100,4 +106,5 @@ def read_snapshot(
         rejects=only("rejects"),
         hot=(),
         hot_rejects=(),
+        lost=tuple(file for placed in found.values() for file in placed.lost),
     )

@@ -65,3 +65,4 @@ class Snapshot:
     rejects: tuple[File, ...]
     hot: tuple[Hot, ...]
     hot_rejects: tuple[Hot, ...]
+    lost: tuple[File, ...] = ()  # committed, and missing or damaged: their rows are in no answer

@@ -184,7 +184,7 @@ class Complaint(Shape):
     """Something that is wrong although lines are archived and questions answered."""
 
     code: str = Field(
-        description="gap, watches, unreadable, pinned, descriptors, budget, export, clock or minimum"
+        description="gap, watches, unreadable, lost, pinned, descriptors, budget, export, clock or minimum"
     )
     detail: str
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from daemon.command import Command, CommandError, Context, Exit, Option
@@ -22,11 +21,13 @@ def _days(text: str) -> int:
 def run(context: Context) -> int:
     """List or remove what is old."""
     from daemon.alone import ask
+    from storage.keeping import today
+    from storage.retention import day_before
 
     arguments, output = context.arguments, context.output
     before = None
     if arguments.days is not None:
-        before = (datetime.now(UTC) - timedelta(days=arguments.days)).strftime("%Y-%m-%d")
+        before = day_before(today(), arguments.days)
     else:
         _check(context)
     dry_run = not arguments.delete

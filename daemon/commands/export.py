@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
@@ -40,6 +41,7 @@ def run(context: Context) -> int:
     if described and arguments.output is None:
         raise CommandError("a manifest needs a file to describe", Exit.USAGE, hint="give --output FILE")
     answers = connect(context)
+    ended = Exit.FOUND if answers.lost else Exit.OK
     if arguments.output is None and output.terminal:
         raise CommandError(
             "an export is not for a terminal", Exit.USAGE, hint="give --output FILE, or use query"
@@ -60,7 +62,7 @@ def run(context: Context) -> int:
         for piece in pieces:
             stream.write(piece)
         stream.flush()
-        return Exit.OK
+        return ended
     countable = arguments.format in TEXTS and not arguments.compress
     bar = Progress("export", total, stream=output.err)
     written, digest = _write(arguments.output, pieces, bar, lines=countable)
@@ -78,6 +80,7 @@ def run(context: Context) -> int:
             "sha256": digest,
             "filter": values,
             **position,
+            **({"lost": [asdict(file) for file in answers.lost]} if answers.lost else {}),
         }
         text = orjson.dumps(manifest, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
         _write(arguments.output + MANIFEST, iter([text]), None)
@@ -86,7 +89,7 @@ def run(context: Context) -> int:
     else:
         beside = f", described in {arguments.output}{MANIFEST}" if described else ""
         output.line(f"{count(total)} events, {size(written)}, in {arguments.output}{beside}")
-    return Exit.OK
+    return ended
 
 
 def _write(
@@ -196,7 +199,7 @@ COMMAND = Command(
         ),
         Option(
             ("--manifest",),
-            "write FILE.manifest.json too: rows, bytes, SHA-256, filter, where the ledger stood (always with --subject)",
+            "write FILE.manifest.json too: rows, bytes, SHA-256, filter, where the ledger stood, committed files that are lost (always with --subject)",
         ),
         *FILTERS,
     ),

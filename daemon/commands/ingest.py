@@ -118,7 +118,7 @@ def _say(context: Context, report: ImportReport) -> int:
 COMMAND = Command(
     name="ingest",
     text="Read log files once into the archive, and seal them. What is in the archive already is not read again, so a "
-    "command that was stopped can be repeated. Files are told apart by content, as the daemon does; compressed ones (.gz .zst .bz2 .xz) by what they hold. "
+    "command that was stopped can be repeated: Ctrl-C ends it after the batch at hand, a second one at once. Files are told apart by content, as the daemon does; compressed ones (.gz .zst .bz2 .xz) by what they hold. "
     "While a daemon runs it alone writes the archive: put files into its folders instead.",
     options=(
         Option(("files",), "log file, or folder of log files", "FILE", many=True),

@@ -74,11 +74,15 @@ def _parameter(text: str) -> tuple[str, str]:
 
 def _answer(context: Context, ask: Ask, limits: Limits, file: BinaryIO | None) -> None:
     """Run the statement; what goes wrong becomes a message and an exit code."""
+    from daemon.lost import lost_files, warning
     from storage import adhoc
     from storage.errors import ChildError, DeadlineError, StatementError, UnconfinedError
+    from storage.reader import read_snapshot
 
     arguments = context.arguments
     path = os.path.abspath(context.settings.archive.path)
+    if lost := lost_files(read_snapshot(path).lost):
+        context.output.note(warning(lost))
     try:
         with closing(adhoc.run(path, ask, limits, deadline=arguments.deadline)) as answer:
             heading = cast("Heading", next(answer))

@@ -329,6 +329,8 @@ def test_the_archive_can_be_sealed_cleaned_and_verified(place: Place) -> None:
     listed = json.loads(place.run("cleanup", "--days", "7", "--json").stdout)
     assert listed["dry_run"] is True
     assert place.run("cleanup", "--days", "3").returncode == Exit.USAGE
+    ages = place.run("cleanup", "--days", "99999999999", "--json")  # before there was a calendar
+    assert (ages.returncode, json.loads(ages.stdout)["rows"]) == (Exit.OK, 0)
     report = json.loads(place.run("verify", "--json").stdout)
     assert report["ok"], report["findings"]
     assert len(place.rows("query", "--limit", "1000")) == len(EVENTS)

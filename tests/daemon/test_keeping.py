@@ -146,6 +146,13 @@ async def test_what_is_too_old_goes_after_a_start_and_then_at_its_hour(archive: 
     await bench.until(lambda: not days(archive))
 
 
+async def test_what_removed_nothing_was_no_dry_run_all_the_same(archive: Archive) -> None:
+    """Whoever asked for a removal is not told that it was a listing."""
+    bench = Bench(archive, KeeperOptions(policy=Policy(event_days=90), cleanup_hour=3))
+    assert not (await bench.keeper.cleanup("2000-01-01", dry_run=False)).dry_run
+    assert (await bench.keeper.cleanup("2000-01-01", dry_run=True)).dry_run
+
+
 async def test_the_budget_is_kept_and_when_it_cannot_be_that_is_loud(archive: Archive) -> None:
     """The oldest day goes; what a hold keeps stays, and status, measurement, log and event say so."""
     await asyncio.to_thread(stock, archive, [{"day": "2026-05-01"}, *OLD])

@@ -55,6 +55,8 @@ async def test_a_real_run_removes_whole_days_and_is_recorded(station: Station, c
     record = next(entry for entry in station.audited if entry["action"] == "delete")
     assert record["metadata"]["events_count"] == 8
     assert record["level"] == "warning"
+    again = (await delete(client, "?days=90&dry_run=false"))["data"]
+    assert (again["deleted_count"], again["dry_run"]) == (0, False)
     station.now_us += DAY_US
     assert (await delete(client, ""))["data"]["events_count"] == 0
 
