@@ -7,6 +7,7 @@ const COMPACT = new Intl.NumberFormat(LOCALE, { notation: "compact", maximumFrac
 const SIZES = ["B", "KiB", "MiB", "GiB", "TiB"];
 const KIB = 1024;
 const COMPACT_FROM = 1_000_000; // below this every digit fits on a card
+const BRIEF_FROM = 10_000; // below this every digit fits beside an axis
 
 /** @type {Map<string, Intl.DateTimeFormat>} */
 const formats = new Map();
@@ -19,6 +20,14 @@ const formats = new Map();
 export function count(value, compact = false) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   return compact && Math.abs(value) >= COMPACT_FROM ? COMPACT.format(value) : WHOLE.format(value);
+}
+
+/**
+ * A count for the numbers of an axis, in at most five characters: `20K` from ten thousand on.
+ * @param {number} value
+ */
+export function brief(value) {
+  return Math.abs(value) >= BRIEF_FROM ? COMPACT.format(value) : WHOLE.format(value);
 }
 
 /**

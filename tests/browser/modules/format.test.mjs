@@ -105,10 +105,35 @@ test("a brush takes whole buckets, in either direction", () => {
 
 test("ticks fall on round hours of the zone", () => {
   const from = Date.parse("2026-11-23T10:07:00Z");
-  const { step, ticks } = timeTicks(from, from + 86_400_000, 8, 3_600_000);
+  const { step, ticks } = timeTicks(from, from + 86_400_000, 8, () => 3_600_000);
   assert.equal(step, 10_800_000);
   assert.ok(ticks.every((tick) => (tick + 3_600_000) % step === 0));
   assert.ok(ticks.length <= 9);
+});
+
+test("ticks stay on round hours where the clocks change", () => {
+  const hour = 3_600_000;
+  for (const [change, before, after] of [
+    ["2026-10-25T01:00:00Z", 2 * hour, hour],
+    ["2026-03-29T01:00:00Z", hour, 2 * hour],
+  ]) {
+    const turn = Date.parse(String(change));
+    const offsetAt = (/** @type {number} */ at) => (at < turn ? Number(before) : Number(after));
+    for (const days of [1, 4, 12, 60]) {
+      const from = turn - days * 12 * hour;
+      const { step, ticks } = timeTicks(from, from + days * 24 * hour, 8, offsetAt);
+      const clock = ticks.map((tick) => (tick + offsetAt(tick)) % Math.min(step, 24 * hour));
+      assert.deepEqual(new Set(clock), new Set([0]), `${change} ${days}`);
+    }
+  }
+});
+
+test("the numbers of an axis fit beside it", () => {
+  const tops = [4, 9_999, 10_000, 20_000, 100_000, 250_000, 4_000_000, 8_000_000_000].map(niceTop);
+  const written = tops.flatMap((top) => [top, top / 2]).map(format.brief);
+  assert.deepEqual(written.filter((text) => text.length > 5), []);
+  assert.equal(format.brief(20_000), "20K");
+  assert.equal(format.brief(5_000), "5,000");
 });
 
 test("a gap says how much was lost, where the last time and why; lag is the sum of all sources", () => {

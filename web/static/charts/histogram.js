@@ -2,7 +2,7 @@
 /** Something over time, stacked by its parts: levels unless said otherwise. A drag over it, or a press on a bar, sets the range. */
 
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
-import { count, minute, tick } from "../format.js";
+import { brief, count, minute, tick } from "../format.js";
 import { html } from "../html.js";
 import { LevelMark } from "../parts/level.js";
 import { LEVELS, label } from "../vocabulary.js";
@@ -127,7 +127,7 @@ function ValueAxis({ top, width, height }) {
     const y = TOP + height - (index / LINES) * height;
     return html`<g class="axis" aria-hidden="true">
       <line x1=${LEFT} x2=${width - RIGHT} y1=${y} y2=${y} />
-      <text x=${LEFT - 6} y=${y + 4} text-anchor="end">${count((top * index) / LINES, true)}</text>
+      <text x=${LEFT - 6} y=${y + 4} text-anchor="end">${brief((top * index) / LINES)}</text>
     </g>`;
   });
 }
@@ -135,7 +135,7 @@ function ValueAxis({ top, width, height }) {
 /** @param {{ from: number, to: number, x: (moment: number) => number, zone: "local" | "utc", width: number }} props */
 function TimeAxis({ from, to, x, zone, width }) {
   const most = Math.max(2, Math.floor(width / PIXELS_A_TICK));
-  const { step, ticks } = timeTicks(from, to, most, zoneOffset(from, zone));
+  const { step, ticks } = timeTicks(from, to, most, (at) => zoneOffset(at, zone));
   const right = LEFT + width - 18; // a label centred further right would be cut off
   return ticks
     .filter((at) => x(at) > LEFT + 10 && x(at) < right)

@@ -30,18 +30,26 @@ export function niceTop(greatest) {
 }
 
 /**
- * Where to write times on an axis: the places and the step between them, at most `most`.
+ * Where to write times on an axis: the places and the step between them, about `most`. They fall on round hours of
+ * the zone on both sides of a change of its clocks.
  * @param {number} from
  * @param {number} to
  * @param {number} most
- * @param {number} offset  milliseconds the shown zone is ahead of UTC, so that ticks fall on its round hours
+ * @param {(moment: number) => number} offsetAt  milliseconds the shown zone is ahead of UTC at an instant
  * @returns {{ step: number, ticks: number[] }}
  */
-export function timeTicks(from, to, most, offset) {
+export function timeTicks(from, to, most, offsetAt) {
   const last = TIME_STEPS[TIME_STEPS.length - 1] ?? 1;
   const step = TIME_STEPS.find((candidate) => (to - from) / candidate <= most) ?? last;
   const ticks = [];
-  for (let at = Math.ceil((from + offset) / step) * step - offset; at <= to; at += step) ticks.push(at);
+  const ahead = offsetAt(from);
+  let at = Math.ceil((from + ahead) / step) * step - ahead;
+  while (at <= to) {
+    ticks.push(at);
+    const next = at + step;
+    const past = (((next + offsetAt(next)) % step) + step) % step; // not 0 when the clocks changed between the two
+    at = past <= step / 2 ? next - past : next + step - past;
+  }
   return { step, ticks };
 }
 

@@ -97,7 +97,7 @@ function UserField() {
     <input
       type="text"
       aria-label="User: a name, or a number for an id"
-      placeholder="User or ID"
+      placeholder="User, ID"
       title="A name; a number, or id:… for any other id. Enter sets the filter."
       list="known-users"
       autocomplete="off"
