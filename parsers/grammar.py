@@ -360,7 +360,9 @@ class _Parser:
             )
         if self._text[after] == "!" and not sign:
             raise GrammarError(
-                "expected a value", after, f"to leave it out, write -{known.name}:…; or quote the value"
+                "expected a value",
+                after,
+                f"to leave it out, write -{spelled(known.name, path)}:…; or quote the value",
             )
         word = self._phrase() if self._text[after] == '"' else self._word()
         return self._compared(known.name, path, sign, word, start, known)

@@ -20,6 +20,7 @@ NEARNESS = 0.6  # of two words, as difflib counts it: one wrong letter in three
 _NAMES = {name.lower(): name for field in FIELDS for name in (field.name, *field.aliases)}
 _TOKEN = re.compile(r'[^\s():"]+')
 _SIGN = re.compile(r"[<>=~]*")
+_EXCLUDED = re.compile(r"(?<![-!\w.])([\w.]+):$")  # the name before a `!`, as the API's parameters exclude
 _NAMED = re.compile(r"([\w.]+):(?:\([^()]*|[^()\s]*)$")  # the name before a value, or before a list of values
 
 
@@ -47,6 +48,10 @@ def _candidates(text: str, position: int) -> Iterator[str]:
             for near in difflib.get_close_matches(written.lower(), _NAMES, MOST, NEARNESS):
                 yield f"{before}{_NAMES[near]}{text[end:]}"
             yield f"{before}metadata.{text[position:]}"
+        elif written.startswith("!"):  # without the sign it would find the opposite
+            turned = _EXCLUDED.search(before)
+            if turned is not None:
+                yield f"{before[: turned.start()]}-{turned[0]}{text[position + 1 :]}"
         else:
             name = _NAMED.search(before)
             for near in difflib.get_close_matches(

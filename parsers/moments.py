@@ -18,7 +18,9 @@ _UNITS_US = {
     "w": 7 * DAY_US,
 }
 _RELATIVE = re.compile(r"-(\d{1,6})([smhdw])")
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_DATE = re.compile(r"\d{4}-?(?:\d{2}-?\d{2}|W\d{2}-?\d)")  # also ISO 8601's basic form and its weeks
+# As lines are read: a leap second is the last microsecond before it.
+_LEAP = re.compile(r"(T\d{2}:?\d{2}:?)60(?:[.,]\d{1,9})?(?![\d.,])")
 # A `+` that was not percent-encoded arrives as a space.
 _LOST_PLUS = re.compile(r"(T\d{2}:\d{2}(?::\d{2}(?:[.,]\d{1,9})?)?) (\d{2}:?\d{2})")
 
@@ -48,7 +50,7 @@ def parse_time(text: str, *, now_us: int, end: bool = False) -> int:
         if is_date(text):
             start = to_us(datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC))
             return start + DAY_US - 1 if end else start
-        moment = datetime.fromisoformat(_LOST_PLUS.sub(r"\1+\2", text))
+        moment = datetime.fromisoformat(_LEAP.sub(r"\g<1>59.999999", _LOST_PLUS.sub(r"\1+\2", text)))
     except ValueError:
         raise ValueError(f"{text!r} is not a time") from None
     if moment.tzinfo is None:

@@ -44,6 +44,7 @@ from parsers.vocabulary import LEVELS
 BANDS = ("low", "medium", "high")
 GREATEST = 2**53  # beyond it a DOUBLE skips whole numbers, and equal would no longer mean equal
 _NUMBER = re.compile(r"-?[0-9]{1,16}(?:\.[0-9]{1,9})?")
+_LONG_NUMBER = re.compile(r"-?[0-9]{17,}(?:\.[0-9]+)?")
 _ORDERED = (BETWEEN, ABOVE, BELOW)
 
 
@@ -106,14 +107,13 @@ def _check_operator(field: Field, path: tuple[str, ...], operator: str) -> None:
 
 def number(text: str) -> str:
     """Return a number in its one form, without needless digits. Raises ValueProblem."""
-    if _NUMBER.fullmatch(text):
-        value = Decimal(text)
-        if abs(value) <= GREATEST:
-            found = format(value, "f")
-            found = found.rstrip("0").rstrip(".") if "." in found else found
-            sign, digits = ("-", found[1:]) if found.startswith("-") else ("", found)
-            digits = digits.lstrip("0") or "0"
-            return "0" if digits == "0" else sign + (f"0{digits}" if digits.startswith(".") else digits)
+    if _NUMBER.fullmatch(text) and abs(value := Decimal(text)) <= GREATEST:
+        found = format(value, "f")
+        found = found.rstrip("0").rstrip(".") if "." in found else found
+        sign, digits = ("-", found[1:]) if found.startswith("-") else ("", found)
+        digits = digits.lstrip("0") or "0"
+        return "0" if digits == "0" else sign + (f"0{digits}" if digits.startswith(".") else digits)
+    if _NUMBER.fullmatch(text) or _LONG_NUMBER.fullmatch(text):
         raise ValueProblem(f"{text} is too large a number", "numbers reach to 2^53 on both sides of 0")
     raise ValueProblem(f"{text!r} is not a number", "for example 404, -3 or 0.5")
 
@@ -228,7 +228,7 @@ def _ordered(
         if not FIRST_US <= edge <= LAST_US:
             raise ValueProblem("no time is beyond that", "years are 1 to 9999")
         return Comparison(field.name, BETWEEN, (str(edge), "") if above else ("", str(edge)), path)
-    text = number(values[0])
+    text = _edge(field, values[0])
     if field.kind in {WHOLE, RISK}:
         value = Decimal(text)
         if operator == ABOVE:
@@ -249,7 +249,16 @@ def _levels(field: Field, operator: str, values: tuple[str, ...]) -> Comparison:
 
 
 def _end(field: Field, text: str, now_us: int, *, end: bool) -> str:
-    return str(_time(text, now_us, end=end)) if field.kind is TIME else number(text)
+    return str(_time(text, now_us, end=end)) if field.kind is TIME else _edge(field, text)
+
+
+def _edge(field: Field, text: str) -> str:
+    """Return the number at one end of a range."""
+    if field.kind is RISK and text.lower() in BANDS:
+        raise ValueProblem(
+            f"{text!r} is a band, and a range takes numbers", "low is 0..30, medium 31..70, high 71..100"
+        )
+    return number(text)
 
 
 def _time(text: str, now_us: int, *, end: bool) -> int:

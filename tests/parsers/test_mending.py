@@ -22,7 +22,12 @@ SLIPS = {
     "disk OR": "disk",
     "level:error user:": "level:error",
     "a AND OR b": 'a AND "OR" b',
+    "level:!error": "-level:error",
+    "disk user:!ana": "disk -user:ana",
+    'metadata.browser:!"a b"': '-metadata.browser:"a b"',
 }
+
+OPPOSITES = {"level:!error": "level:error", "a level:!errr": "a level:error", "-level:!error": "-level:error"}
 
 
 @pytest.mark.parametrize(("wrong", "right"), SLIPS.items(), ids=list(SLIPS))
@@ -32,6 +37,14 @@ def test_a_slip_is_mended_where_it_is(wrong: str, right: str | None) -> None:
         parse(wrong)
     offered = mended(wrong, caught.value.position)
     assert (right in offered) if right is not None else all(parse(text) for text in offered)
+
+
+@pytest.mark.parametrize(("wrong", "opposite"), OPPOSITES.items(), ids=list(OPPOSITES))
+def test_what_was_to_be_left_out_is_never_offered_alone(wrong: str, opposite: str) -> None:
+    """One press would show exactly what somebody did not want to see."""
+    with pytest.raises(GrammarError) as caught:
+        parse(wrong)
+    assert opposite not in mended(wrong, caught.value.position)
 
 
 @given(st.text(alphabet='levlrosuan:()"*-!>=. OR0123~\\', max_size=40))
