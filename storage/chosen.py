@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 from parsers.columns import BY_NAME, COLUMNS
+from parsers.fields import resolve
 from storage.filters import FilterError
 
 PARAMETER = "fields"
@@ -25,9 +26,8 @@ def columns_of_fields(texts: Iterable[str], *, event: bool) -> tuple[str, ...]:
             [name] if name in BY_NAME else []
         )
         if not found:
-            known = {part for column in COLUMNS for part in (*_names(column.api), column.name)}
-            close = difflib.get_close_matches(name, sorted(known), n=1)
-            hint = f"did you mean {close[0]}?" if close else "names of the Event, such as level or user.id"
+            near = _near(name)
+            hint = f"did you mean {near}?" if near else "names of the Event, such as level or user.id"
             raise FilterError(PARAMETER, f"there is no field {name!r}", hint)
         if event and not all(BY_NAME[column].api for column in found):
             raise FilterError(
@@ -35,6 +35,16 @@ def columns_of_fields(texts: Iterable[str], *, event: bool) -> tuple[str, ...]:
             )
         chosen.update(dict.fromkeys(found))
     return tuple(chosen)
+
+
+def _near(name: str) -> str:
+    """Return what a name stands for that means nothing here: in a search, or spelled almost so."""
+    segments = name.split(".")
+    searched = resolve(segments, len(segments))
+    if searched is not None and searched[0].column in BY_NAME:
+        return BY_NAME[searched[0].column].api
+    known = {part for column in COLUMNS for part in (*_names(column.api), column.name)}
+    return next(iter(difflib.get_close_matches(name, sorted(known), n=1)), "")
 
 
 def _names(api: str) -> tuple[str, ...]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from parsers.sigma.rule import Level as SigmaLevel
 from web.eventparams import ListParams
-from web.params import DEFAULT_LIMIT, MAX_VALUES, Params, Text, Time
+from web.params import DEFAULT_LIMIT, MAX_VALUES, Flag, Params, Text, Time
 
 
 class DetectionsParams(ListParams):
@@ -17,6 +17,8 @@ class DetectionsParams(ListParams):
 
 class AlertsParams(Params):
     """`GET /alerts`: the newest first, by cursor."""
+
+    hints: ClassVar[dict[str, str]] = {"level": "informational, low, medium, high or critical"}
 
     state: Annotated[list[Literal["open", "acknowledged", "resolved"]], Field(max_length=MAX_VALUES)] = Field(
         [], description="State of an alert: open, acknowledged or resolved"
@@ -45,7 +47,7 @@ class RuleTestParams(Params):
 class SilenceParams(Params):
     """`POST /silences`."""
 
-    dry_run: Literal["true", "false"] = Field(
+    dry_run: Flag = Field(
         "false", description="true: nothing is changed, the answer says which alerts it would mute now"
     )
 

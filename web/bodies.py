@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from web.answers import JSON
 from web.errors import INVALID, MEDIA_TYPE, Fault, Problem
+from web.wording import said, to_write
 
 MAX_PARAMETERS = 100  # of one statement
 MAX_RULE_CHARS = 100_000  # of rules in one request; the whole pack has as many
@@ -99,8 +100,8 @@ async def read_body(model: type[B], request: web.Request) -> B:
         return model.model_validate_json(await request.read())
     except ValidationError as error:
         faults = [
-            Fault(("body", *item["loc"]), str(item["msg"]).removeprefix("Value error, "))
-            for item in error.errors(include_url=False, include_context=False, include_input=False)
+            Fault(("body", *item["loc"]), said(item), to_write(item))
+            for item in error.errors(include_url=False)
         ]
-        said = "; ".join(f"{'.'.join(map(str, fault.loc))}: {fault.msg}" for fault in faults)
-        raise Problem(INVALID, said, faults) from None
+        detail = "; ".join(f"{'.'.join(map(str, fault.loc))}: {fault.msg}" for fault in faults)
+        raise Problem(INVALID, detail, faults) from None

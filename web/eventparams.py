@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -23,6 +23,7 @@ from web.params import (
     MAX_VALUES,
     SEARCH_MEANING,
     Filters,
+    Flag,
     Level,
     Params,
     Parts,
@@ -119,9 +120,7 @@ class TrendsParams(RangeParams):
     )
     of: Literal["events", "users"] = Field("events", description="What is counted: events, or distinct users")
     tz: Zone = Field("UTC", description="Time zone that buckets are aligned in, daylight saving included")
-    previous: Literal["true", "false"] = Field(
-        "false", description="true: also the period of the same length before"
-    )
+    previous: Flag = Field("false", description="true: also the period of the same length before")
     heatmap: Literal["weekday_hour"] | None = Field(
         None, description="Also the events of each hour of the week, as clocks in `tz` show it"
     )
@@ -130,12 +129,14 @@ class TrendsParams(RangeParams):
 class FacetsParams(RangeParams):
     """`GET /events/facets`: the values of fields and how often each occurs."""
 
+    hints: ClassVar[dict[str, str]] = {"fields": "for example level,category,username,metadata.browser"}
+
     fields: Annotated[str, Field(min_length=1, max_length=MAX_VALUE_CHARS)] = Field(
         "level,category,action,outcome,risk,username,ip,country",
         description=f"Filters, columns or metadata.<path>, separated by commas; at most {MAX_FIELDS}",
     )
     top: Annotated[int, Field(ge=1, le=MAX_TOP)] = Field(10, description="At most so many values a field")
-    exclude_own: Literal["true", "false"] = Field(
+    exclude_own: Flag = Field(
         "false",
         description="true: a filter on a field does not count for that field, so that its other values are seen",
     )
@@ -170,6 +171,8 @@ class StatsParams(Params):
 
 class ExportParams(Filters):
     """`GET /events/export`: exactly the list's filters, and no cap unless `limit` is given."""
+
+    hints: ClassVar[dict[str, str]] = {"fields": "for example timestamp,level,user.username,metadata"}
 
     format: Literal["json", "ndjson", "csv", "parquet", "arrow"] = Field(
         "json",

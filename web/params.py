@@ -10,7 +10,8 @@ import ipaddress
 import types
 import typing
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from urllib.parse import unquote_to_bytes
 from zoneinfo import available_timezones
 
 from aiohttp import web
@@ -22,6 +23,7 @@ from storage.query import STATISTICS_PARTS
 from web.errors import INVALID, Fault, Problem
 from web.times import HINT as TIME_HINT
 from web.times import day_of, parse_time
+from web.wording import said, to_write
 
 DEFAULT_LIMIT = 50  # rows; the original's
 DEFAULT_LINES = 500  # lines of /logs; the original's
@@ -65,6 +67,12 @@ def words_of(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
 
 
+def _check_text(text: str) -> str:
+    if "\0" in text:  # what a search cannot say either
+        raise ValueError("U+0000 is no character of a text")
+    return text
+
+
 def _check_parts(text: str) -> str:
     unknown = [word for word in words_of(text) if word not in STATISTICS_PARTS]
     if unknown or not words_of(text):
@@ -79,8 +87,14 @@ def _lower(value: Any) -> Any:
 _LEVELS = "|".join(LEVELS)
 
 # The plain constraint stands first: only then does it reach the JSON Schema.
-Text = Annotated[str, Field(min_length=1, max_length=MAX_VALUE_CHARS)]
-Excludable = Annotated[str, Field(min_length=1, max_length=MAX_VALUE_CHARS, pattern=r"^(![\s\S]|[^!])")]
+Text = Annotated[str, Field(min_length=1, max_length=MAX_VALUE_CHARS), AfterValidator(_check_text)]
+Excludable = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_VALUE_CHARS, pattern=r"^(![\s\S]|[^!])"),
+    AfterValidator(_check_text),
+]
+# In any case, because programs that had the original's booleans send `False`.
+Flag = Annotated[Literal["true", "false"], BeforeValidator(_lower)]
 Level = Annotated[str, Field(pattern=f"^!?({_LEVELS})$"), BeforeValidator(_lower)]
 Risk = Annotated[str, Field(pattern=r"^(low|medium|high)$"), BeforeValidator(_lower)]
 Address = Annotated[str, Field(min_length=2, max_length=64), AfterValidator(_check_address)]
@@ -106,7 +120,6 @@ HINTS: dict[str, str] = {
     "q": "see docs/search.md",
     "date": "write 2024-05-31",
     "interval": "auto, or a longer one",
-    "fields": "for example level,category,username,metadata.browser",
     "parts": f"any of {', '.join(STATISTICS_PARTS)}",
     "tz": "an IANA name such as Europe/Berlin",
     "last_event_id": "take it from `id:` of an event, unchanged",
@@ -118,6 +131,7 @@ class Params(BaseModel):
     """Base of every query model: an unknown name is an error, values never change after reading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    hints: ClassVar[dict[str, str]] = {}  # where a name means something else than in `HINTS`
 
 
 class NoParams(Params):
@@ -171,7 +185,7 @@ class Filters(Params):
         description="One person (an id, a name, an address): events by them, for them, or about them",
     )
     q: Search | None = Field(None, description=SEARCH_MEANING)
-    internal: Literal["true", "only", "false"] = Field(
+    internal: Annotated[Literal["true", "only", "false"], BeforeValidator(_lower)] = Field(
         "false", description="The daemon's own events: left out, true = with them, only = nothing else"
     )
 
@@ -196,7 +210,7 @@ def _bare(annotation: Any) -> Any:
 def read(model: type[P], request: web.Request) -> P:
     """Return the query string as a value of ``model``; raises the 422 that lists everything wrong with it."""
     given: dict[str, Any] = {}
-    faults: list[Fault] = []
+    faults = _undecodable(request.rel_url.raw_query_string)
     for name in dict.fromkeys(request.query):
         values = request.query.getall(name)
         if name not in model.model_fields:
@@ -211,16 +225,32 @@ def read(model: type[P], request: web.Request) -> P:
     try:
         value = model.model_validate(given)
     except ValidationError as error:
-        faults.extend(_fault(item) for item in error.errors(include_url=False, include_context=False))
+        faults.extend(_fault(model, item) for item in error.errors(include_url=False))
     if faults or value is None:
         raise Problem(INVALID, "; ".join(f"{fault.loc[1]}: {fault.msg}" for fault in faults), faults)
     return value
 
 
-def _fault(item: Any) -> Fault:
-    name = str(item["loc"][0])
-    message = str(item["msg"]).removeprefix("Value error, ")
-    return Fault(("query", *item["loc"]), message, HINTS.get(name, ""))
+def hint_of(model: type[Params], name: str) -> str:
+    """Return what a parameter of an endpoint takes; empty where its type says all."""
+    return model.hints.get(name, HINTS.get(name, ""))
+
+
+def _fault(model: type[Params], item: Any) -> Fault:
+    return Fault(("query", *item["loc"]), said(item), hint_of(model, str(item["loc"][0])) or to_write(item))
+
+
+def _undecodable(query: str) -> list[Fault]:
+    """Return a fault for each parameter whose bytes are no text: read as best one can, they would ask for another."""
+    faults = []
+    for part in query.split("&"):
+        name, _, value = part.partition("=")
+        try:
+            unquote_to_bytes(part).decode("utf-8")
+        except UnicodeDecodeError:
+            loc = ("query", unquote_to_bytes(name).decode("utf-8", "replace"))
+            faults.append(Fault(loc, f"{value or name} is not UTF-8", "percent-encode its bytes in UTF-8"))
+    return faults
 
 
 def _suggest(name: str, known: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ from storage.roles import NONE
 from web.bodies import Body
 from web.errors import KINDS
 from web.openapi import document
-from web.params import HINTS, Filters, Params, repeatable
+from web.params import Filters, Params, hint_of, repeatable
 from web.route import Route
 from web.routes import ROUTES
 
@@ -203,11 +203,11 @@ def _parameters(model: type[Params], names: tuple[str, ...]) -> str:
     for name in names:
         shape = properties[name]
         mark = " ✱" if repeatable(model, name) else ""
-        rows.append((f"`{name}`{mark}", _values(name, shape), shape.get("description", "")))
+        rows.append((f"`{name}`{mark}", _values(model, name, shape), shape.get("description", "")))
     return _table(("parameter", "values", "meaning"), rows)
 
 
-def _values(name: str, shape: dict[str, Any]) -> str:
+def _values(model: type[Params], name: str, shape: dict[str, Any]) -> str:
     """Return in words what a parameter takes, from its JSON Schema."""
     inner = next((option for option in shape.get("anyOf", ()) if option.get("type") != "null"), shape)
     inner = inner.get("items", inner)
@@ -217,7 +217,7 @@ def _values(name: str, shape: dict[str, Any]) -> str:
         low, high = inner.get("minimum"), inner.get("maximum")
         text = f"{low} to {high}" if high is not None else f"from {low}"
     else:
-        text = HINTS.get(name, "text")
+        text = hint_of(model, name) or "text"
     default = shape.get("default")
     return text if default in (None, []) else f"{text}; default `{default}`"
 

@@ -15,6 +15,7 @@ from web.params import (
     MAX_VALUES,
     MIN_CLEANUP_DAYS,
     Date,
+    Flag,
     Params,
     Text,
 )
@@ -26,7 +27,7 @@ class CleanupParams(Params):
     days: Annotated[int, Field(ge=MIN_CLEANUP_DAYS, le=MAX_DAYS)] = Field(
         90, description="Keep so many whole days before today"
     )
-    dry_run: Literal["true", "false"] = Field("true", description="true only lists what would go")
+    dry_run: Flag = Field("true", description="true only lists what would go")
 
 
 class LogsParams(Params):
@@ -50,10 +51,8 @@ class LogFilesParams(Params):
         None, description="A folder below its log directory, with all that is in it"
     )
     name: Text | None = Field(None, description="A text, in any case, in its path below the log directory")
-    gaps: Literal["true", "false"] | None = Field(None, description="true: only sources that lost bytes")
-    lagging: Literal["true", "false"] | None = Field(
-        None, description="true: only sources of which not everything is read"
-    )
+    gaps: Flag | None = Field(None, description="true: only sources that lost bytes")
+    lagging: Flag | None = Field(None, description="true: only sources of which not everything is read")
     sort: Literal["lag", "path"] = Field(
         "lag",
         description="lag: what lags most first; a source that moves between two pages may be missed. path: none is",

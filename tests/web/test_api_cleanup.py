@@ -41,6 +41,13 @@ async def test_a_dry_run_is_the_default_and_removes_nothing(station: Station, cl
     assert not [entry for entry in station.audited if entry["action"] == "delete"]
 
 
+async def test_booleans_are_read_in_any_case(station: Station, client: TestClient) -> None:
+    """A program in Python sends `False`, as it did to the original."""
+    seed(station)
+    assert (await delete(client, "?dry_run=True"))["data"]["dry_run"] is True
+    assert (await delete(client, "?dry_run=False"))["data"]["deleted_count"] == 8
+
+
 async def test_a_real_run_removes_whole_days_and_is_recorded(station: Station, client: TestClient) -> None:
     """The record stands before the removal, in the archive itself, and polls see the change."""
     seed(station)

@@ -149,6 +149,49 @@ async def test_every_endpoint_names_its_bad_parameter(shared: TestClient, path: 
         assert body["errors"][0]["loc"] == ["query", name]
 
 
+@pytest.mark.parametrize(
+    ("path", "msg", "hint"),
+    [
+        ("/events?level=err", "'err' cannot be used here", "one of debug, info"),
+        ("/events?tag=!", "'!' cannot be used here", "leaves out what stands behind it"),
+        ("/events?category=", "it is empty", "leave it out"),
+        ("/events?limit=0", "'0' is less than 1", ""),
+        ("/events?limit=ten", "'ten' is not a whole number", ""),
+        ("/events?max_risk=101", "'101' is more than 100", ""),
+        ("/events?" + "&".join(f"tag={n}" for n in range(101)), "more than 100 values", ""),
+        ("/events?username=M%FCller", "M%FCller is not UTF-8", "percent-encode"),
+        ("/events?username=!M%FCller", "is not UTF-8", "percent-encode"),
+        ("/events?user_id=%00", "U+0000 is no character of a text", ""),
+        ("/events/export?format=xml", "'xml' is not one of json, ndjson, csv, parquet or arrow", ""),
+        ("/events/export?fields=user.name", "no field 'user.name'", "did you mean user.username?"),
+        ("/events/export?fields=metadata.browser", "no field 'metadata.browser'", "did you mean metadata?"),
+        ("/alerts?level=error", "'error' is not one of informational", "informational, low, medium"),
+        ("/events?q=risk:>=medium", "'medium' is a band", "31..70"),
+        ("/events?q=status:99999999999999999999", "is too large a number", "2^53"),
+    ],
+)
+async def test_a_person_reads_what_is_wrong_and_what_to_write(
+    shared: TestClient, path: str, msg: str, hint: str
+) -> None:
+    """In words about the value, not in patterns and types of this program."""
+    async with shared.get(path) as response:
+        body = await response.json()
+        assert response.status == 422, body
+        [fault] = body["errors"]
+        assert msg in fault["msg"]
+        assert hint in fault["hint"]
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+async def test_an_example_of_fields_can_be_written_as_it_stands(shared: TestClient, route: Any) -> None:
+    """The hint is what a person copies."""
+    if "fields" not in route.params.model_fields:
+        return
+    example = route.params.hints["fields"].removeprefix("for example ")
+    async with shared.get(PREFIX + route.path, params={"fields": example}) as response:
+        assert response.status == 200, await response.text()
+
+
 async def test_everything_wrong_is_said_at_once(shared: TestClient) -> None:
     """So that nobody has to try five times."""
     async with shared.get("/events?limit=x&page=y&colour=red&level=loud") as response:

@@ -186,6 +186,27 @@ async def test_each_mistake_is_a_problem_of_its_own(
     assert answering.archive.options.path not in found[2]
 
 
+@pytest.mark.parametrize(
+    ("body", "msg"),
+    [
+        ("{", "Invalid JSON"),
+        ("[]", "an object"),
+        ("{}", "it is missing"),
+        ('{"sql": ""}', "it is empty"),
+        ('{"sql": 5}', "it is not a text"),
+        ('{"sql": "SELECT 1", "colour": "red"}', "it is unknown here"),
+        ('{"sql": "SELECT 1", "format": "xml"}', "'xml' is not one of json, ndjson, csv, arrow or parquet"),
+    ],
+)
+@LOOP
+async def test_a_person_reads_what_is_wrong_with_a_body(http: TestClient, body: str, msg: str) -> None:
+    """In the words in which parameters are refused."""
+    async with http.post("/sql", data=body, headers={"Content-Type": "application/json"}) as response:
+        answer = await response.json()
+        assert response.status == 422, answer
+        assert msg in answer["errors"][0]["msg"]
+
+
 @LOOP
 async def test_a_body_that_is_no_statement_is_told_what_is_wrong(http: TestClient) -> None:
     """Type, shape and size."""

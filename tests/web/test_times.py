@@ -22,6 +22,8 @@ NOW = 1_780_315_200_000_000  # 2026-06-01T12:00:00Z
         ("2026-06-01T14:00:00+02:00", NOW),
         ("2026-06-01T14:00:00 02:00", NOW),
         ("2026-06-01T14:00:00.000001 0200", NOW + 1),
+        ("2026-06-01T11:59:60Z", NOW - 1),
+        ("20260601T115960.5Z", NOW - 1),
     ],
 )
 def test_a_start_is_read_in_every_form_the_contract_names(text: str, expected: int) -> None:
@@ -32,7 +34,9 @@ def test_a_start_is_read_in_every_form_the_contract_names(text: str, expected: i
 def test_a_bare_end_date_is_the_last_moment_of_its_day() -> None:
     """Both ends are inclusive, so a bare date means the whole day."""
     start = parse_time("2026-06-01", now_us=NOW)
-    assert parse_time("2026-06-01", now_us=NOW, end=True) == start + DAY_US - 1
+    for day in ("2026-06-01", "20260601", "2026-W23-1"):
+        assert parse_time(day, now_us=NOW) == start
+        assert parse_time(day, now_us=NOW, end=True) == start + DAY_US - 1
 
 
 @pytest.mark.parametrize(
