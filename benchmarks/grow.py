@@ -56,7 +56,7 @@ def grow(small: Path, large: Path, weeks: int, files_a_day: int = 1) -> int:
 def _take(archive: Archive, rows: pa.Table, copy: int, name: str) -> int:
     inode = int(hashlib.sha256(name.encode()).hexdigest()[:12], 16)
     seen = plain_source(f"/copied/{name}", first_seen_us=time.time_ns() // 1000, inode=inode)
-    source = archive.meet(seen)
+    source = archive.bulk.meet(seen)
     count = rows.num_rows
     end = count * LINE
     mark = Mark("", 0, "", 0, hashlib.sha256(name.encode()).hexdigest(), 0)
@@ -64,8 +64,8 @@ def _take(archive: Archive, rows: pa.Table, copy: int, name: str) -> int:
     parsed = Parsed(
         _moved(rows, source, copy), PARSED_REJECT_SCHEMA.empty_table(), (Counts(count, count),), {}
     )
-    archive.append_sealed(parsed, [chunk])
-    archive.commit_sealed()
+    archive.bulk.append(parsed, [chunk])
+    archive.bulk.commit()
     return count
 
 

@@ -55,7 +55,7 @@ STAGES = (
     Stage("risk: checkpoints", ("daemon.scoring:Scorer.checkpoint",)),
     Stage("number rows, make visible", ("storage.archive:Archive.append",)),
     Stage(
-        "gather rows for sealed files", ("storage.archive:Archive.append_sealed", "storage.merge:Inputs.slices")
+        "gather rows for sealed files", ("storage.bulkimports:BulkImports.append", "storage.merge:Inputs.slices")
     ),
     Stage("texts to numbers, kept for roll-ups",
         (
@@ -72,7 +72,7 @@ STAGES = (
     Stage("hash and write Parquet", ("storage.parquet:_Sink._pass_on",)),
     Stage(
         "commit, the rest",
-        ("storage.archive:Archive.commit", "storage.archive:Archive.commit_sealed", "storage.seal:SealedWriter._end"),
+        ("storage.archive:Archive.commit", "storage.bulkimports:BulkImports.commit", "storage.seal:SealedWriter._end"),
     ),
     Stage("seal, the rest", ("storage.archive:Archive.seal",)),
     Stage("publish", ("storage.archive:Archive.publish",)),

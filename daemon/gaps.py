@@ -68,7 +68,7 @@ class GapTeller:
     async def tell(self) -> None:
         """Make events of all gaps that have none. A disk that refuses is tried again with the next commit."""
         async with self._lock:
-            gaps = self._archive.untold_gaps()
+            gaps = self._archive.losses.untold()
             if not gaps:
                 self._doubtful = False
                 return
@@ -85,6 +85,6 @@ class GapTeller:
                     except OSError as error:
                         _log.error("a gap could not be told of: %s", event["description"], exc_info=error)
                         return
-                self._archive.gaps_told(gap.number)
+                self._archive.losses.tell(gap.number)
                 self._observer.count("gaps", reason=gap.code)
                 self._observer.count("gap_bytes", gap.bytes, reason=gap.code)

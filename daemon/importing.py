@@ -337,7 +337,7 @@ class Importer:
                 seam=short_hash(followed.origin.tail) if followed.origin.tail else "",
                 seam_length=len(followed.origin.tail),
             )
-            followed.known = Known.new(self._archive.meet(seen), place, seen)
+            followed.known = Known.new(self._archive.bulk.meet(seen), place, seen)
         followed.known.advance(span.mark, span.end, place)
         return Chunk(
             source=followed.known.source,
@@ -362,21 +362,21 @@ class Importer:
                 if interrupt.asked:
                     break
         except Exception:
-            self._archive.commit_sealed()
+            self._archive.bulk.commit()
             raise
-        self._archive.commit_sealed()
+        self._archive.bulk.commit()
         self._report.interrupted |= interrupt.asked
 
     def _write(self, parsed: Parsed, batch: list[Chunk], tell: Tell) -> None:
         now_us = time.time_ns() // 1000
         if self._scorer is not None:
             parsed = self._scorer.score(parsed, now_us)
-        self._archive.append_sealed(parsed, batch, now_us=now_us)
+        self._archive.bulk.append(parsed, batch, now_us=now_us)
         give_back()  # what parsing took and writing does not need, or the other way round, is as much as the rows themselves
         if self._scorer is not None:
             self._scorer.appended()
-        if self._archive.bulk_due(self._options.commit_bytes):
-            self._archive.commit_sealed()
+        if self._archive.bulk.due(self._options.commit_bytes):
+            self._archive.bulk.commit()
         report = self._report
         report.bytes += sum(chunk.end - chunk.start for chunk in batch)
         for counts in parsed.counts:

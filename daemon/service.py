@@ -416,7 +416,7 @@ class Service:
     async def _gap(self, note: Note) -> None:
         """Record what is lost; the teller makes an event of it."""
         record = partial(
-            self._archive.gap, note.sid, note.start, note.end, note.code, note.path, file=note.file
+            self._archive.losses.gap, note.sid, note.start, note.end, note.code, note.path, file=note.file
         )
         await asyncio.to_thread(record)
         await self._gaps.tell()

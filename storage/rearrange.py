@@ -28,6 +28,7 @@ from storage.late import Key, LateRules, Waiting, late, ripe
 from storage.layout import Layout
 from storage.merge import Inputs
 from storage.observer import Observer
+from storage.origins import merge_origin
 from storage.provenance import Coverage, Maker, Origin
 from storage.seal import Stager
 from storage.snapshot import File, Kind
@@ -49,10 +50,6 @@ class Owner(Protocol):
 
     def files_changed(self) -> None:
         """Show readers the new set of files."""
-
-    def merge_origin(self, made_by: Maker, replaced: Sequence[File], coverage: Coverage) -> Origin:
-        """Return what the footers of merged files say."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +252,7 @@ class Rearranger:
 
     def _origin(self, made_by: Maker, replaced: Sequence[File], coverage: Coverage) -> Origin:
         with self._writing:
-            return self._owner.merge_origin(made_by, self._books.with_rollups(replaced), coverage)
+            return merge_origin(self._books, made_by, self._books.with_rollups(replaced), coverage)
 
     def _late_rows(self, inputs: Inputs, files: Sequence[File]) -> dict[Key, Waiting]:
         """Return the keys that have late rows only. Others get a file now, and their late rows come with them."""

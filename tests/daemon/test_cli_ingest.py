@@ -22,6 +22,7 @@ from daemon.command import Exit
 from storage.archive import Archive
 from storage.archiveoptions import ArchiveOptions
 from storage.bulk import Bulk
+from storage.bulkimports import BulkImports
 from storage.reader import read_snapshot, read_state
 from storage.transform import Transformer
 from storage.verify import Parts, verify
@@ -301,7 +302,7 @@ def test_any_order_any_name_and_any_time_add_nothing_twice(
         (Visible, "accept"),
         (Bulk, "add"),
         (Bulk, "flush"),
-        (Archive, "commit_sealed"),
+        (BulkImports, "commit"),
         (Binder, "reconcile"),
     ],
 )

@@ -167,12 +167,12 @@ async def test_an_event_that_was_written_before_a_crash_is_not_written_again(tmp
     for codes in (["gone"], []):
         archive, log = opened()
         for code in codes:
-            archive.gap("a" * 32, 10, 30, code, "/logs/app.log")
+            archive.losses.gap("a" * 32, 10, 30, code, "/logs/app.log")
         await GapTeller(archive, log, Metrics(), node="main").tell()
         log.close()
         archive.abandon()  # as a crash does: nothing is committed after the event
     archive, log = opened()
-    archive.gap("b" * 32, 0, 5, "removed", "/logs/other.log")
+    archive.losses.gap("b" * 32, 0, 5, "removed", "/logs/other.log")
     await GapTeller(archive, log, Metrics(), node="main").tell()
     log.close()
     archive.abandon()

@@ -75,8 +75,8 @@ class ArchiveMachine(RuleBasedStateMachine):
         self.committed()
         sid = self.sid(which)
         parsed, chunk = lines(source_of(self.archive.sources[sid]), self.ends[sid], count)
-        if self.attempt(lambda: self.archive.append_sealed(parsed, [chunk])) and self.attempt(
-            self.archive.commit_sealed
+        if self.attempt(lambda: self.archive.bulk.append(parsed, [chunk])) and self.attempt(
+            self.archive.bulk.commit
         ):
             self.ends[sid] = chunk.end
             self.committed()
@@ -119,7 +119,7 @@ class ArchiveMachine(RuleBasedStateMachine):
     @rule(which=st.integers(0, 3))
     def gap(self, which: int) -> None:
         end = self.archive.sources[self.sid(which)].offset
-        if self.attempt(lambda: self.archive.gap(self.sid(which), end, end + LINE, "truncated")):
+        if self.attempt(lambda: self.archive.losses.gap(self.sid(which), end, end + LINE, "truncated")):
             self.promised(gaps=self.promise.gaps + 1, records=self.archive.state.n)
 
     @rule()

@@ -200,8 +200,8 @@ class Writer:
         """Import lines as the import command does."""
         source = self.sources[which]
         parsed, chunk = lines(source, self.archive.sources[source.sid].offset, count)
-        self.archive.append_sealed(parsed, [chunk])
-        self.archive.commit_sealed()
+        self.archive.bulk.append(parsed, [chunk])
+        self.archive.bulk.commit()
         self.ends[source.sid] = chunk.end
         self.committed()
 
@@ -219,7 +219,7 @@ class Writer:
         sid = self.sources[which].sid
         end = self.archive.sources[sid].offset
         self.archive.at_risk({sid: end + LINE}, [])
-        self.archive.gap(sid, end, end + LINE, "truncated")
+        self.archive.losses.gap(sid, end, end + LINE, "truncated")
         self.note(gaps=self.promise.gaps + 1, records=self.archive.state.n)
 
     def snapshot_due(self) -> None:

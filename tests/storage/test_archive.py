@@ -187,10 +187,10 @@ def test_bulk_rows_go_straight_into_sealed_files(archive: Archive) -> None:
     end = 70
     for _ in range(3):
         parsed, chunk = lines(source, end, 1000, step_us=60_000_000)
-        archive.append_sealed(parsed, [chunk])
+        archive.bulk.append(parsed, [chunk])
         end = chunk.end
     assert glob(archive) == (7,), "bulk rows are not visible before their commit"
-    archive.commit_sealed()
+    archive.bulk.commit()
     assert glob(archive, "count(*), count(DISTINCT source_offset)") == (3007, 3007)
     assert archive.sources[source.sid].offset == end
     assert archive.snapshot.sealed_seq == archive.snapshot.seq
@@ -203,8 +203,8 @@ def test_a_bulk_import_out_of_order_still_writes_sorted_files(archive: Archive) 
     first, second = archive.register_all([seen("a"), seen("b")])
     for source in (first, second):
         parsed, chunk = lines(source, 0, ROW_GROUP_ROWS + 10, step_us=1_000_000)
-        archive.append_sealed(parsed, [chunk])
-    archive.commit_sealed()
+        archive.bulk.append(parsed, [chunk])
+    archive.bulk.commit()
     assert glob(archive) == (2 * (ROW_GROUP_ROWS + 10),)
     for file in archive.snapshot.events:
         assert in_order(pq.read_table(archive.layout.absolute(file.path), columns=["timestamp"])["timestamp"])
@@ -215,8 +215,8 @@ def test_an_import_that_was_not_committed_leaves_nothing(archive: Archive) -> No
     """Its ranges are not committed without its rows: the lines are read again."""
     source = archive.register(seen("a"))
     parsed, chunk = lines(source, 0, 50)
-    archive.append_sealed(parsed, [chunk])
-    with pytest.raises(ValueError, match="commit_sealed"):
+    archive.bulk.append(parsed, [chunk])
+    with pytest.raises(ValueError, match=r"bulk\.commit"):
         archive.commit()
     archive.close()
 
@@ -231,9 +231,9 @@ def test_an_import_that_fails_when_it_is_committed_leaves_nothing_staged(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Days that had ended already, days that were still open, and the source itself: all of it is read again."""
-    source = archive.meet(seen("a"))
+    source = archive.bulk.meet(seen("a"))
     parsed, chunk = lines(source, 0, 300)
-    archive.append_sealed(parsed, [chunk])
+    archive.bulk.append(parsed, [chunk])
 
     def full(_path: str) -> None:
         raise OSError(28, "No space left on device")
@@ -241,13 +241,13 @@ def test_an_import_that_fails_when_it_is_committed_leaves_nothing_staged(
     with monkeypatch.context() as patched:
         patched.setattr(archive._fs, "sync_file", full)
         with pytest.raises(OSError, match="No space"):
-            archive.commit_sealed()
+            archive.bulk.commit()
     assert list(Path(archive.layout.staging).iterdir()) == []
     assert source.sid not in archive.sources
-    again = archive.meet(seen("a"))
+    again = archive.bulk.meet(seen("a"))
     parsed, chunk = lines(again, 0, 300)
-    archive.append_sealed(parsed, [chunk])
-    archive.commit_sealed()
+    archive.bulk.append(parsed, [chunk])
+    archive.bulk.commit()
     assert glob(archive, "count(*), count(DISTINCT source_offset)") == (300, 300)
     assert archive.sources[again.sid].counts.events == 300
     archive.close()

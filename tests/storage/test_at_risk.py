@@ -29,7 +29,7 @@ def test_what_was_at_risk_of_a_source_is_taken_back_for_good(tmp_path: Path) -> 
 
     archive = Archive.open(options)
     assert archive.sources[source.sid].size == archive.sources[source.sid].offset == 0
-    assert archive.untold_gaps() == []
+    assert archive.losses.untold() == []
     parsed, chunk = lines(source, 0, 2)
     archive.append(parsed, [chunk])
     archive.commit()

@@ -111,8 +111,8 @@ def test_a_file_says_everything_of_itself_but_its_size_and_hash(archive: Archive
             assert told.record <= archive.state.n
             seen_kinds.add((told.made_by, file.kind))
     parsed, chunk = lines(theirs, at, 50)
-    archive.append_sealed(parsed, [chunk])
-    archive.commit_sealed()
+    archive.bulk.append(parsed, [chunk])
+    archive.bulk.commit()
     for file in archive.state.files.values():
         seen_kinds.add((footer(archive, file).made_by, file.kind))
     assert {("fold", "events"), ("seal", "rejects"), ("bulk", "events"), ("bulk", "rollup")} <= seen_kinds

@@ -45,8 +45,8 @@ def a_life(archive: Archive) -> list[Source]:
     archive.commit()
     archive.seal()
     parsed, chunk = lines(sources[1], archive.sources[sources[1].sid].offset, 30)
-    archive.append_sealed(parsed, [chunk])
-    archive.commit_sealed()
+    archive.bulk.append(parsed, [chunk])
+    archive.bulk.commit()
     for _ in range(5):
         add(archive, sources[0], 2)
         add(archive, sources[2], 1)

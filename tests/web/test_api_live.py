@@ -32,7 +32,7 @@ def hub_is_idle(station: Station) -> bool:
     return (
         not station.hub.followers
         and not station.hub._groups
-        and not station.archive._listeners
+        and not station.archive._shown._listeners
         and "live group" not in names
     )
 

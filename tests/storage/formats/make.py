@@ -80,7 +80,7 @@ class Maker:
                 file_date_us=None,
                 first_seen_us=self.now_us,
             )
-            self._sources[file] = self.archive.meet(seen) if bulk else self.archive.register(seen)
+            self._sources[file] = self.archive.bulk.meet(seen) if bulk else self.archive.register(seen)
         chunks = []
         at = start
         for line in lines:
@@ -99,7 +99,7 @@ class Maker:
         self._read[file] = at
         parsed = self._transformer.parse(chunks)
         if bulk:
-            self.archive.append_sealed(parsed, chunks)
+            self.archive.bulk.append(parsed, chunks)
         else:
             self.archive.append(parsed, chunks, now_us=self.now_us)
 
@@ -155,10 +155,10 @@ def make(root: Path) -> None:
     archive = it.archive
     it.write("imported.log", [event(number + i, "2026-02-20") for i in range(10)], bulk=True)
     number += 10
-    archive.commit_sealed()
+    archive.bulk.commit()
     archive.drop("2026-02-21", dry_run=False)
     sid = next(s.sid for s in archive.sources.values() if s.file == "blank.log")
-    archive.gap(sid, 4, 90, "gone")
+    archive.losses.gap(sid, 4, 90, "gone")
     for _ in range(6):
         it.write("app.log", [event(number, "2026-03-01"), event(number + 1, "2026-03-01")])
         number += 2
