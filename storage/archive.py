@@ -38,7 +38,7 @@ from storage.records import SourceSeen, SourceState
 from storage.recovery import Problem
 from storage.retention import DropReport
 from storage.shown import Listener, Shown
-from storage.snapshot import Snapshot
+from storage.snapshot import File, Snapshot
 from storage.state import State
 from storage.turns import Turns
 from storage.visible import Visible
