@@ -77,10 +77,7 @@ def archive_folder(patient: Patient) -> Iterator[Finding]:
 def archive(patient: Patient) -> Iterator[Finding]:
     """The ledger can be read, and every file that it names is there."""
     from storage.errors import ArchiveError
-    from storage.fs import Disk
-    from storage.layout import Layout
     from storage.reader import PATIENCE_SECONDS, nodes, read_placed
-    from storage.recovery import refuse_if_behind
 
     path = patient.settings.archive.path
     if not os.path.isdir(os.path.join(path, "nodes")):
@@ -89,8 +86,6 @@ def archive(patient: Patient) -> Iterator[Finding]:
         try:
             placed = read_placed(path, node, patience=0.0 if patient.status is None else PATIENCE_SECONDS)
             state = placed.state
-            if patient.status is None:
-                refuse_if_behind(Disk(), Layout(path, node), state)
         except (ArchiveError, OSError) as error:
             yield Finding(
                 "archive",

@@ -109,7 +109,7 @@ class Fs(Protocol):
         """Remove a name; a missing one is no error."""
 
     def listdir(self, path: str) -> list[str]:
-        """Return the names in a folder; a missing folder is empty."""
+        """Return the names in a folder; one that is missing is empty, and so is a file: people leave some between folders."""
         ...
 
     def size(self, path: str) -> int | None:
@@ -299,7 +299,7 @@ class Disk:
         reach("listdir", path)
         try:
             return sorted(os.listdir(path))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
 
     def size(self, path: str) -> int | None:

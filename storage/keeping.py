@@ -17,7 +17,7 @@ from storage.errors import ArchiveError
 from storage.holds import Hold, HoldChecker, HoldError, checked
 from storage.late import Key
 from storage.query import Filter
-from storage.reader import read_state
+from storage.reader import known_state
 from storage.retention import (
     DropReport,
     Policy,
@@ -334,7 +334,7 @@ def terms_of(state: State, files: Sequence[File], policy: Policy, day: str, chec
 
 def plan_beside(path: str, node: str, policy: Policy, before_day: str | None) -> DropReport:
     """Plan without the lock, over what is committed: for a command beside an archive that nobody writes."""
-    state = read_state(path, node)
+    state = known_state(path, node)
     files = [file for file in state.files.values() if file.node == node]
     terms = terms_of(state, files, policy, today(), HoldChecker(path).held)
     if before_day is None:

@@ -6,10 +6,11 @@ import os
 import time
 from dataclasses import dataclass, replace
 
-from storage.errors import ArchiveError
+from storage.errors import ArchiveError, LedgerError
 from storage.fs import Disk, Fs
 from storage.layout import NODES, Layout
 from storage.ledger import Ledger
+from storage.recovery import refuse_if_behind
 from storage.snapshot import File, Snapshot
 from storage.state import State, fold
 
@@ -19,12 +20,36 @@ PAUSE_SECONDS = 0.01
 
 def nodes(path: str, fs: Fs | None = None) -> list[str]:
     """Return the names of the nodes in an archive."""
-    return (fs or Disk()).listdir(os.path.join(path, NODES))
+    disk, folder = fs or Disk(), os.path.join(path, NODES)
+    return [name for name in disk.listdir(folder) if disk.isdir(os.path.join(folder, name))]
 
 
 def read_state(path: str, node: str, fs: Fs | None = None) -> State:
     """Return a node's committed state; LedgerError if its ledger is damaged or newer than this release."""
     return fold(Ledger(fs or Disk(), Layout(path, node), writer_version="").read(repair=False))
+
+
+def known_state(path: str, node: str, fs: Fs | None = None) -> State:
+    """Return a node's committed state while nobody writes, for a command that tells what it holds or decides by it.
+
+    Raises ArchiveError where there is no such node, and LedgerError where files say that records are missing: a lost
+    ledger must not pass for one without holds, exports and files.
+    """
+    disk = fs or Disk()
+    state = read_state(path, node, disk)
+    refuse_if_behind(disk, Layout(path, node), state)
+    if not state.n:
+        raise absent(path, node, disk)
+    return state
+
+
+def absent(path: str, node: str | None, disk: Fs) -> ArchiveError:
+    """Return the error that says what is not there: the node, or the whole archive."""
+    others = [name for name in nodes(path, disk) if name != node]
+    if node is None or not others:
+        return ArchiveError("there is no archive", where=path, hint="start the daemon, or give --archive")
+    hint = f"it has {', '.join(others)}: correct [archive] node, or start the daemon"
+    return ArchiveError(f"the archive has no node {node}", where=path, hint=hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +70,20 @@ def read_placed(path: str, node: str, fs: Fs | None = None, *, patience: float =
 
     Between a record and the moves it asks for (milliseconds, or until the next start if the daemon died in between) rows
     are in files that are not in their places yet, and no longer in those they were merged from: this is waited out.
+    Raises LedgerError if there are files whose records are missing, and stay so: the ledger was lost or cut.
     """
     disk = fs or Disk()
     layout = Layout(path, node)
     until = time.monotonic() + patience
     while True:
         state = read_state(path, node, disk)
+        try:
+            refuse_if_behind(disk, layout, state)
+        except LedgerError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(PAUSE_SECONDS)  # a commit came after the ledger was read
+            continue
         placed, staged, lost = [], [], []
         for file in state.files.values():
             if _is_whole(disk, layout.absolute(file.path), file):
@@ -84,7 +117,7 @@ def read_snapshot(
     found = {name: read_placed(root, name, disk, patience=patience) for name in names}
     states = {name: placed.state for name, placed in found.items()}
     if not any(state.n for state in states.values()):
-        raise ArchiveError("there is no archive", where=path, hint="start the daemon, or give --archive")
+        raise absent(root, node, disk)
     files = [file for placed in found.values() for file in (*placed.files, *placed.staged)]
     files.sort(key=lambda file: (file.max_time_us, file.max_seq), reverse=True)
 

@@ -25,7 +25,7 @@ from storage.layout import EVENTS, REJECTS, ROLLUPS, Layout
 from storage.lineage import lineage
 from storage.originals import Mark
 from storage.positions import Stretch, stretches
-from storage.reader import nodes, read_state
+from storage.reader import absent, nodes, read_state
 from storage.records import SourceState
 from storage.recovery import never_named
 from storage.rollups import ADDRESSES, COUNTED, ENTITIES, FAMILIES, ROLLUP_SCHEMA, delta
@@ -60,18 +60,24 @@ def verify(
 ) -> Report:
     """Check the archive at ``path`` (one node, or all) and return what was found.
 
-    ``with_sources``: compare the log files that still exist too.
+    ``with_sources``: compare the log files that still exist too. Raises ArchiveError where there is nothing to check:
+    of a folder that is not mounted, or a node that is not there, nothing may be called right.
     """
     disk, report, started = fs or Disk(), Report(), time.monotonic()
     root = os.path.abspath(path)
+    known = nodes(root, disk)
+    if node is not None and node not in known:
+        raise absent(path, node, disk)
     checks = [
         _Node(disk, Layout(root, name), parts or Parts(), report, progress, log_files=with_sources)
-        for name in nodes(root, disk)
+        for name in known
     ]
     for check in checks:
         if node in {None, check.layout.node}:
             check.check()
     _strangers(disk, root, checks, report)
+    if not known and report.ok:
+        raise absent(path, None, disk)
     report.seconds = time.monotonic() - started
     return report
 

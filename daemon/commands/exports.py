@@ -65,10 +65,10 @@ def _run(context: Context) -> int:
 def _committed(context: Context) -> list[dict[str, Any]]:
     from daemon import options
     from daemon.exporting import shown
-    from storage.reader import read_state
+    from storage.reader import known_state
 
     archive = context.settings.archive
-    state = read_state(archive.path, archive.node)
+    state = known_state(archive.path, archive.node)
     return [shown(plan, state, archive.node) for plan in options.exports(context.settings)]
 
 

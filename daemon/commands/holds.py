@@ -45,10 +45,10 @@ def _list(context: Context) -> int:
 def _committed(context: Context) -> list[dict[str, Any]]:
     from daemon.held import shown
     from storage.keeping import holds_of
-    from storage.reader import read_state
+    from storage.reader import known_state
 
     archive = context.settings.archive
-    return [shown(hold) for hold in holds_of(read_state(archive.path, archive.node))]
+    return [shown(hold) for hold in holds_of(known_state(archive.path, archive.node))]
 
 
 def _add(context: Context) -> int:

@@ -44,11 +44,11 @@ def _show(context: Context) -> int:
 def _committed(context: Context) -> dict[str, Any]:
     from daemon import options
     from storage.keeping import doubt
-    from storage.reader import read_state
+    from storage.reader import known_state
     from storage.retention import ages
 
     archive, policy = context.settings.archive, options.policy(context.settings)
-    state = read_state(archive.path, archive.node)
+    state = known_state(archive.path, archive.node)
     found = doubt(state, policy)
     return {"classes": ages(policy, state.minimums), "waits": str(found) if found else None}
 

@@ -55,7 +55,8 @@ def _damage(file: Path) -> None:
     column = next(column for column in columns if column.path_in_schema == "description")
     start, size = column.data_page_offset, column.total_compressed_size
     data = bytearray(file.read_bytes())
-    data[start + size // 2 : start + size - 10] = bytes(size // 2 - 10)
+    middle = slice(start + size // 2, start + size - 10)
+    data[middle] = bytes(len(data[middle]))
     os.chmod(file, 0o640)
     file.write_bytes(data)
 
@@ -148,3 +149,55 @@ def test_a_damaged_file_is_named_with_and_without_a_daemon(
             assert "watchkeep verify" in done.stderr
         assert it.stop() == 0
         assert damaged.name in it.log.read_text()
+
+
+@pytest.mark.parametrize("cut", ["lost", "behind"])
+def test_a_ledger_that_lacks_records_is_no_empty_archive(
+    archive: Path, capsys: pytest.CaptureFixture[str], cut: str
+) -> None:
+    """No command says that there are no holds, no days and no events, when nobody can know any more."""
+    (segment,) = (archive / "nodes" / "main" / "ledger").iterdir()
+    first, *_ = segment.read_bytes().splitlines(keepends=True)
+    segment.write_bytes(b"" if cut == "lost" else first)
+    for asked in (
+        ["query"],
+        ["stats"],
+        ["sql", "SELECT 1"],
+        ["export"],
+        ["seal"],
+        ["holds", "list"],
+        ["holds", "add", "case", "--reason", "court", "--user-id", "1"],
+        ["cleanup", "--days", "30"],
+        ["retention"],
+        ["exports"],
+    ):
+        capsys.readouterr()
+        assert cli.main([*asked, "--archive", str(archive)]) == Exit.ARCHIVE, asked
+        said = capsys.readouterr()
+        assert "watchkeep doctor --rebuild-ledger" in said.err, asked
+        assert said.out == ""
+
+
+def test_where_there_is_no_archive_nothing_is_called_right(
+    archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder that is not mounted, a mistyped name or node: said so, and nothing is made."""
+    for asked in (["verify"], ["holds", "list"], ["cleanup", "--days", "30"], ["query"], ["retention"]):
+        capsys.readouterr()
+        assert cli.main([*asked, "--archive", str(tmp_path / "typo")]) == Exit.ARCHIVE, asked
+        assert "there is no archive" in capsys.readouterr().err
+    assert not (tmp_path / "typo").exists()
+    assert cli.main(["verify", "--node", "mian", "--archive", str(archive)]) == Exit.ARCHIVE
+    assert "the archive has no node mian" in capsys.readouterr().err
+
+
+def test_files_that_somebody_left_between_the_folders_are_nobodys(archive: Path, tmp_path: Path) -> None:
+    """A note, what a file manager or a backup leaves behind: the daemon starts, and nothing is wrong."""
+    for place in ("events", f"events/date={DAYS[0]}", "rollups", "rejects", "nodes", "nodes/main"):
+        (archive / place / ".DS_Store").write_bytes(b"not ours")
+    with serving(tmp_path) as it:
+        assert it.get("/health/ready")["degraded"] == []
+        assert json.loads(_run(it, "verify", "--json").stdout)["ok"]
+        assert it.stop() == 0
+    for asked in (["verify"], ["query"], ["sql", "SELECT 1"], ["stats", "storage"]):
+        assert cli.main([*asked, "--archive", str(archive)]) == Exit.OK, asked
