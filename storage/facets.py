@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 
 from parsers.columns import BY_NAME
+from storage.comparing import pointer
 from storage.errors import MaskedError
 from storage.filters import FIELDS, Bind, FilterError, quote
 from storage.masking import Mask
@@ -51,7 +52,9 @@ _COLUMN_OF = {
 MASKED_BY_VALUE = ("person", "session", "network")  # treatments that know a value without its event
 _MAX_PATH_CHARS = 256
 _NESTED = ("ip_bytes", "tags", "flags", "risk_reasons")
-_PATH = re.compile(r"metadata(\.[^.\x00-\x1f]+)+")
+# A key below metadata, as it is or, as in searches, in quotes.
+_KEY = re.compile(r'\.(?:"((?:[^"\\\x00-\x1f]|\\.)*)"(?=\.|$)|([^."\x00-\x1f][^.\x00-\x1f]*))')
+_ESCAPED = re.compile(r"\\(.)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,12 +273,7 @@ def _expression(field: str, bind: Bind) -> str:
     if field in DIMENSIONS:
         return DIMENSIONS[field].row
     if field.startswith(JSON_FIELD):
-        if len(field) > _MAX_PATH_CHARS or not _PATH.fullmatch(field):
-            raise FilterError(
-                "fields", f"{field!r} is no path into the metadata", "for example metadata.browser"
-            )
-        keys = field.removeprefix(JSON_FIELD).replace("~", "~0").replace("/", "~1").replace(".", "/")
-        return f"json_extract_string({quote('metadata')}, {bind('/' + keys)})"
+        return f"json_extract_string({quote('metadata')}, {bind(pointer(_keys(field)))})"
     column = column_of(field)
     if column == "tags":  # one row for each of them, one without any for an event that has none
         labels = quote("tags")
@@ -285,3 +283,15 @@ def _expression(field: str, bind: Bind) -> str:
             "fields", f"{field!r} cannot be counted by", "a filter's name, a column, or metadata.<path>"
         )
     return f"CAST({quote(column)} AS VARCHAR)"
+
+
+def _keys(field: str) -> tuple[str, ...]:
+    """Return the keys of a path into the metadata. Raises FilterError for one that cannot be read."""
+    keys: list[str] = []
+    at = len(JSON_FIELD) - 1
+    while at < len(field) <= _MAX_PATH_CHARS and (found := _KEY.match(field, at)):
+        keys.append(found[2] if found[1] is None else _ESCAPED.sub(r"\1", found[1]))
+        at = found.end()
+    if at < len(field):
+        raise FilterError("fields", f"{field!r} is no path into the metadata", "for example metadata.browser")
+    return tuple(keys)

@@ -55,6 +55,8 @@ def filter_of(
     elif own.end_us is not None:
         end_us = None
     if start_us is not None and end_us is not None and start_us > end_us:
+        if params.end_date is None:
+            raise invalid("start_date", "it is later than now", "give an end_date behind it")
         raise invalid("start_date", "it is later than end_date", "exchange the two")
     wanted = Filter.of(
         {name: list(getattr(params, name)) for name in _NAMES},

@@ -118,7 +118,7 @@ def _read(
         if known is not None:
             return known, tag
         if not of_day:
-            return _missing(day), tag
+            return _missing(day, params.source), tag
         zone = ZoneInfo(request.app[OPTIONS].timezone)
         mask = request.app[QUERIES].mask if hidden_from(scope) else None
         return _page(of_day, day, params.lines, place, _Reading(zone, request.app[REDACTOR], mask)), tag
@@ -133,8 +133,9 @@ class _Reading:
     mask: Mask | None
 
 
-def _missing(day: str) -> dict[str, Any]:
+def _missing(day: str, source: str | None) -> dict[str, Any]:
     """Return what the original says of a day without a file: 200, but no success."""
+    of = "" if source is None else f" of {source!r}"
     return {
         "success": False,
         "data": [],
@@ -142,7 +143,7 @@ def _missing(day: str) -> dict[str, Any]:
         "file": None,
         "files": [],
         "lines_count": 0,
-        "error": f"there is no log file for {day}",
+        "error": f"there is no log file{of} for {day}",
         "next": None,
     }
 

@@ -19,9 +19,7 @@ _SAID: dict[str, Callable[[str, Details], str]] = {
     "int_parsing": lambda value, _details: f"{value} is not a whole number",
     "int_parsing_size": lambda value, _details: f"{value} is too large a number",
     "less_than_equal": lambda value, details: f"{value} is more than {details['le']}",
-    "literal_error": lambda value, details: (
-        f"{value} is not one of {details['expected'].replace(chr(39), '')}"
-    ),
+    "literal_error": lambda value, details: f"{value} is not {_expected(details['expected'])}",
     "missing": lambda _value, _details: "it is missing",
     "string_pattern_mismatch": lambda value, _details: f"{value} cannot be used here",
     "string_too_long": lambda _value, details: f"it is longer than {details['max_length']} characters",
@@ -53,6 +51,12 @@ def said(item: Details) -> str:
 def to_write(item: Details) -> str:
     """Return what to write instead, as far as the kind of error says it; empty where it does not."""
     return _TO_WRITE.get(item["type"], "")
+
+
+def _expected(choices: str) -> str:
+    """Return pydantic's list of quoted words as a person writes it."""
+    words = choices.replace("'", "")
+    return f"one of {words}" if " or " in words else words
 
 
 def _shown(value: Any) -> str:

@@ -163,6 +163,8 @@ async def test_every_endpoint_names_its_bad_parameter(shared: TestClient, path: 
         ("/events?username=!M%FCller", "is not UTF-8", "percent-encode"),
         ("/events?user_id=%00", "U+0000 is no character of a text", ""),
         ("/events/export?format=xml", "'xml' is not one of json, ndjson, csv, parquet or arrow", ""),
+        ("/events/trends?heatmap=x", "'x' is not weekday_hour", ""),
+        ("/events/statistics?start_date=2190-01-01", "it is later than now", "give an end_date"),
         ("/events/export?fields=user.name", "no field 'user.name'", "did you mean user.username?"),
         ("/events/export?fields=metadata.browser", "no field 'metadata.browser'", "did you mean metadata?"),
         ("/alerts?level=error", "'error' is not one of informational", "informational, low, medium"),

@@ -100,10 +100,29 @@ async def test_a_facet_that_takes_too_long_is_left_out_and_says_so(
     assert not found["level"]["timed_out"]
 
 
+async def test_keys_are_written_as_they_are_or_as_in_searches(station: Station, client: TestClient) -> None:
+    """In quotes a key may have dots and quotes of its own; a field copied from a search is not simply missing."""
+    odd = {"odd key": {"a.b": ["x"]}, "": "empty", 'q"u': "quote", "s/l~": "slash"}
+    station.write("a.log", [event(eventId=f"e-{n}", metadata=odd) for n in range(3)])
+    fields = {
+        "metadata.odd key": '{"a.b":["x"]}',
+        'metadata."odd key"."a.b".0': "x",
+        'metadata.""': "empty",
+        'metadata."q\\"u"': "quote",
+        'metadata.q"u': "quote",
+        "metadata.s/l~": "slash",
+    }
+    async with client.get("/events/facets", params={"fields": ",".join(fields)}) as response:
+        found = (await response.json())["facets"]
+    assert {field: values(found[field]) for field in fields} == {
+        field: [(value, 3)] for field, value in fields.items()
+    }
+
+
 async def test_fields_that_cannot_be_counted_by_are_named(station: Station, client: TestClient) -> None:
     """A name that is neither filter, nor column, nor path; none at all; too many."""
     many = ",".join(f"metadata.f{n}" for n in range(17))
-    for fields in ("nothing", "risk_reasons", "metadata.", ",", many):
+    for fields in ("nothing", "risk_reasons", "metadata.", 'metadata."a', 'metadata."a"b', ",", many):
         async with client.get(f"/events/facets?fields={fields}") as response:
             body = await response.json()
             assert (response.status, body["errors"][0]["loc"]) == (422, ["query", "fields"]), fields
