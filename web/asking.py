@@ -70,8 +70,12 @@ def filter_of(
     if searched_for is not None:
         wanted = wanted.narrowed(searched_for)
     if wanted.start_us is not None and wanted.end_us is not None and wanted.start_us > wanted.end_us:
+        if own.start_us is not None and own.end_us is not None and own.start_us > own.end_us:
+            raise invalid(
+                "q", "it leaves no time between its start and its end", "exchange the two, or leave one out"
+            )
         raise invalid(
-            "q", "it leaves no time between its start and its end", "exchange the two, or leave one out"
+            "q", "its time lies outside the range that is chosen", "choose a range around it, or none"
         )
     return wanted
 

@@ -168,6 +168,8 @@ async def test_every_endpoint_names_its_bad_parameter(shared: TestClient, path: 
         ("/events/export?fields=user.name", "no field 'user.name'", "did you mean user.username?"),
         ("/events/export?fields=metadata.browser", "no field 'metadata.browser'", "did you mean metadata?"),
         ("/alerts?level=error", "'error' is not one of informational", "informational, low, medium"),
+        ("/events?start_date=-24h&q=timestamp:2024-05-31", "outside the range", "choose a range around it"),
+        ("/events?q=timestamp:2024-05-31..2024-05-01", "between its start and its end", "exchange the two"),
         ("/events?q=risk:>=medium", "'medium' is a band", "31..70"),
         ("/events?q=status:99999999999999999999", "is too large a number", "2^53"),
     ],
