@@ -116,7 +116,7 @@ def parse(text: str, *, now_us: int = 0, limits: Limits = PEOPLE) -> Search:
             f"a search may have at most {limits.chars} characters", limits.chars, "narrow it by parameters"
         )
     for position, char in enumerate(text):
-        if "\ud800" <= char <= "\udfff" or char == "\0":
+        if "\ud800" <= char <= "\udfff":
             raise GrammarError("this character is no text", position, "leave it out")
     return _Parser(text, now_us, limits).run()
 

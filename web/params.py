@@ -67,12 +67,6 @@ def words_of(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
 
 
-def _check_text(text: str) -> str:
-    if "\0" in text:  # what a search cannot say either
-        raise ValueError("U+0000 is no character of a text")
-    return text
-
-
 def _check_parts(text: str) -> str:
     unknown = [word for word in words_of(text) if word not in STATISTICS_PARTS]
     if unknown or not words_of(text):
@@ -87,12 +81,8 @@ def _lower(value: Any) -> Any:
 _LEVELS = "|".join(LEVELS)
 
 # The plain constraint stands first: only then does it reach the JSON Schema.
-Text = Annotated[str, Field(min_length=1, max_length=MAX_VALUE_CHARS), AfterValidator(_check_text)]
-Excludable = Annotated[
-    str,
-    Field(min_length=1, max_length=MAX_VALUE_CHARS, pattern=r"^(![\s\S]|[^!])"),
-    AfterValidator(_check_text),
-]
+Text = Annotated[str, Field(min_length=1, max_length=MAX_VALUE_CHARS)]
+Excludable = Annotated[str, Field(min_length=1, max_length=MAX_VALUE_CHARS, pattern=r"^(![\s\S]|[^!])")]
 # In any case, because programs that had the original's booleans send `False`.
 Flag = Annotated[Literal["true", "false"], BeforeValidator(_lower)]
 Level = Annotated[str, Field(pattern=f"^!?({_LEVELS})$"), BeforeValidator(_lower)]

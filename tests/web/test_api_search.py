@@ -175,6 +175,23 @@ async def test_explain_returns_every_form_and_the_cost(station: Station, client:
         assert (await response.json())["total"] == 5
 
 
+async def test_every_character_that_an_event_may_have_can_be_searched_for(
+    station: Station, client: TestClient
+) -> None:
+    """U+0000 among them: what a parameter finds, its search finds as well."""
+    odd = "nul\0l"
+    found = event(eventId="e-0", user={"username": odd}, description=odd, metadata={"key\0": odd})
+    station.write("app-2026-06-01.log", [found, event(eventId="e-1", user={"username": "nul"})])
+    station.archive.commit()
+    async with client.get("/api/v1/events/explain", params={"username": odd}) as response:
+        question = (await response.json())["q"]
+    for q in (question, f'"{odd}"', f'metadata."key\0":"{odd}"', r'description:~"l\x00l"', "user:*\0*"):
+        async with client.get("/api/v1/events", params={"q": q}) as response:
+            body = await response.json()
+            assert response.status == 200, (q, body)
+            assert [row["eventId"] for row in body["data"]] == ["e-0"], q
+
+
 @pytest.mark.parametrize(
     ("q", "position", "said", "hint"),
     [
