@@ -34,6 +34,7 @@ from web.errors import (
     FORBIDDEN,
     HOST,
     INTERNAL,
+    MALFORMED,
     TOO_MANY,
     UNAUTHORIZED,
     UNAVAILABLE,
@@ -164,6 +165,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         if error.status < 400:
             raise
         problem = from_http(error)
+    except web.RequestPayloadError:
+        problem = Problem(MALFORMED, "the body is not encoded as the request's headers say")
     except ArchiveError as error:
         problem = from_archive(error)
         if problem.kind is UNAVAILABLE:

@@ -52,7 +52,10 @@ async def log_in(request: web.Request) -> web.StreamResponse:
     """Begin a session with the key in the form, and go on to what was asked for."""
     if request.content_type != FORM:
         raise Problem(INVALID, f"a form is needed: {FORM}")
-    given = await request.post()
+    try:
+        given = await request.post()
+    except (UnicodeDecodeError, LookupError):  # bytes that are no text, or a charset that there is not
+        raise Problem(INVALID, "the form is no text in UTF-8") from None
     view = str(given.get("view", ""))
     view = view if _VIEW.fullmatch(view) else ""
     access = request.app[ACCESS]

@@ -7,9 +7,12 @@ that this answer has the shape and the headers of every other.
 from __future__ import annotations
 
 import logging
+import sys
 import uuid
+from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import InvalidURLError, LineTooLong
 
 from web.errors import CONTENT_TYPE, MALFORMED, Problem, render
 from web.headers import security_headers
@@ -19,6 +22,10 @@ _log = logging.getLogger(__name__)
 # Longer than the guard's own limit, so that a long query string gets a 414 that says so.
 MAX_LINE_BYTES = 64 * 1024
 MAX_HEADER_BYTES = 16 * 1024
+_UNREADABLE: dict[type[BaseException], str] = {
+    LineTooLong: f"the request's first line or a header is longer than {MAX_LINE_BYTES} or {MAX_HEADER_BYTES} bytes",
+    InvalidURLError: "the address has characters that must be percent-encoded, such as those that are not ASCII",
+}
 KEEP_ALIVE_SECONDS = 75.0
 SHUTDOWN_SECONDS = 2.0  # for answers under way when the daemon stops; a long export is cut visibly
 
@@ -53,7 +60,7 @@ class _Connection(web.RequestHandler):
             return super().handle_error(request, status, exc, message)
         request_id = uuid.uuid4().hex
         _log.info("request %s could not be read: %s", request_id, type(exc).__name__)
-        problem = Problem(MALFORMED, "these bytes are no HTTP request")
+        problem = Problem(MALFORMED, _UNREADABLE.get(type(exc), "these bytes are no HTTP request"))
         response = web.Response(
             status=status,
             body=render(problem, request_id=request_id, instance=""),
@@ -62,6 +69,11 @@ class _Connection(web.RequestHandler):
         )
         response.force_close()
         return response
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Write down what failed outside every handler, but not that a body nobody wanted cannot be decoded."""
+        if not isinstance(sys.exception(), web.RequestPayloadError):
+            super().log_exception(*args, **kw)
 
 
 class _Server(web.Server):

@@ -256,6 +256,41 @@ async def test_what_is_no_http_is_400(shared: TestClient, data: bytes) -> None:
     assert json.loads(body)["type"] == "urn:watchkeep:problem:malformed-request"
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"GET /events?username=\xc3\xa9 HTTP/1.1", "must be percent-encoded"),
+        (b"GET /events?q=" + b"a" * 70_000 + b" HTTP/1.1", "longer than 65536"),
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * 20_000, "or 16384 bytes"),
+    ],
+    ids=["not-ascii", "long-line", "long-header"],
+)
+async def test_what_is_no_http_is_told_why(shared: TestClient, line: bytes, said: str) -> None:
+    """A name with an accent that curl sends as it is typed is the commonest of them."""
+    reader, writer = await asyncio.open_connection(shared.host, shared.port)
+    writer.write(line + b"\r\nHost: localhost\r\n\r\n")
+    answer = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    await writer.wait_closed()
+    assert said in json.loads(answer.partition(b"\r\n\r\n")[2])["detail"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/login", 400), ("/rules/test", 501), ("/alerts/a/resolve", 400)]
+)
+async def test_a_body_that_is_not_what_its_head_says_leaves_no_stack(
+    shared: TestClient, caplog: pytest.LogCaptureFixture, path: str, status: int
+) -> None:
+    """It is the client's mistake, whether the body was wanted or not."""
+    kind = "application/x-www-form-urlencoded" if path == "/login" else "application/json"
+    headers = {"Content-Type": kind, "Content-Encoding": "gzip"}
+    async with shared.post(path, data=b"hello", headers=headers) as response:
+        assert response.status == status, await response.text()
+        check_problem(await response.json(content_type=None), status, response.headers)
+    await asyncio.sleep(0.1)  # what nobody read is read when the answer is out
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
 async def test_a_bug_is_500_without_its_details(
     shared_station: Station,
     shared: TestClient,

@@ -166,6 +166,17 @@ async def test_a_wrong_key_begins_nothing(lobby: Lobby) -> None:
     assert "typed" not in repr(lobby.station.audited)
 
 
+@pytest.mark.parametrize(
+    ("form", "charset"), [(b"key=\xff", "utf-8"), (b"key=x", "no-such-charset")], ids=["bytes", "charset"]
+)
+async def test_a_form_that_is_no_text_is_refused(lobby: Lobby, form: bytes, charset: str) -> None:
+    """Nobody needs a key to send one, so it is no error of the server and leaves no stack in its log."""
+    kind = f"application/x-www-form-urlencoded; charset={charset}"
+    async with lobby.client.post("/login", data=form, headers={**HERE, "Content-Type": kind}) as response:
+        assert response.status == 422
+        assert "no text in UTF-8" in (await response.json(content_type=None))["detail"]
+
+
 @pytest.mark.parametrize("view", ["a\r\nSet-Cookie: x=1", "a b", "ä", "x" * 5000])
 async def test_the_way_back_leads_nowhere_else(lobby: Lobby, view: str) -> None:
     """What no browser writes into an address is left out."""
