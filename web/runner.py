@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 # Longer than the guard's own limit, so that a long query string gets a 414 that says so.
 MAX_LINE_BYTES = 64 * 1024
 MAX_HEADER_BYTES = 16 * 1024
-_UNREADABLE: dict[type[BaseException], str] = {
+_UNREADABLE: dict[type[object], str] = {
     LineTooLong: f"the request's first line or a header is longer than {MAX_LINE_BYTES} or {MAX_HEADER_BYTES} bytes",
     InvalidURLError: "the address has characters that must be percent-encoded, such as those that are not ASCII",
 }
