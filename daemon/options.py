@@ -14,9 +14,11 @@ if TYPE_CHECKING:  # a command imports only the parts it uses
     from daemon.kept import KeeperOptions
     from daemon.outbound.sender import Channel
     from daemon.outbound.teller import TellerOptions
+    from daemon.pipeline import PipelineOptions
     from daemon.recipients import AlertChannel
     from daemon.scoring import ScoringOptions
     from daemon.settings import Settings
+    from daemon.tailer import TailOptions
     from parsers.sigma.routing import Route
     from storage.archiveoptions import ArchiveOptions
     from storage.engine import EngineOptions
@@ -26,6 +28,8 @@ if TYPE_CHECKING:  # a command imports only the parts it uses
     from storage.transform import ParseOptions
     from web.access import AccessOptions
     from web.keys import WebOptions
+
+LOST_WAIT_LISTINGS = 6  # what was renamed or copied is found by one of so many listings, or is lost
 
 
 def roots(settings: Settings) -> tuple[Root, ...]:
@@ -40,6 +44,37 @@ def roots(settings: Settings) -> tuple[Root, ...]:
             profile=profiles.get(folder, logs.profile),
         )
         for folder in logs.directories
+    )
+
+
+def tail_options(settings: Settings, own_log: str) -> TailOptions:
+    """Return what is followed and how; ``own_log`` is the folder of the daemon's own events."""
+    from daemon.descriptors import kept_descriptors
+    from daemon.losses import LOST_WAIT_SECONDS
+    from daemon.selflog import root_of
+    from daemon.tailer import TailOptions
+
+    logs = settings.logs
+    return TailOptions(
+        roots=(*roots(settings), root_of(own_log)),
+        max_line_bytes=logs.max_line_bytes,
+        scan_seconds=logs.scan_seconds,
+        max_open_files=kept_descriptors(),
+        pinned_bytes=logs.pinned_bytes,
+        max_unpacked_bytes=logs.max_unpacked_bytes,
+        on_copy=logs.on_copy,
+        lost_wait_seconds=min(LOST_WAIT_SECONDS, LOST_WAIT_LISTINGS * logs.scan_seconds),
+    )
+
+
+def pipeline_options(settings: Settings) -> PipelineOptions:
+    """Return how much waits between reading and the archive, and when it is committed."""
+    from daemon.pipeline import PipelineOptions
+
+    return PipelineOptions(
+        queue_bytes=settings.logs.queue_bytes,
+        commit_bytes=settings.archive.commit_bytes,
+        commit_seconds=settings.archive.commit_seconds,
     )
 
 

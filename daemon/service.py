@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
-import signal
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 from aiohttp import web
 
-from daemon import options, rulebook
+from daemon import options, rulebook, signals
+from daemon.announcer import Announcer
 from daemon.atlas import Atlas
 from daemon.control import ControlSocket
-from daemon.descriptors import kept_descriptors, raise_limit
+from daemon.descriptors import raise_limit
 from daemon.detection import Detection
 from daemon.exporting import Exporter
 from daemon.gaps import GapTeller
@@ -26,20 +23,19 @@ from daemon.keeping import Keeper
 from daemon.keykeeper import KeyKeeper, refuse_open_doors
 from daemon.ladder import ArchiveLadder
 from daemon.live import LiveDaemon
-from daemon.losses import LOST_WAIT_SECONDS
 from daemon.metrics import Metrics
-from daemon.notes import Note
 from daemon.notify import Notifier
-from daemon.oldlogs import OldFile
 from daemon.outbound.around import Around
 from daemon.outbound.teller import Teller
 from daemon.ownlog import OwnLog
-from daemon.pipeline import Pipeline, PipelineOptions
+from daemon.pipeline import Pipeline
+from daemon.pulse import Pulse
 from daemon.scoring import Scorer
-from daemon.selflog import SelfLog, program_version, root_of
+from daemon.selflog import SelfLog, program_version
 from daemon.settings import Settings, reloadable
 from daemon.space import Floor
-from daemon.tailer import Tailer, TailOptions
+from daemon.surroundings import LiveSurroundings
+from daemon.tailer import Tailer
 from daemon.upkeep import Upkeep
 from daemon.watcher import Watcher
 from storage.archive import Archive
@@ -58,12 +54,9 @@ from storage.spares import Spares
 from storage.transform import Transformer
 from web.app import create_app, create_runner
 
-LOOP_TIMER_SECONDS = 0.1  # how often the event loop's own punctuality is measured
-LOST_WAIT_LISTINGS = 6  # what was renamed or copied is found by one of so many listings, or is lost
 # Of the queue before parsing: with more in it detection waits. Five thousand events a second on a busy machine keep some
 # four of its 64 MB filled, and what is below an eighth is parsed in less time than detection needs to begin.
 BACKLOG_SHARE = 1 / 8
-PULSE_SECONDS = 10.0  # how long the reader may need for a turn before the watchdog is no longer fed
 
 _log = logging.getLogger(__name__)
 
@@ -131,41 +124,33 @@ class Service:
         if settings.risk.enabled:
             self._scorer = Scorer(options.scoring_options(settings), archive, metrics)
             self._scorer.restore()
-        tail = TailOptions(
-            roots=(*options.roots(settings), root_of(archive.layout.own_log)),
-            max_line_bytes=settings.logs.max_line_bytes,
-            scan_seconds=settings.logs.scan_seconds,
-            max_open_files=kept_descriptors(),
-            pinned_bytes=settings.logs.pinned_bytes,
-            max_unpacked_bytes=settings.logs.max_unpacked_bytes,
-            on_copy=settings.logs.on_copy,
-            lost_wait_seconds=min(LOST_WAIT_SECONDS, LOST_WAIT_LISTINGS * settings.logs.scan_seconds),
-        )
         ladder = ArchiveLadder(archive, options.parse_options(settings), settings.logs.max_line_bytes)
-        self._tailer = Tailer(tail, archive, ladder=ladder)
+        self._tailer = Tailer(options.tail_options(settings, archive.layout.own_log), archive, ladder=ladder)
         self._watcher = Watcher(self._noticed, on_restart=lambda: metrics.count("watcher_restarts"))
         self._gaps = GapTeller(archive, self._selflog, metrics, node=settings.archive.node)
+        self._announcer = Announcer(archive, self._selflog, self._gaps, metrics)
         self._pipeline = Pipeline(
-            PipelineOptions(
-                queue_bytes=settings.logs.queue_bytes,
-                commit_bytes=settings.archive.commit_bytes,
-                commit_seconds=settings.archive.commit_seconds,
-            ),
+            options.pipeline_options(settings),
             self._tailer,
             self._transformer,
             archive,
             metrics,
-            on_notes=self._note,
+            on_notes=self._announcer.note,
             on_turn=lambda: self._watcher.seen(*self._tailer.watchable()),
             on_commit=self._gaps.tell,
             floor=Floor(
-                settings.archive.path, settings.archive.pause_free_bytes, metrics, on_pause=self._paused
+                settings.archive.path,
+                settings.archive.pause_free_bytes,
+                metrics,
+                on_pause=self._announcer.paused,
             ),
             scorer=self._scorer,
         )
+        self._pulse = Pulse(metrics, self._notifier, lambda: self._pipeline.progress)
         self._upkeep = Upkeep(archive, metrics)
         exporter = Exporter(archive, metrics, options.exports(settings), version=program)
-        self._keeper = Keeper(archive, metrics, options.keeper_options(settings), exporter, self)
+        surroundings = LiveSurroundings(self._announcer, self._upkeep, self._pipeline, self._tailer)
+        self._keeper = Keeper(archive, metrics, options.keeper_options(settings), exporter, surroundings)
         self._engine = Engine(options.engine_options(settings), metrics)
         self._detection: Detection | None = None
         if settings.rules.enabled:
@@ -281,7 +266,7 @@ class Service:
         loop = asyncio.get_running_loop()
         own_log.on_lost(lambda: self._metrics.count("own_log_lost_lines"))
         self._live.own_log = own_log
-        with _signals(loop, stop, lambda: self._reload(reload, own_log)):
+        with signals.obeyed(loop, stop, lambda: self._reload(reload, own_log)):
             try:
                 async with asyncio.TaskGroup() as group:
                     background = await self._start(group, on_listening)
@@ -307,13 +292,13 @@ class Service:
             group.create_task(self._upkeep.run(), name="upkeep"),
             group.create_task(self._keeper.run(), name="keeper"),
             group.create_task(self._renew_atlas(), name="atlas"),
-            group.create_task(self._pulse(), name="pulse"),
+            group.create_task(self._pulse.run(), name="pulse"),
             group.create_task(self._teller.run(), name="alerts"),
             group.create_task(self._queries.warm(), name="warming"),
         ]
         if self._detection is not None:
             background.append(group.create_task(self._detection.run(), name="detection"))
-        await self.say("The daemon started", "info", {"problems": len(self._archive.problems)})
+        await self._announcer.say("The daemon started", "info", {"problems": len(self._archive.problems)})
         await self._gaps.tell()  # of what a crash left untold
         for problem in self._archive.problems:
             _log.error("found while recovering: %s", problem)
@@ -331,7 +316,7 @@ class Service:
         started = time.monotonic()
         self._live.stopping = True  # readiness says no from here on
         self._notifier.send(STOPPING="1", STATUS="stopping")
-        await self.say("The daemon stops", "info", {})  # while it can still be read and archived
+        await self._announcer.say("The daemon stops", "info", {})  # while it can still be read and archived
         self._keeper.stop()  # an export under way ends at its next block, and is made again
         await self._control.stop()  # no new orders
         for task in background:  # no more wake-ups, no upkeep that would hold up the last commit
@@ -370,68 +355,11 @@ class Service:
     def _noticed(self, paths: set[bytes]) -> None:
         self._pipeline.touch(paths)
 
-    async def _pulse(self) -> None:
-        """Measure how punctual the event loop is, and feed the watchdog while loop and reader get on."""
-        fed = 0.0
-        while True:
-            before = time.monotonic()
-            await asyncio.sleep(LOOP_TIMER_SECONDS)
-            now = time.monotonic()
-            self._metrics.seconds("loop_delay_seconds", max(0.0, now - before - LOOP_TIMER_SECONDS))
-            period = self._notifier.watchdog_seconds
-            if period is not None and now - fed >= period and now - self._pipeline.progress < PULSE_SECONDS:
-                self._notifier.send(WATCHDOG="1")
-                fed = now
-
     async def _renew_atlas(self) -> None:
         """Look now and then whether a GeoIP database has a new edition."""
         while True:
             await asyncio.sleep(self._settings.places.check_seconds)
             await asyncio.to_thread(self._atlas.refresh)
-
-    async def _note(self, notes: list[Note]) -> None:
-        """Make known what happened to files: measurements, own log, and events for what people must see."""
-        for note in notes:
-            _log.info(
-                "a file was %s", note.kind, extra={"path": note.path, "sid": note.sid, "detail": note.detail}
-            )
-            match note.kind:
-                case "gap":
-                    await self._gap(note)
-                case "copy":
-                    self._metrics.count("copies")
-                    text = f"{note.path} {note.detail}"
-                    await self.say(text, "warning", {"path": note.path, "bytes": note.end})
-                case "rewritten":
-                    self._metrics.count("rewrites")
-                case "shortened":
-                    self._metrics.count("forks")
-                case "damaged" | "too large":
-                    self._metrics.count("unreadable_files", reason=note.kind)
-                    text = f"{note.path} cannot be unpacked: it {note.detail}"
-                    await self.say(text, "warning", {"path": note.path, "bytes": note.end})
-                case "renamed" | "unlinked":
-                    self._metrics.count("rotations")
-
-    async def _gap(self, note: Note) -> None:
-        """Record what is lost; the teller makes an event of it."""
-        record = partial(
-            self._archive.losses.gap, note.sid, note.start, note.end, note.code, note.path, file=note.file
-        )
-        await asyncio.to_thread(record)
-        await self._gaps.tell()
-
-    async def _paused(self, reason: str) -> None:
-        """Say that reading pauses; the event itself is read when it goes on."""
-        await self.say(f"The disk is nearly full: {reason}", "critical", {}, outcome="failure")
-
-    async def say(self, description: str, level: str, metadata: Mapping[str, Any], **fields: Any) -> None:
-        """Append an event of the daemon's own; if even that fails, say so in the own log."""
-        event = {"level": level, "description": description, "metadata": metadata, **fields}
-        try:
-            await self._selflog.append(event, durable=level != "info")
-        except OSError as error:
-            _log.error("an event of the daemon could not be written: %s", description, exc_info=error)
 
     def _read_rules(self) -> rulebook.Rulebook:
         settings = self._settings
@@ -441,24 +369,6 @@ class Service:
     def _judge_rules(self, text: str) -> rulebook.Rulebook:
         settings = self._settings
         return rulebook.read(options.rule_paths(settings), options.rule_routes(settings), given=text)
-
-    # What the keeper needs of the others
-
-    async def seal(self) -> int:
-        """Seal what is committed. It does not wait for the reader: what the keeper does must go on when that is stuck."""
-        return await self._upkeep.seal()
-
-    async def publish(self) -> None:
-        """Write the view files."""
-        await self._upkeep.publish()
-
-    async def old_log_files(self, before_us: int) -> list[OldFile]:
-        """Return the log files that were last written before a time and are wholly committed."""
-        return await self._pipeline.in_reader(lambda: self._tailer.older(before_us))
-
-    async def remove_log_file(self, old: OldFile) -> bool:
-        """Remove one of them, if it is still as it was."""
-        return await self._pipeline.in_reader(lambda: self._tailer.remove(old))
 
     def _reload(self, reload: Callable[[], Settings] | None, own_log: OwnLog) -> None:
         """Read the settings again on SIGHUP and apply what can change while running."""
@@ -487,23 +397,3 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-@contextlib.contextmanager
-def _signals(
-    loop: asyncio.AbstractEventLoop, stop: asyncio.Event, on_hangup: Callable[[], None]
-) -> Generator[None]:
-    """Let SIGTERM and SIGINT stop the daemon and SIGHUP reload it; only where signals can be handled."""
-    ours = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    try:
-        loop.add_signal_handler(signal.SIGTERM, stop.set)
-        loop.add_signal_handler(signal.SIGINT, stop.set)
-        loop.add_signal_handler(signal.SIGHUP, on_hangup)
-    except (ValueError, RuntimeError):  # not in the main thread: whoever runs us there stops us by the event
-        yield
-        return
-    try:
-        yield
-    finally:
-        for number in ours:
-            loop.remove_signal_handler(number)
