@@ -26,7 +26,9 @@ from parsers.fields import (
     folded,
     resolve,
 )
-from parsers.grammar import MAX_CHARS, SIGNS, SPACE
+from parsers.grammar import SIGNS
+from parsers.scanner import SPACE
+from parsers.searchlimits import MAX_CHARS
 from parsers.values import BANDS, takes
 from parsers.vocabulary import LEVELS
 

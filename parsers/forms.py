@@ -13,9 +13,9 @@ from typing import Any
 from parsers.expression import And, Comparison, Expression, Not, Or, both, either, negated
 from parsers.fields import NAMES as FIELD_NAMES
 from parsers.fields import OPERATORS, REGEX, TIME, folded
-from parsers.grammar import MAX_DEPTH, MAX_KEYS, MAX_TERMS
 from parsers.moments import rfc3339
 from parsers.regexes import MAX_WEIGHT, weight
+from parsers.searchlimits import MAX_DEPTH, MAX_KEYS, MAX_TERMS
 from parsers.values import ValueProblem, compare
 
 _ROW = frozenset({"field", "path", "operator", "values", "exclude"})

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 
 from parsers.completing import words
 from parsers.fields import FIELDS
-from parsers.grammar import GrammarError, parse
+from parsers.grammar import parse
+from parsers.grammarerror import GrammarError
 
 MOST = 3  # suggestions: more would not be read
 LONGEST = 1_000  # characters: every candidate is read as a whole, and in a longer text nobody looks for one

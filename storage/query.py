@@ -9,8 +9,10 @@ from typing import Any, Literal
 
 from parsers.expression import And, Comparison, Expression, Not, Or, both, comparisons, conjuncts, text_of
 from parsers.fields import EQUALS
-from parsers.grammar import OURS, PEOPLE, GrammarError, Limits, Search, parse
+from parsers.grammar import Search, parse
+from parsers.grammarerror import GrammarError
 from parsers.mending import mended
+from parsers.searchlimits import OURS, PEOPLE, Limits
 from storage.comparing import bands_between, key_of
 from storage.filters import EXCLUDE, FIELDS, FilterError, Term, term
 from storage.lifting import Plain, lift, lower, ordered

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from parsers.grammar import MAX_CHARS as MAX_SEARCH_CHARS
+from parsers.searchlimits import MAX_CHARS as MAX_SEARCH_CHARS
 from storage.buckets import MAX_BUCKETS
 from storage.context import GROUPS
 from storage.facets import MAX_FIELDS, MAX_TOP

@@ -17,7 +17,7 @@ from zoneinfo import available_timezones
 from aiohttp import web
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from parsers.grammar import MAX_CHARS as MAX_SEARCH_CHARS
+from parsers.searchlimits import MAX_CHARS as MAX_SEARCH_CHARS
 from parsers.vocabulary import LEVELS
 from storage.query import STATISTICS_PARTS
 from web.errors import INVALID, Fault, Problem

@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from parsers import grammar
+from parsers import searchlimits
 from parsers.completing import place, suggestions
 from parsers.expression import And, Comparison, Not, Or, comparisons, text_of
 from parsers.fields import FIELDS, NAMES, folded
 from parsers.forms import FormError, from_form
-from parsers.grammar import MAX_CHARS, MAX_DEPTH, MAX_TERMS, OURS, GrammarError, Search, parse
+from parsers.grammar import Search, parse
+from parsers.grammarerror import GrammarError
+from parsers.searchlimits import MAX_CHARS, MAX_DEPTH, MAX_TERMS, OURS
 from tests.parsers.hostile import PIECES, searches
 
 STEPS_A_CHARACTER = (
@@ -215,10 +217,10 @@ def test_documented_limits_are_the_real_ones() -> None:
     from parsers import regexes
 
     assert {
-        grammar.MAX_CHARS,
+        searchlimits.MAX_CHARS,
         MAX_TERMS,
         MAX_DEPTH,
-        grammar.MAX_KEYS,
+        searchlimits.MAX_KEYS,
         regexes.MAX_CHARS,
         regexes.MAX_WEIGHT,
         regexes.CLASS_WEIGHT,

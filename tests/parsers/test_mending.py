@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parsers.grammar import GrammarError, parse
+from parsers.grammar import parse
+from parsers.grammarerror import GrammarError
 from parsers.mending import LONGEST, MOST, mended
 
 SLIPS = {
