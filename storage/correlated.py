@@ -18,10 +18,11 @@ from parsers.arrow import Int64s, Mask, mask, pc, whole
 from parsers.keyed import Keyed
 from parsers.sigma.rule import Rule
 from storage.anchors import Found, Row
-from storage.bounds import Bounds, Fresh, Source, groups_of, mixed, needs_of
+from storage.bounds import Bounds, Fresh, mixed
 from storage.correlating import Plan, Use, only_adds, reach_us
 from storage.leaves import Leaves
 from storage.matches import Matches, among
+from storage.preconditions import Source, groups_of, needs_of
 from storage.snapshot import Snapshot
 
 MOST_SEGMENTS = 8  # of a batch whose events lie far apart in time; more are joined

@@ -13,10 +13,10 @@ from parsers.arrow import Int64s, numbers, whole
 from parsers.expression import Expression
 from parsers.sigma.rule import Rule
 from storage import sql
-from storage.bounds import Field
 from storage.correlating import Plan, Use
 from storage.matches import EVER_US, Matches, Store, among, matches_of, schema_of
 from storage.observer import Observer
+from storage.preconditions import Field
 from storage.scope import overlaps
 from storage.selecting import Selector, Text
 from storage.snapshot import Snapshot

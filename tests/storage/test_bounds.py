@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from parsers.keyed import Keyed
 from parsers.sigma.matching import Target
-from storage.bounds import Bounds, Fresh, Need, Source
+from storage.bounds import Bounds, Fresh
+from storage.preconditions import Need, Source
 
 GROUP = (Target("user.id", (("user_id", ()),)),)
 VALUE = (Target("request.ip", (("ip", ()),)),)
