@@ -20,7 +20,8 @@ from storage.material import Material
 from storage.plan import HOURLY, RANKINGS, family_for
 from storage.query import Filter, Scope
 from storage.rollups import DAY_US, HOUR_US, QUARTER_US, Family
-from storage.sheets import Sheet, filter_key
+from storage.sheet import Sheet
+from storage.sheets import filter_key
 from storage.snapshot import File
 
 

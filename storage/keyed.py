@@ -15,12 +15,12 @@ from storage.coded import Ints, encode
 from storage.material import Material
 from storage.query import Filter, Scope
 from storage.rollups import Family
-from storage.sheets import unite
+from storage.sheet import unite
 
 
 @dataclass(frozen=True, slots=True)
 class Keyed:
-    """Events by distinct (key, name), and what is known of each: see `storage.sheets.Sheet`."""
+    """Events by distinct (key, name), and what is known of each: see `storage.sheet.Sheet`."""
 
     keys: Any
     names: Any

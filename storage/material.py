@@ -13,7 +13,8 @@ from storage.plan import Used, plan
 from storage.query import Filter, Scope
 from storage.rollups import Family
 from storage.scope import View, view
-from storage.sheets import Sheet, Sheets, filter_key
+from storage.sheet import Sheet
+from storage.sheets import Sheets, filter_key
 from storage.snapshot import Snapshot
 
 

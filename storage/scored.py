@@ -15,7 +15,7 @@ from storage.combinations import Places
 from storage.material import Material
 from storage.query import Filter, Scope
 from storage.rollups import Family
-from storage.sheets import unite
+from storage.sheet import unite
 
 
 @dataclass(frozen=True, slots=True)

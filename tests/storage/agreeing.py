@@ -365,5 +365,5 @@ def _few_keys(random: Random) -> Iterator[None]:
         if random.random() < 0.5:
             patch.setattr(rollups, "HEAVY_KEYS", 3)
             patch.setattr(rollups, "FEW_KEYS", 3)
-            patch.setattr("storage.sheets.MERGED_KEYS", 4)
+            patch.setattr("storage.sheet.MERGED_KEYS", 4)
         yield

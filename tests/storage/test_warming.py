@@ -75,8 +75,8 @@ async def test_questions_after_it_open_no_file_to_learn_what_it_holds(
         for module, name in (
             (shapes, "_footer"),
             (sieve, "_read"),
-            (sheets, "_load"),
-            (sheets, "_load_several"),
+            (sheets, "loaded"),
+            (sheets, "loaded_together"),
         ):
             monkeypatch.setattr(module, name, None)
         assert await answers(queries) == expected
