@@ -7,11 +7,9 @@ is tried again, loudly, with the same lines; nothing is skipped.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +22,7 @@ from daemon.queue import BATCH_LINES, ReadingQueue
 from daemon.reading import Reading, Turn
 from daemon.scoring import Scorer
 from daemon.space import SPACE_SECONDS, Floor
+from daemon.stages import RETRY_SECONDS, GivenUpError, Stages
 from daemon.tailer import Tailer
 from parsers.batch import Chunk, Counts, Parsed
 from storage.archive import Archive
@@ -32,7 +31,6 @@ from storage.freeing import give_back
 from storage.observer import Observer
 
 QUEUE_BYTES = 64 << 20
-RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # pauses after one failure, two, …
 PACE_SECONDS = 0.02  # small batches are not parsed more often than this: a batch has a fixed cost
 PACE_MOST_SECONDS = (
     0.04  # nor do they take more than half of a core, unless that would cost more latency than this
@@ -43,20 +41,7 @@ TRIM_ROWS = 8_192  # of a batch whose parsing took so much memory that it is giv
 DRAIN_SECONDS = 2.0  # how long stopping waits for what was read already; the rest is read at the next start
 _MICROSECONDS = 1_000_000
 
-# What is tried again. Anything else is a mistake of ours: the process ends, and the next one begins from the ledger.
-# The parser promises to raise nothing for what a line holds, so whatever it raises has to do with the machine.
-_RETRIED: dict[str, tuple[type[Exception], ...]] = {
-    "parse": (Exception,),
-    "append": (ArchiveError, MemoryError),
-    "commit": (ArchiveError, OSError, MemoryError),
-}
-
-_log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-
-class _GivenUpError(Exception):
-    """The daemon stops while a stage fails: its lines are left to the next start."""
 
 
 class Parser(Protocol):
@@ -104,7 +89,8 @@ class Pipeline:
     ) -> None:
         self.queue = ReadingQueue(options.queue_bytes)
         self.visible: dict[str, Visible] = {}
-        self.trouble: dict[str, str] = {}  # stage → why it does not get on
+        self._stages = Stages(observer)
+        self.trouble = self._stages.trouble  # stage → why it does not get on
         self.progress = 0.0  # monotonic, when the reader last completed a turn
         self._options = options
         self._tailer = tailer
@@ -122,7 +108,6 @@ class Pipeline:
         self._wake = asyncio.Event()
         self._touched: set[bytes] = set()
         self._rescan = False
-        self._stopped = asyncio.Event()
         self._caught_up = asyncio.Event()
         self._asked_caught_up = self._answer_caught_up = False
         self._dirty = asyncio.Event()  # something is visible and not committed
@@ -130,14 +115,11 @@ class Pipeline:
         self._commit_wanted = asyncio.Event()
         self._urgent_at = 0  # commit once so many readings are visible
         self._drained = asyncio.Event()
-        self._threads = {
-            name: ThreadPoolExecutor(1, thread_name_prefix=name) for name in ("read", "parse", "commit")
-        }
         self._turn = wrap(tailer.turn)
 
     @property
     def _stopping(self) -> bool:
-        return self._stopped.is_set()
+        return self._stages.stopped.is_set()
 
     # From outside
 
@@ -155,7 +137,7 @@ class Pipeline:
         async with asyncio.TaskGroup() as group:
             commits = group.create_task(self._commit_when_due(), name="commits")
             group.create_task(self._read(), name="reader")
-            with suppress(_GivenUpError):
+            with suppress(GivenUpError):
                 await self._work()
             self.queue.end()  # only what could not be made visible is still in it
             commits.cancel()  # `stop` makes the last commit
@@ -166,7 +148,7 @@ class Pipeline:
 
         If the last commit fails, its lines are read again at the next start.
         """
-        self._stopped.set()
+        self._stages.stopped.set()
         self._wake.set()
         try:
             async with asyncio.timeout(DRAIN_SECONDS):
@@ -174,16 +156,15 @@ class Pipeline:
         except TimeoutError:
             self.queue.close(discard=True)
             await self._drained.wait()
-        await self._in("commit", self._commit_once)
+        await self._stages.run("commit", self._commit_once)
 
     def close(self) -> None:
         """End the threads."""
-        for threads in self._threads.values():
-            threads.shutdown(wait=True)
+        self._stages.close()
 
     async def in_reader(self, work: Callable[[], T]) -> T:
         """Run something in the thread that the tailer belongs to."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads["read"], work)
+        return await self._stages.run("read", work)
 
     async def caught_up(self) -> None:
         """Return when everything the files hold now is visible. CommitError while reading pauses."""
@@ -201,7 +182,7 @@ class Pipeline:
 
     async def commit(self) -> None:
         """Commit what is visible now; raises what the archive raises."""
-        await self._in("commit", self._commit_once)
+        await self._stages.run("commit", self._commit_once)
         await self._committed()
 
     # Reading
@@ -228,7 +209,7 @@ class Pipeline:
             room=self.queue.room,
             rescan=rescan,
             closing=self._stopping,
-            executor=self._threads["read"],
+            executor=self._stages.threads["read"],
         )
         self.queue.put(turn.readings)
         self._observer.count("read_bytes", sum(r.chunk.end - r.chunk.start for r in turn.readings))
@@ -242,7 +223,7 @@ class Pipeline:
         if isinstance(turn.trouble, FencedError):
             raise turn.trouble
         if turn.trouble:
-            self._failed("register", turn.trouble)
+            self._stages.failed("register", turn.trouble)
         else:
             self.trouble.pop("register", None)
         self._on_turn()
@@ -264,7 +245,7 @@ class Pipeline:
                 raise
             except (ArchiveError, OSError) as error:
                 self._tell_due = time.monotonic() + RETRY_SECONDS[1]
-                self._failed("note", error)
+                self._stages.failed("note", error)
                 return
             self._untold.popleft()
             self.trouble.pop("note", None)
@@ -278,12 +259,12 @@ class Pipeline:
                 return
             self.trouble["read"] = self._floor.reason
             self.progress = time.monotonic()  # a pause is no hang
-            await self._pause(SPACE_SECONDS)
+            await self._stages.pause(SPACE_SECONDS)
 
     async def _rest(self, turn: Turn) -> None:
         """Wait until something was noticed or is due."""
         if turn.trouble:
-            await self._pause(RETRY_SECONDS[1])
+            await self._stages.pause(RETRY_SECONDS[1])
         with suppress(TimeoutError):
             async with asyncio.timeout(max(turn.wait, PACE_SECONDS)):
                 await self._wake.wait()
@@ -296,11 +277,11 @@ class Pipeline:
             started = time.monotonic()
             await self._wait_for_commit_if_full()
             chunks = [reading.chunk for reading in batch]
-            parsed = await self._persistently("parse", partial(self._parse, chunks))
-            await self._persistently("append", partial(self._append, parsed, chunks))
+            parsed = await self._stages.persistently("parse", partial(self._parse, chunks))
+            await self._stages.persistently("append", partial(self._append, parsed, chunks))
             self._appended(batch, parsed)
             if self._scorer is not None:
-                await self._in("parse", self._scorer.appended)
+                await self._stages.run("parse", self._scorer.appended)
             spent = time.monotonic() - started
             if sum(parsed.counts, Counts()).lines < PACE_LINES and not self._stopping:
                 await asyncio.sleep(min(PACE_MOST_SECONDS, max(PACE_SECONDS - spent, spent)))
@@ -376,8 +357,8 @@ class Pipeline:
                     await self._commit_wanted.wait()
             self._commit_wanted.clear()
             self._dirty.clear()
-            with suppress(_GivenUpError):
-                await self._persistently("commit", self._commit_once)
+            with suppress(GivenUpError):
+                await self._stages.persistently("commit", self._commit_once)
                 await self._committed()
 
     async def _committed(self) -> None:
@@ -387,47 +368,6 @@ class Pipeline:
     def _commit_once(self) -> None:
         self._archive.commit(sync_sources=self._tailer.sync)
         give_back()  # what a commit needed is several times what the rows of the next one take
-
-    # Failing
-
-    async def _persistently(self, stage: str, work: Callable[[], T]) -> T:
-        """Run a stage in its thread until it succeeds; while it fails, nothing behind it moves."""
-        failures = 0
-        while True:
-            if failures and self._stopping:
-                raise _GivenUpError
-            try:
-                result = await self._in("commit" if stage == "commit" else "parse", work)
-            except FencedError:
-                raise  # somebody else has the archive: whatever we did would be wrong
-            except _RETRIED[stage] as error:
-                failures += 1
-                self._failed(stage, error)
-                await self._pause(RETRY_SECONDS[min(failures, len(RETRY_SECONDS)) - 1])
-            else:
-                if self.trouble.pop(stage, None) is not None:
-                    _log.info("the %s stage works again", stage)
-                return result
-
-    async def _pause(self, seconds: float) -> None:
-        """Wait, but not longer than the daemon runs."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stopped.wait()
-
-    def _failed(self, stage: str, error: Exception) -> None:
-        again = self.trouble.get(stage) == str(error)
-        self.trouble[stage] = str(error)
-        self._observer.count("pipeline_failures", stage=stage)
-        _log.error(
-            "the %s stage failed and will be tried again; no line is skipped",
-            stage,
-            exc_info=None if again else error,
-            extra={"stage": stage, "reason": str(error), "hint": getattr(error, "hint", "")},
-        )
-
-    async def _in(self, thread: str, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads[thread], work)
 
 
 def _newest_events(parsed: Parsed) -> dict[str, int]:
