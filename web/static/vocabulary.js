@@ -45,3 +45,11 @@ export function label(word) {
   words[0] = first.charAt(0).toUpperCase() + first.slice(1);
   return words.join(" ");
 }
+
+/**
+ * An event in one line: what it says of itself, else what was done, else that it says neither.
+ * @param {{ description?: string | null, action?: string | null }} event
+ */
+export function headline({ description, action }) {
+  return description || (action ? label(action) : "no description");
+}

@@ -7,7 +7,7 @@ import { member, pretty } from "../../../web/static/data/json-text.js";
 import { bucketsOf } from "../../../web/static/data/series.js";
 import { warningsOf } from "../../../web/static/data/warnings.js";
 import * as format from "../../../web/static/format.js";
-import { bandOf, label } from "../../../web/static/vocabulary.js";
+import { bandOf, headline, label } from "../../../web/static/vocabulary.js";
 
 test("risk bands are 0 to 30, 31 to 70, 71 to 100", () => {
   const found = [0, 30, 31, 70, 71, 100].map(bandOf);
@@ -21,6 +21,12 @@ test("a machine's word becomes a label, also one that every object has", () => {
   assert.equal(label("api"), "API");
   assert.equal(label("constructor"), "Constructor");
   assert.equal(label(null), "none");
+});
+
+test("an event that says nothing of itself is called by what was done, or by neither", () => {
+  assert.equal(headline({ description: "Disk full", action: "read" }), "Disk full");
+  assert.equal(headline({ description: "", action: "permission_change" }), "Permission change");
+  assert.equal(headline({ description: null, action: null }), "no description");
 });
 
 test("counts, shares and sizes", () => {

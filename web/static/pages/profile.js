@@ -17,7 +17,7 @@ import { Level, Risk } from "../parts/level.js";
 import { AlertState, Severity } from "../parts/marks.js";
 import { Failure, Panel } from "../parts/panel.js";
 import { DAYS } from "../state.js";
-import { BANDS, LEVELS, label } from "../vocabulary.js";
+import { BANDS, LEVELS, headline, label } from "../vocabulary.js";
 
 const EVENTS = 30; // newest ones of the timeline: the list of events has all
 const SHOWN = 8; // rows of a list of values
@@ -261,7 +261,7 @@ function Short({ event, reasons = false }) {
         click.preventDefault();
         openEvent(event.eventId);
       }}
-      >${event.description || label(event.action)}</a
+      >${headline(event)}</a
     >
     <span class="second quiet"><time datetime=${event.timestamp}>${minute(event.timestamp, zone)}</time> <${Level} level=${event.level} /> <${Risk} score=${event.riskScore} /></span>
     ${why.length > 0 && html`<span class="second quiet">${why.map((reason) => label(reason.reason)).join(", ")}</span>`}

@@ -8,7 +8,7 @@ import { follow, link, openEvent, view } from "../data/store.js";
 import { count, instant } from "../format.js";
 import { html } from "../html.js";
 import { quoted } from "../quoting.js";
-import { label } from "../vocabulary.js";
+import { headline } from "../vocabulary.js";
 import { Choose } from "./choose.js";
 import { Level } from "./level.js";
 import { Failure } from "./panel.js";
@@ -101,7 +101,7 @@ function EventLink({ id, event, fired }) {
     click.preventDefault();
     openEvent(id);
   };
-  return html`<a class="row-link" href=${link({ event: id, pane: "overview" })} onClick=${onClick}>${event === undefined ? id : event.description || label(event.action)}</a>
+  return html`<a class="row-link" href=${link({ event: id, pane: "overview" })} onClick=${onClick}>${event === undefined ? id : headline(event)}</a>
     ${event !== undefined &&
     html`<span class="second quiet"
       ><time datetime=${event.timestamp}>${instant(event.timestamp, zone)}</time> <${Level} level=${event.level} /> ${event.user?.username ?? ""} ${event.request?.ip ?? ""} ${fired && html`<b>fired here</b>`}</span

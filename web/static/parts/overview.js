@@ -12,7 +12,7 @@ import { link, navigate, openEvent, view } from "../data/store.js";
 import { only, toggled, valuesOf } from "../filters.js";
 import { cell, count, instant, minute, span } from "../format.js";
 import { html } from "../html.js";
-import { LEVELS, label } from "../vocabulary.js";
+import { LEVELS, headline, label } from "../vocabulary.js";
 import { Icon } from "./icon.js";
 import { Level, LevelMark } from "./level.js";
 import { Panel } from "./panel.js";
@@ -166,7 +166,7 @@ export function RecentCritical() {
         const when = cell(event.timestamp, zone);
         return html`<li key=${`${event.eventId} ${event.seq}`}>
           <a href=${link({ event: event.eventId, pane: "overview" })} onClick=${(/** @type {MouseEvent} */ click) => follow(click, event.eventId)}>
-            <span class="critical-text">${event.description || label(event.action)}</span>
+            <span class="critical-text">${headline(event)}</span>
             <span class="critical-line quiet">
               <time datetime=${event.timestamp} title=${instant(event.timestamp, zone)}>${when.day}, ${when.time.slice(0, 8)}</time>
               ${event.user?.username && html`<span>${event.user.username}</span>`}
