@@ -81,7 +81,7 @@ def _run(argv: list[str]) -> int:
         raise CommandError(f"there is no command {given.command!r}", Exit.USAGE, hint=meant)
     os.environ.setdefault(_ALLOCATOR_VARIABLE, _ALLOCATOR)
     command = command_of(given.command)
-    arguments = parser_of(command).parse_args(given.arguments)
+    arguments = parser_of(command).parse_args(_joined(command, given.arguments))
     for option in COMMON:
         name = option.names[0].removeprefix("--")
         if not getattr(arguments, name):
@@ -119,6 +119,25 @@ def parser_of(command: Command) -> argparse.ArgumentParser:
     for option in (*command.options, *COMMON):
         option.add_to(parser)
     return parser
+
+
+def _joined(command: Command, arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with each value that begins with a dash joined to its option: `--since -24h`, `--q -level:info`.
+
+    By itself argparse takes such a value for an option that it does not know.
+    """
+    options = (*command.options, *COMMON)
+    names = {"-h", "--help", "--", *(name for option in options for name in option.names)}
+    valued = {name for option in options if option.valued for name in option.names}
+    joined: list[str] = []
+    for position, word in enumerate(arguments):
+        if word == "--":
+            return [*joined, *arguments[position:]]
+        if joined and joined[-1] in valued and word.startswith("-") and word not in names:
+            joined[-1] += f"={word}" if joined[-1].startswith("--") else word
+        else:
+            joined.append(word)
+    return joined
 
 
 def _top() -> argparse.ArgumentParser:

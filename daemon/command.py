@@ -77,6 +77,11 @@ class Option:
         """Whether it is an argument."""
         return not self.names[0].startswith("-")
 
+    @property
+    def valued(self) -> bool:
+        """Whether it is an option that a value follows."""
+        return not self.positional and (self.value is not None or self.choices is not None)
+
     def add_to(self, parser: argparse.ArgumentParser) -> None:
         """Teach a parser this option."""
         given: dict[str, Any] = {"help": self.help.replace("%", "%%"), "default": self.default}
@@ -86,7 +91,7 @@ class Option:
                 given["nargs"] = "+" if self.needed else "*"
             elif not self.needed:
                 given["nargs"] = "?"
-        elif self.value is None and self.choices is None:
+        elif not self.valued:
             given["action"] = "store_true"
             given["default"] = self.default if self.default is not None else False
         else:

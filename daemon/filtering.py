@@ -24,7 +24,7 @@ FILTERS: tuple[Option, ...] = (
     Option(("--max-risk",), "highest risk score", "SCORE"),
     Option(
         ("--start-date", "--since"),
-        "from here on: 2024-05-31, 2024-05-31T14:00:00Z, -15m, -24h or -7d (write --since=-24h)",
+        "from here on: 2024-05-31, 2024-05-31T14:00:00Z, -15m, -24h or -7d",
         "TIME",
     ),
     Option(("--end-date", "--until"), "up to here, inclusive; a date is its last moment", "TIME"),

@@ -53,6 +53,20 @@ def test_a_mistyped_command_or_option_is_named(capsys: pytest.CaptureFixture[str
     assert "--jsn" in capsys.readouterr().err
 
 
+def test_a_value_may_begin_with_a_dash(tmp_path: Path) -> None:
+    """As times and searches do; a known option behind one that lacks its value is still a mistake."""
+    archive = ("--archive", str(tmp_path / "archive"))
+    for given in (
+        ("--since", "-24h", "--q", "-level:info", "--until", "-5m", "--search", "-x"),
+        ("--since=-24h", "--limit", "5"),
+    ):
+        done = _run("query", *archive, *given, cwd=tmp_path)
+        assert "expected one argument" not in done.stderr
+        assert done.returncode != Exit.USAGE, done.stderr
+    for given in (("--since", "--json"), ("--q",), ("--limit", "-5")):
+        assert _run("query", *archive, *given, cwd=tmp_path).returncode == Exit.USAGE, given
+
+
 def test_common_options_work_on_both_sides_of_the_command(tmp_path: Path) -> None:
     """`watchkeep --config F check-config` and `watchkeep check-config --config F` are the same."""
     file = tmp_path / "own.toml"

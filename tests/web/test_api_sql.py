@@ -163,6 +163,7 @@ async def test_answers_are_cut_at_their_caps_and_say_so(http: TestClient) -> Non
         ("SELECT * FROM evnts", 422, "sql-failed", "evnts"),
         ("SELECT * FROM read_parquet('events/none.parquet')", 422, "sql-failed", "events/none.parquet"),
         ("SELECT 1; SELECT 2", 422, "sql-failed", "one statement at a time"),
+        (" ; -- nothing", 422, "sql-failed", "there is no statement"),
         ("DROP VIEW events", 403, "sql-refused", "DROP does more than read"),
         ("COPY events TO 'x.csv'", 403, "sql-refused", "COPY does more than read"),
         (
