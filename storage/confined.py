@@ -152,8 +152,8 @@ def _answer(connection: Any, job: Job) -> Iterator[bytes]:
     started = time.perf_counter()
     statements = connection.extract_statements(job.sql)
     if len(statements) != 1:
-        told = f"one statement at a time, not {len(statements)}" if statements else "there is no statement"
-        raise duckdb.InvalidInputException(told)
+        counted = f"one statement at a time, not {len(statements)}" if statements else "there is no statement"
+        raise duckdb.InvalidInputException(counted)
     kind = statements[0].type.name
     if kind not in READING:
         raise duckdb.PermissionException(f"{kind.replace('_', ' ')} does more than read")

@@ -63,8 +63,8 @@ def test_a_value_may_begin_with_a_dash(tmp_path: Path) -> None:
         done = _run("query", *archive, *given, cwd=tmp_path)
         assert "expected one argument" not in done.stderr
         assert done.returncode != Exit.USAGE, done.stderr
-    for given in (("--since", "--json"), ("--q",), ("--limit", "-5")):
-        assert _run("query", *archive, *given, cwd=tmp_path).returncode == Exit.USAGE, given
+    for wrong in (("--since", "--json"), ("--q",), ("--limit", "-5")):
+        assert _run("query", *archive, *wrong, cwd=tmp_path).returncode == Exit.USAGE, wrong
 
 
 def test_common_options_work_on_both_sides_of_the_command(tmp_path: Path) -> None:
