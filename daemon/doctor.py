@@ -82,7 +82,15 @@ def archive(patient: Patient) -> Iterator[Finding]:
     path = patient.settings.archive.path
     if not os.path.isdir(os.path.join(path, "nodes")):
         return
-    for node in nodes(path):
+    found, own = nodes(path), patient.settings.archive.node
+    if found and own not in found:
+        yield Finding(
+            "archive",
+            "warning",
+            f"there is no node {own} yet, but {', '.join(found)}",
+            "correct [archive] node, unless this is another host: under a new name every log file is read again",
+        )
+    for node in found:
         try:
             placed = read_placed(path, node, patience=0.0 if patient.status is None else PATIENCE_SECONDS)
             state = placed.state

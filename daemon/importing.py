@@ -80,20 +80,23 @@ class ImportReport:
 
 
 def gather(
-    paths: Sequence[str], roots: Sequence[Root], profile: str | None
+    paths: Sequence[str], roots: Sequence[Root], profile: str | None, archive: str
 ) -> tuple[list[Found], list[LeftOut]]:
     """Return the files that some names mean. A file below a configured root is named as the daemon would name it.
 
-    Folders are searched by their root's patterns; files named one by one are taken whatever they are called.
+    Folders are searched by their root's patterns; files named one by one are taken whatever they are called. What lies
+    in the archive is none: the daemon's own events would be read as an application's.
     """
+    own = os.fsencode(os.path.realpath(archive))
     found: dict[tuple[int, int], Found] = {}
     left_out: list[LeftOut] = []
     for path in paths:
         absolute = os.fsencode(os.path.realpath(path))
+        shown = spelled(os.fsencode(path))
         try:
             info = files.stat(absolute)
         except OSError as error:
-            left_out.append(LeftOut(path, error.strerror or "cannot be read", trouble=True))
+            left_out.append(LeftOut(shown, error.strerror or "cannot be read", trouble=True))
             continue
         root = _root_of(absolute, roots, profile)
         if os.path.isdir(absolute):
@@ -104,11 +107,19 @@ def gather(
             entry = Found(absolute, "", info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, root)
             entries = [_named(entry, root)]
         else:
-            left_out.append(LeftOut(path, "is neither a file nor a folder", trouble=True))
+            left_out.append(LeftOut(shown, "is neither a file nor a folder", trouble=True))
             continue
-        for entry in entries:
+        history = [entry for entry in entries if not _below(entry.path, own)]
+        if len(history) < len(entries):
+            what = f"{len(entries) - len(history)} files of it lie in the archive, and are no history"
+            left_out.append(LeftOut(shown, what, trouble=not history))
+        for entry in history:
             found.setdefault(entry.key, entry)
     return list(found.values()), left_out
+
+
+def _below(path: bytes, folder: bytes) -> bool:
+    return os.path.commonpath([os.path.realpath(path), folder]) == folder
 
 
 def _root_of(path: bytes, roots: Sequence[Root], profile: str | None) -> Root:

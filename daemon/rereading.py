@@ -22,7 +22,7 @@ class Rereader:
         self._folders: dict[bytes, dict[int, bytes]] = {}  # folder → inode → path
 
     def __call__(self, source: SourceState) -> Iterator[bytes] | None:
-        """Return the bytes of the file that holds a source; None if no file here does.
+        """Return the bytes of the file that holds a source; None if no file here does. OSError if it may not be read.
 
         The file is the one that was last read, by its inode; or else one that begins as the source does and has its
         name, or its last name, and the ending of a compression.
@@ -58,7 +58,7 @@ class Rereader:
 def _opened(path: bytes) -> Content | None:
     try:
         return files.open_regular(path)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 

@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from daemon.books import MAX_UNPACKED_BYTES
+from daemon.files import spelled
 from daemon.packs import open_whole
 from daemon.patterns import file_date_us
 from daemon.reader import Reader
@@ -43,7 +44,8 @@ class Sample:
 
 def take(path: str, parse: ParseOptions, *, max_line_bytes: int, profile: str = "auto") -> Sample:
     """Read the first block of a file as the daemon would. Raises OSError if it cannot be read."""
-    sample = Sample(path)
+    name = spelled(os.fsencode(path))
+    sample = Sample(name)
     file = open_whole(path, MAX_UNPACKED_BYTES)
     if file is None:
         raise OSError(errno.EINVAL, "is not a regular file", path)
@@ -56,7 +58,7 @@ def take(path: str, parse: ParseOptions, *, max_line_bytes: int, profile: str = 
         return sample
     now_us = time.time_ns() // 1000
     source = Source(
-        "0" * 32, os.path.basename(path), now_us, file_date_us(os.fsencode(path)), profile, internal=False
+        "0" * 32, os.path.basename(name), now_us, file_date_us(os.fsencode(path)), profile, internal=False
     )
     chunk = Chunk(
         source=source,
@@ -64,7 +66,7 @@ def take(path: str, parse: ParseOptions, *, max_line_bytes: int, profile: str = 
         end=span.end,
         data=span.data,
         mark=span.mark,
-        place=Place(path, info.st_dev, info.st_ino, None, info.st_size),
+        place=Place(name, info.st_dev, info.st_ino, None, info.st_size),
         oversize=span.oversize,
         nul_bytes=span.nul_bytes,
         torn=span.torn,

@@ -42,10 +42,10 @@ class Mark:
 
 
 def plain(source: SourceState) -> Iterator[bytes] | None:
-    """Open a source's file where it was last seen, if it is still the same file."""
+    """Open a source's file where it was last seen, if it is still the same file. OSError if it may not be read."""
     try:
         file = open(os.fsencode(source.path), "rb")  # noqa: SIM115 - `_blocks` closes it
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     if os.fstat(file.fileno()).st_ino != source.inode:
         file.close()

@@ -289,17 +289,22 @@ class _Node:
         # A file that lost its end, or all it held, goes on as a source of its own: the last one says what it holds now.
         newest = {(source.path, source.device, source.inode): sid for sid, source in sources.items()}
         total = sum(sources[sid].offset for sid in newest.values())
+        closed: list[OSError] = []
         for sid in newest.values():
             marks = _marks(sources, sid, books.marks)
-            blocks = self._parts.open_source(sources[sid]) if marks else None
-            if blocks is None:
-                continue
-            self._report.sources_checked += 1
             try:
+                blocks = self._parts.open_source(sources[sid]) if marks else None
+                if blocks is None:
+                    continue
                 read, wrong = originals.compare(blocks, marks)
             except DamagedError as error:
+                self._report.sources_checked += 1
                 self._report.found("SOURCE", sources[sid].path, f"can no longer be unpacked: {error}")
                 continue
+            except OSError as error:
+                closed.append(error)
+                continue
+            self._report.sources_checked += 1
             self._report.source_bytes += read
             self._progress("log files", min(self._report.source_bytes, total), total)
             if wrong:
@@ -309,6 +314,10 @@ class _Node:
                     sources[sid].path,
                     f"bytes {start} to {end} are not those that were archived (source {sid})",
                 )
+        if closed:
+            first = os.fsdecode(closed[0].filename or "")
+            what = f"{len(closed)} log files could not be read and were not compared"
+            self._report.notes.append(f"{what}, first {first}: {closed[0].strerror}")
 
     def _located(self, chain: Chain, source: SourceState, wrong: Mark) -> tuple[int, int]:
         """Return the commit's range in which a file begins to differ."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,11 @@ def run(context: Context) -> int:
             for file in newest_files(settings, SAMPLED_FILES)
         }
     )
-    samples = [_sample(context, path, roots.get(path, settings.logs.profile)) for path in named or roots]
+    # A followed file that cannot be read is among the findings.
+    samples = [
+        _sample(context, path, roots.get(path, settings.logs.profile))
+        for path in named or filter(_readable, roots)
+    ]
     failed = any(finding.state == "failed" for finding in findings)
     if output.as_json:
         shown: dict[str, Any] = {"ok": not failed, "checks": [asdict(finding) for finding in findings]}
@@ -55,6 +60,10 @@ def run(context: Context) -> int:
         for sample in samples:
             _show(output, sample)
     return Exit.FOUND if failed or (named and any(sample.bad for sample in samples)) else Exit.OK
+
+
+def _readable(path: str) -> bool:
+    return os.access(path, os.R_OK)
 
 
 def _sample(context: Context, path: str, profile: str) -> Sample:

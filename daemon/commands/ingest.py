@@ -26,7 +26,7 @@ def run(context: Context) -> int:
         raise CommandError(
             f"no profile is called {profile!r}", Exit.USAGE, hint=f"there are {', '.join(PROFILES)}"
         )
-    files, left_out = gather(arguments.files, options.roots(settings), profile)
+    files, left_out = gather(arguments.files, options.roots(settings), profile, settings.archive.path)
     report = _import(context, files)
     report.left_out[:0] = left_out
     return _say(context, report)

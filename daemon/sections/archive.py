@@ -70,7 +70,8 @@ class Archive(Section):
         default="archive", min_length=1, description="Folder of the archive."
     )
     node: Annotated[str, AfterValidator(_node_name)] = Field(
-        default="main", description="Name of this daemon in the archive; part of every file's name."
+        default="main",
+        description="Name of this daemon in the archive; part of every file's name. Under another name it begins anew, and reads every log file that is there.",
     )
     commit_seconds: float = Field(
         default=5.0, gt=0, le=60, description="Longest time a visible event waits for its commit."

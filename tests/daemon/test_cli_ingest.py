@@ -358,6 +358,41 @@ def test_a_second_ctrl_c_ends_it_as_a_kill_would(
     assert verify(str(archive)).findings == []
 
 
+def test_the_archive_itself_is_no_history(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the daemon wrote of itself does not come back as an application's, also from a folder above."""
+    logs, archive = tmp_path / "logs", tmp_path / "archive"
+    logs.mkdir()
+    (logs / "a.log").write_text(_lines(0, 30))
+    _ingest(capsys, archive, logs)
+    own = archive / "nodes" / "main" / "self" / "2026-11-20.jsonl"
+    own.parent.mkdir(exist_ok=True)
+    own.write_text(_lines(30, 10))
+    link = tmp_path / "link.log"
+    link.symlink_to(own)
+    for given, code in ((archive, Exit.FOUND), (own, Exit.FOUND), (link, Exit.FOUND), (tmp_path, Exit.OK)):
+        ended, report = _ingest(capsys, archive, given)
+        assert (ended, report["bytes"]) == (code, 0), given
+        assert "lie in the archive" in report["left_out"][0]["reason"]
+    assert _committed(archive) == _expected(30)
+
+
+def test_a_name_that_is_no_text_is_spelled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In reports of the import and of the doctor; the file is read like any other."""
+    archive, logs = tmp_path / "archive", os.fsencode(tmp_path / "logs")
+    os.mkdir(logs)
+    name = os.path.join(logs, b"caf\xe9.jsonl")
+    with open(name, "w") as file:
+        file.write(_lines(0, 30))
+    code, report = _ingest(capsys, archive, os.fsdecode(logs), os.fsdecode(name + b".gone"))
+    assert (code, report["counts"]["events"]) == (Exit.FOUND, 30)
+    assert report["left_out"][0]["path"].endswith("caf\\xe9.jsonl.gone")
+    (tmp_path / "config.toml").write_text('[logs]\ndirectories = ["logs"]\n[web]\nport = 0\n')
+    asked = ["doctor", "--json", "--config", str(tmp_path / "config.toml"), "--archive", str(archive)]
+    assert cli.main(asked) == Exit.OK
+    (sample,) = json.loads(capsys.readouterr().out)["samples"]
+    assert (sample["path"], sample["counts"]["events"]) == (f"{tmp_path}/logs/caf\\xe9.jsonl", 30)
+
+
 def _committed(archive: Path) -> Counter[str]:
     """Return how often each event is in the committed files."""
     files = [str(archive / file.path) for file in read_snapshot(str(archive)).events]

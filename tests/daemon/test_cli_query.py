@@ -377,3 +377,33 @@ def test_a_folder_that_is_missing_fails_the_doctor(
     file.write_text('[logs]\ndirectories = ["absent"]\n[web]\nport = 0\n')
     assert cli.main(["doctor", "--config", str(file), "--archive", str(tmp_path / "archive")]) == Exit.FOUND
     assert f"mkdir -p {tmp_path}/absent" in capsys.readouterr().out
+
+
+def test_a_log_file_that_cannot_be_read_is_a_finding_of_the_doctor(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no end of it: everything else is examined, and the files that can be read are sampled."""
+    file, logs = tmp_path / "config.toml", tmp_path / "logs"
+    logs.mkdir()
+    _write(logs / "open.log", EVENTS)
+    _write(logs / "closed.log", EVENTS)
+    file.write_text('[logs]\ndirectories = ["logs"]\n[web]\nport = 0\n')
+    real = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: not os.fsencode(path).endswith(b"closed.log") and real(path, mode)
+    )
+    asked = ["doctor", "--json", "--config", str(file), "--archive", str(tmp_path / "archive")]
+    assert cli.main(asked) == Exit.FOUND
+    report = json.loads(capsys.readouterr().out)
+    assert f"{logs}/closed.log cannot be read" in [check["what"] for check in report["checks"]]
+    assert [sample["path"] for sample in report["samples"]] == [f"{logs}/open.log"]
+
+
+def test_the_doctor_warns_of_a_node_whose_name_was_changed(
+    files: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under a new name the daemon reads every log file again."""
+    monkeypatch.setenv("WATCHKEEP__ARCHIVE__NODE", "mian")
+    done = files.run("doctor")
+    assert "there is no node mian yet, but main" in done.stdout
+    assert "correct [archive] node" in done.stdout

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import json
 import lzma
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from daemon import cli
+from daemon import cli, files
 from daemon.command import Exit
 from daemon.control import call
 from storage.reader import read_snapshot
@@ -149,3 +151,28 @@ def test_a_report_for_people_says_what_each_class_means(
     printed = capsys.readouterr().out
     assert "made-up.parquet" in printed
     assert "UNKNOWN: a file lies where readers find it" in printed
+
+
+def test_a_log_file_that_may_not_be_read_is_not_passed_over_in_silence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It proves nothing wrong and nothing right: the report says how many were not compared, and the first."""
+    archive, logs = tmp_path / "archive", tmp_path / "logs"
+    logs.mkdir()
+    for number in range(3):
+        (logs / f"{number}.log").write_text(log_lines(number * 50, 50))
+    ingest(archive, logs)
+    real = files.open_regular
+
+    def refused(path: bytes) -> Any:
+        if not path.endswith(b"/0.log"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return real(path)
+
+    monkeypatch.setattr(files, "open_regular", refused)
+    code, report = run(capsys, archive)
+    assert (code, report["sources_checked"]) == (Exit.OK, 1)
+    (note,) = report["notes"]
+    assert note.startswith("2 log files could not be read and were not compared, first")
+    assert f"{logs}/1.log" in note
+    assert note.endswith("Permission denied")
