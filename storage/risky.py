@@ -202,14 +202,13 @@ def _top(
         for number in np.flatnonzero(all_scores >= least).tolist()
     )[:top]
     for _, key, number in best:
-        names = {found.names[row].as_py() for row in np.flatnonzero(whose[:pairs] == number).tolist()} - {
-            None
-        }
         parts = [_of_alert(alert) for name, alert in about if name == key]
+        names: set[str] = set()  # of its events in the range: a roll-up knows the key by others from other days and tenants
         events: dict[int, int] = {}
         for row in np.flatnonzero(owners[: len(found.points)] == number).tolist():
             score = int(found.points[row])
             events[score] = events.get(score, 0) + int(found.events[row])
+            names |= {found.names[int(found.subjects[row])].as_py()} - {None}
         parts += [_Part(score, count, (2, ""), {"kind": "events"}) for score, count in events.items()]
         # A user may have had several names, and the greatest stands for all of them, as in other rankings.
         yield key, max(names, default=None), _said(parts)

@@ -205,6 +205,30 @@ async def test_more_contributions_than_are_shown_still_count(station: Station, c
     assert listed["contributions"][0]["adds"] == listed["riskScore"] == own["riskScore"]
 
 
+async def test_a_user_has_the_name_of_the_events_that_count(station: Station) -> None:
+    """Not one of another day or of another tenant, which the same roll-up holds."""
+    station.write(
+        "app.log",
+        [
+            event(
+                user={"id": "1", "username": name}, tenant=tenant, timestamp=f"2026-05-{day}T11:00:00Z", riskScore=60
+            )
+            for name, tenant, day in [("ann", "t1", 10), ("bob", "t2", 10), ("eve", "t1", 20)]
+        ],
+    )  # fmt: skip
+    station.archive.commit()
+    station.archive.seal()
+    midnight_us = NOW_US // DAY_US * DAY_US
+    day_10 = Filter(start_us=midnight_us - 22 * DAY_US, end_us=midnight_us - 21 * DAY_US - 1)
+    async with served(station):
+        queries = Queries(station.engine, lambda: station.archive.snapshot)
+        named = {}
+        for tenant in ("t1", "t2"):
+            asked = StatisticsQuery(day_10, Scope(tenant=tenant), parts=frozenset({"risk"}))
+            named[tenant] = [user["username"] for user in (await queries.statistics(asked))["riskyUsers"]]
+    assert named == {"t1": ["ann"], "t2": ["bob"]}
+
+
 @pytest.mark.parametrize(
     ("wanted", "scope", "sees"),
     [
