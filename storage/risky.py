@@ -203,7 +203,8 @@ def _top(
     )[:top]
     for _, key, number in best:
         parts = [_of_alert(alert) for name, alert in about if name == key]
-        names: set[str] = set()  # of its events in the range: a roll-up knows the key by others from other days and tenants
+        # Of these events alone: a roll-up knows the key by names from other days and tenants as well.
+        names: set[str] = set()
         events: dict[int, int] = {}
         for row in np.flatnonzero(owners[: len(found.points)] == number).tolist():
             score = int(found.points[row])
