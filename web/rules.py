@@ -8,7 +8,7 @@ from web.alertparams import RuleTestParams
 from web.alerts import detection_of
 from web.answers import envelope, json_answer
 from web.bodies import RuleBody, read_body
-from web.errors import INVALID, NOT_FOUND, Fault, Problem
+from web.errors import INVALID, NOT_FOUND, Fault, Problem, invalid
 from web.keys import CLOCK, QUERIES
 from web.params import NoParams
 from web.status import Detection, RulesRead
@@ -49,6 +49,8 @@ async def test(request: web.Request, params: RuleTestParams) -> web.StreamRespon
         )
     end_us = parse_time(params.end_date, now_us=now_us, end=True) if params.end_date else now_us
     start_us = parse_time(params.start_date, now_us=now_us)
+    if start_us > end_us:
+        raise invalid("start_date", "it is later than end_date", "exchange the two")
     queries = request.app[QUERIES]
     outcomes = [
         await queries.backtest(rule, judged.rules, judged.routes, start_us=start_us, end_us=end_us)

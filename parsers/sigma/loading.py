@@ -9,6 +9,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from enum import Enum
 from typing import Any, Final, cast
 
 from parsers.sigma.aggregating import modern, separate
@@ -111,6 +112,8 @@ def _policy() -> Any:
 
 def _broken(path: str, title: str, error: object) -> Rule:
     identity = str(uuid.uuid5(_NAMESPACE, f"{path}\n{title}"))
+    if isinstance(error, (AttributeError, TypeError)):  # of pySigma's own, which tells a person nothing
+        error = "something in it is not of the type that belongs there"
     return Rule(
         identity,
         title or path,
@@ -166,21 +169,21 @@ class _Loading:
             return Rule(**common, problem=f"it is no Sigma rule: {error}", emits=False)
 
     def _common(self, rule: Any) -> dict[str, Any]:
-        level = rule.level.name.lower() if rule.level is not None else "medium"
+        """Return what every rule has. Where pySigma found an error, an attribute may still be what the text had."""
         custom = dict(rule.custom_attributes)
         group = custom.get(GROUP, ())
         return {
             "id": self._ids[id(rule)],
-            "title": rule.title or str(rule.id),
-            "name": rule.name or "",
-            "level": cast("Level", level),
-            "description": (rule.description or "").strip(),
-            "status": rule.status.name.lower() if rule.status is not None else "",
-            "author": rule.author or "",
-            "references": tuple(map(str, rule.references)),
+            "title": _string(rule.title) or str(rule.id),
+            "name": _string(rule.name),
+            "level": cast("Level", _word(rule.level) or "medium"),
+            "description": _string(rule.description),
+            "status": _word(rule.status),
+            "author": _string(rule.author),
+            "references": _several(rule.references),
             "tags": tuple(f"{tag.namespace}.{tag.name}" for tag in rule.tags),
-            "falsepositives": tuple(map(str, rule.falsepositives)),
-            "license": rule.license or "",
+            "falsepositives": _several(rule.falsepositives),
+            "license": _string(rule.license),
             "custom": custom,
             "group": tuple(target_of(str(name)) for name in group) if isinstance(group, list) else (),
             "path": self._paths.get(id(rule), ""),
@@ -195,6 +198,8 @@ class _Loading:
         if isinstance(condition, SigmaExtendedCorrelationCondition) and not references:
             named: Iterable[Any] = condition.get_referenced_rules()
             references = list(dict.fromkeys(str(getattr(r, "reference", r)) for r in named))
+        if not references:
+            raise UnsupportedError("it correlates no rule")
         members = [self._referred(reference) for reference in references]
         names = tuple(map(str, rule.group_by or ()))
         groups = tuple(tuple(self._grouped(name, rule, member) for name in names) for member in members)
@@ -233,6 +238,18 @@ class _Loading:
                     if self._by_reference.get(str(reference.reference)) is member:
                         return target_of(field_name)
         return target_of(name)
+
+
+def _string(value: Any) -> str:
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _several(value: Any) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list) else ()
+
+
+def _word(value: Any) -> str:
+    return value.name.lower() if isinstance(value, Enum) else ""
 
 
 def _source(rule: Any) -> LogSource:

@@ -221,6 +221,8 @@ async def test_a_rule_in_force_is_tried_by_its_id(desk: Desk) -> None:
     status, answer = await desk.ask("/rules/test", body={"id": other})
     assert (status, "elsewhere" in answer["detail"]) == (422, True)
     assert (await desk.ask("/rules/test", body={"id": "nothing"}))[0] == 404
+    status, answer = await desk.ask("/rules/test?start_date=2026-06-02&end_date=2026-06-01", body=body)
+    assert (status, answer["errors"][0]["loc"]) == (422, ["query", "start_date"])
     for wrong in ({}, {"id": RULE_ID, "rule": RULE}):
         assert (await desk.ask("/rules/test", body=wrong))[0] == 422
 
