@@ -1,4 +1,4 @@
-"""What the HTTP side needs of the running daemon: one Protocol that `daemon.service` implements, and `/status`.
+"""What the HTTP side needs of the running daemon: one Protocol that `daemon.live` implements, and `/status`.
 
 Nothing in `web` imports `daemon`; everything that only the live process knows comes through `Daemon`.
 """
