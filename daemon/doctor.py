@@ -29,7 +29,11 @@ def examine(patient: Patient) -> Iterator[Finding]:
 
 def folders(patient: Patient) -> Iterator[Finding]:
     """The followed folders exist, and everything in them can be read."""
-    for folder in patient.settings.logs.directories:
+    logs = patient.settings.logs
+    for folder in sorted({*logs.profiles} - {*logs.directories}):
+        made = f"it is followed as part of another, or not at all: name one of {', '.join(logs.directories)}"
+        yield Finding("log folder", "warning", f"[logs] profiles names {folder}, which has no effect", made)
+    for folder in logs.directories:
         if not os.path.isdir(folder):
             made = f"mkdir -p {folder}, or correct [logs] directories"
             yield Finding("log folder", "failed", f"{folder} does not exist", made)

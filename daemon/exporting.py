@@ -210,7 +210,9 @@ class Exporter:
         failures = self._failures[name] = self._failures.get(name, 0) + 1
         pause = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(failures - 1, 10))
         self._not_before[name] = self._clock() + pause
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        reason = str(error)
+        if isinstance(error, OSError) and error.strerror:
+            reason = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
         self._reasons[name] = f"{day}: {reason}"
         self._observer.count("exports", export=name, result="failed")
         return Failed(name, day, reason, first=failures == 1)

@@ -35,13 +35,12 @@ LOST_WAIT_LISTINGS = 6  # what was renamed or copied is found by one of so many 
 def roots(settings: Settings) -> tuple[Root, ...]:
     """Return the followed folders."""
     logs = settings.logs
-    profiles = {os.path.normpath(folder): profile for folder, profile in logs.profiles.items()}
     return tuple(
         Root(
             path=os.fsencode(folder),
             include=logs.include,
             exclude=logs.exclude,
-            profile=profiles.get(folder, logs.profile),
+            profile=logs.profiles.get(folder, logs.profile),
         )
         for folder in logs.directories
     )

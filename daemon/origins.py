@@ -6,6 +6,7 @@ Later ones win: default, file, the original system's variables, ``WATCHKEEP__SEC
 from __future__ import annotations
 
 import os
+import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -105,9 +106,19 @@ def _validated(draft: Draft, model: type[BaseModel]) -> BaseModel | None:
     return _placed(settings, draft)
 
 
+# Pydantic names Python's types; the file has lists and tables.
+_WORDS = (
+    (r"Tuple should have (at least \d+ item)s? after validation, not \d+", r"should have \1"),
+    (r"a valid tuple", "a list"),
+    (r"a valid dictionary(?: or instance of \w+)?", "a table"),
+)
+
+
 def _said(item: Any, *, secret: bool) -> str:
     """Return pydantic's finding in the words of the other messages."""
     message = str(item["msg"]).removeprefix("Value error, ").replace("Input should", "should")
+    for pythons, ours in _WORDS:
+        message = re.sub(pythons, ours, message)
     given = "" if secret or item["type"] == "value_error" else f", not {item['input']!r}"
     return message + given
 
@@ -146,13 +157,18 @@ def _placed(settings: BaseModel, draft: Draft) -> BaseModel:
             )
         if not key.is_path or value is None:
             continue
-        update.setdefault(key.section, {})[key.name] = (
-            tuple(_absolute(folder, item) for item in value)
-            if isinstance(value, tuple)
-            else _absolute(folder, value)
-        )
+        update.setdefault(key.section, {})[key.name] = _placed_value(value, folder)
     tables = {name: getattr(settings, name).model_copy(update=values) for name, values in update.items()}
     return settings.model_copy(update=tables)
+
+
+def _placed_value(value: Any, folder: str) -> Any:
+    """Return a path, or a list of them, or a table whose keys are paths, absolute."""
+    if isinstance(value, dict):
+        return {_absolute(folder, name): item for name, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_absolute(folder, item) for item in value)
+    return _absolute(folder, value)
 
 
 def _placed_table(table: BaseModel, folder: str) -> BaseModel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from daemon.command import Command, CommandError, Context, Exit, Option
@@ -102,8 +103,20 @@ def _said(output: Output, answer: dict[str, Any], line: str) -> int:
 def _spelled(found: dict[str, Any]) -> str:
     """Return a filter in one line."""
     parts = [f"{name} {', '.join(texts)}" for name, texts in found.get("values", {}).items()]
-    parts += [f"{name} {value}" for name, value in found.items() if name != "values"]
+    for name, value in found.items():
+        if name in _TIMES:
+            parts.append(f"{_TIMES[name]} {_time(value)}")
+        elif name != "values":
+            parts.append(f"{name} {value}")
     return "; ".join(parts)
+
+
+_TIMES = {"start_us": "from", "end_us": "to"}
+
+
+def _time(us: int) -> str:
+    at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)
+    return at.isoformat().replace("+00:00", "Z")
 
 
 COMMAND = Command(

@@ -47,7 +47,7 @@ class Logs(Section):
         default=AUTO,
         description="How lines are read: `auto` looks at the first lines of each file; otherwise the name of a profile (`native`, `flat`, `fastnext`, `verifywise`).",
     )
-    profiles: dict[str, Profile] = Field(
+    profiles: Annotated[dict[str, Profile], FilePath()] = Field(
         default={},
         description="Another profile for single folders: the folder as written in `directories`, and the profile.",
     )

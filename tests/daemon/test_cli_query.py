@@ -407,3 +407,23 @@ def test_the_doctor_warns_of_a_node_whose_name_was_changed(
     done = files.run("doctor")
     assert "there is no node mian yet, but main" in done.stdout
     assert "correct [archive] node" in done.stdout
+
+
+def test_the_times_of_a_hold_are_told_as_times(place: Place) -> None:
+    """Not as the ledger has them."""
+    add = ("holds", "add", "spring", "--reason", "court", "--since", "2026-03-01", "--until", "2026-05-31")
+    told = "from 2026-03-01T00:00:00Z; to 2026-05-31T23:59:59.999999Z"
+    assert place.run(*add).stdout == f"hold spring keeps {told}\n"
+    assert told in place.run("holds", "list").stdout
+    assert place.run("holds", "release", "spring", "--reason", "closed").returncode == Exit.OK
+
+
+def test_a_profile_for_a_folder_that_is_not_followed_is_a_finding(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would have no effect, and nobody would know."""
+    (tmp_path / "logs").mkdir()
+    file = tmp_path / "config.toml"
+    file.write_text('[logs]\ndirectories = ["logs"]\nprofiles = { "lgos" = "flat" }\n[web]\nport = 0\n')
+    cli.main(["doctor", "--config", str(file), "--archive", str(tmp_path / "archive")])
+    assert f"[logs] profiles names {tmp_path}/lgos, which has no effect" in capsys.readouterr().out

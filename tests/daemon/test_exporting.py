@@ -247,3 +247,11 @@ def test_rows_of_a_day_that_became_due_are_sealed_first(tmp_path: Path) -> None:
     archive.seal()
     assert not exporter(archive, planned(tmp_path / "out")).unsealed()
     archive.close()
+
+
+def test_a_folder_that_is_none_is_named_in_the_reason(archive: Archive, tmp_path: Path) -> None:
+    """The event and the list of exports say which name is in the way."""
+    (tmp_path / "out").write_text("a file")
+    (failed,) = exporter(archive, planned(tmp_path / "out")).run()
+    assert isinstance(failed, Failed)
+    assert str(tmp_path / "out") in failed.reason

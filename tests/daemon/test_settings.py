@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 
 from daemon import reference
 from daemon.configerror import ConfigError
+from daemon.options import roots
 from daemon.origins import load
 from daemon.reach import MASKED, MASKED_KEYS
 from daemon.settings import Settings, keys, reloadable
@@ -318,3 +319,34 @@ def test_settings_cannot_be_changed_in_place() -> None:
     """What the daemon runs with is what check-config showed."""
     with pytest.raises(ValueError, match="frozen"):
         Settings().web.port = 1  # type: ignore[misc]  # that it fails is what is tested
+
+
+def test_the_profile_of_a_folder_is_found_by_the_name_that_the_file_gives_it(tmp_path: Path) -> None:
+    """Also a relative one, which counts from the folder of the file like those of `directories`."""
+    file = tmp_path / "config.toml"
+    file.write_text(
+        '[logs]\ndirectories = ["logs", "more/"]\nprofiles = { "logs" = "flat", "./more" = "fastnext" }\n'
+    )
+    settings = load(str(file), {}).settings
+    found = {os.fsdecode(root.path): root.profile for root in roots(settings)}
+    assert found == {f"{tmp_path}/logs": "flat", f"{tmp_path}/more": "fastnext"}
+
+
+def test_lists_and_tables_are_called_so(tmp_path: Path) -> None:
+    """Not by the names that Python has for them."""
+    file = tmp_path / "config.toml"
+    file.write_text(
+        "[logs]\ndirectories = []\nprofiles = 1\n[archive]\nexports = [1]\n[rules]\nsources = 3\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load(str(file), {})
+    text = str(caught.value)
+    for said in (
+        "should have at least 1 item",
+        "should be a table",
+        "exports #1: should be a table",
+        "should be a list",
+    ):
+        assert said in text
+    assert "uple" not in text
+    assert "dictionary" not in text
