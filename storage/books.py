@@ -199,9 +199,17 @@ class Books:
         """Return this node's committed files."""
         return [file for file in self.state.files.values() if file.node == self.layout.node]
 
-    def live(self, kind: str) -> list[File]:
-        """Return this node's committed, unsealed files of one kind."""
-        return [file for file in self.own_files() if file.kind == kind and file.day is None]
+    def live(self, *kinds: str) -> list[File]:
+        """Return this node's committed, unsealed files of some kinds, as far as they can be merged.
+
+        One that is missing or damaged stays where it is in the ledger, and keeps no other from being folded or sealed.
+        """
+        lost = {problem.path for problem in self.problems}
+        return [
+            file
+            for file in self.own_files()
+            if file.kind in kinds and file.day is None and file.path not in lost
+        ]
 
     def has_live(self) -> bool:
         """Say whether any committed row of this node is not in a sealed file."""

@@ -170,10 +170,9 @@ class Rearranger:
         with self._writing:
             self._owner.recover_if_broken()
             state = self._books.state
-            own = self._books.own_files()
+            own, live = self._books.own_files(), self._books.live(*KINDS)
             recoveries, generation, since_us = self._books.recoveries, state.n, state.unsealed_since_us
         when = self._books.clock() if at_us is None else at_us
-        live = [file for file in own if file.day is None and file.kind in KINDS]
         candidates = [file for file in fresh(live) if file.max_seq <= through]
         chosen = [] if only_late else prefix(candidates, self._sizes.seal_bytes, self._sizes.rows)
         made = Counter(

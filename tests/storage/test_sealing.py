@@ -515,3 +515,31 @@ def test_inputs_of_hundreds_of_row_groups_come_out_sorted_and_whole(tmp_path: Pa
     assert got["event_id"].to_pylist() == [f"ssssssss-{offset}" for offset in range(0, 9000, 10)]
     assert set(got["level"].to_pylist()) == {"info"}
     assert got["city"].null_count == 900
+
+
+def test_a_lost_live_file_keeps_no_other_from_being_sealed(tmp_path: Path) -> None:
+    """Nor from being folded; `sealed_seq` stays before its rows, and once it is back it is sealed as well."""
+    root = tmp_path / "archive"
+    feed = Feed(root, fold_files=4)
+    for number in range(3):
+        feed.log(MIDNIGHT_US + number * 60_000_000, 10)
+    feed.archive.close()
+    missing = min(feed.archive.snapshot.events, key=lambda file: file.min_seq)
+    kept = (root / missing.path).read_bytes()
+    (root / missing.path).unlink()
+
+    feed = Feed(root, fold_files=4)
+    assert feed.archive.seal() == 2  # with its roll-up
+    assert [(file.rows, file.day is not None) for file in feed.archive.snapshot.events] == [(20, True)]
+    assert feed.archive.snapshot.sealed_seq == missing.min_seq - 1
+    assert feed.archive.seal() == 0
+    feed.archive.close()
+    assert [finding.kind for finding in verify(str(root)).findings] == ["MISSING"]
+
+    (root / missing.path).write_bytes(kept)
+    feed = Feed(root, fold_files=4)
+    assert feed.archive.seal() == 2  # with its roll-up
+    assert sum(file.rows for file in feed.archive.snapshot.events) == 30
+    assert feed.archive.snapshot.sealed_seq == feed.archive.snapshot.seq
+    feed.archive.close()
+    assert verify(str(root)).findings == []
