@@ -135,7 +135,7 @@ class _Reading:
 
 def _missing(day: str, source: str | None) -> dict[str, Any]:
     """Return what the original says of a day without a file: 200, but no success."""
-    of = "" if source is None else f" of {source!r}"
+    of = "" if source is None else " of this source"
     return {
         "success": False,
         "data": [],

@@ -75,6 +75,21 @@ async def test_a_link_to_an_event_opens_it_and_escape_leaves_the_view_behind_it(
     assert query_of(page.url) == [("level", "info")]
 
 
+async def test_a_long_description_leaves_the_rest_of_its_event_in_sight(
+    own_desk: Desk, visitor: Visitor
+) -> None:
+    """A stack trace can be read, and the tabs below it are not a thousand lines away."""
+    await own_desk.write([{"eventId": "long", "description": "at line 1\n" * 3000}], seconds_ago=1)
+    page = await visitor.open(f"{own_desk.url}?event=long")
+    tab = page.locator("dialog.event").get_by_role("tab", name="Request")
+    await tab.wait_for()
+    box, size = await tab.bounding_box(), page.viewport_size
+    assert box is not None
+    assert size is not None
+    assert box["y"] + box["height"] < size["height"] / 2
+    assert "at line 1" in await page.locator("#event-title").inner_text()
+
+
 async def test_an_unknown_event_says_so_in_its_dialog_only(desk: Desk, visitor: Visitor) -> None:
     """The list stays; the dialog tells what went wrong."""
     visitor.expected.append("404")
@@ -222,7 +237,7 @@ async def test_the_logs_tab_shows_the_days_lines(own_desk: Desk, visitor: Visito
     assert own_desk.file in await page.locator(".panel-files").inner_text()
     await page.locator("input[type=date]").fill("2020-01-01")
     await visitor.settled()
-    assert "no log file for 2020-01-01" in await page.locator(".panel-lines").inner_text()
+    assert "no log file of this source for 2020-01-01" in await page.locator(".panel-lines").inner_text()
 
 
 async def test_keys_search_walk_open_and_close(desk: Desk, visitor: Visitor) -> None:

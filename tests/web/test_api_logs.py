@@ -60,7 +60,7 @@ async def test_a_day_without_a_file_is_a_success_that_says_so(station: Station, 
     assert (body["success"], body["data"]) == (False, [])
     assert body["error"] == "there is no log file for 2020-01-01"
     other = await get(client, "/logs?date=2026-06-01&source=elsewhere.log")
-    assert other["error"] == "there is no log file of 'elsewhere.log' for 2026-06-01"
+    assert other["error"] == "there is no log file of this source for 2026-06-01"
     assert (await get(client, "/logs"))["success"] is True
 
 

@@ -7,6 +7,7 @@ const COMPACT = new Intl.NumberFormat(LOCALE, { notation: "compact", maximumFrac
 const SIZES = ["B", "KiB", "MiB", "GiB", "TiB"];
 const KIB = 1024;
 const COMPACT_FROM = 1_000_000; // below this every digit fits on a card
+const YEAR_STEP = 31_536_000_000; // milliseconds between the marks of an axis that is written in years
 const BRIEF_FROM = 10_000; // below this every digit fits beside an axis
 
 /** @type {Map<string, Intl.DateTimeFormat>} */
@@ -163,6 +164,7 @@ export function fromInput(text, zone) {
 export function tick(moment, zone, step) {
   const parts = partsOf(moment, zone);
   if (parts === null) return "";
+  if (step >= YEAR_STEP) return parts.date.slice(0, 4);
   if (step >= 86_400_000 || parts.time.startsWith("00:00:00")) return parts.day;
   return step < 60_000 ? parts.time : parts.time.slice(0, 5);
 }

@@ -11,6 +11,8 @@ export const BANDS = Object.freeze([
   Object.freeze({ name: "high", low: 71, high: 100 }),
 ]);
 
+const HEADLINE = 300; // characters of a description in a list; its event's dialog has all of them
+
 /** Words that a plain capital letter would spell wrong. */
 const SPELLED = new Map([["api", "API"], ["id", "ID"], ["ip", "IP"], ["url", "URL"], ["mfa", "MFA"], ["2fa", "2FA"]]);
 
@@ -47,9 +49,10 @@ export function label(word) {
 }
 
 /**
- * An event in one line: what it says of itself, else what was done, else that it says neither.
+ * An event in one line of a list: what it says of itself, else what was done, else that it says neither.
  * @param {{ description?: string | null, action?: string | null }} event
  */
 export function headline({ description, action }) {
-  return description || (action ? label(action) : "no description");
+  if (!description) return action ? label(action) : "no description";
+  return description.length <= HEADLINE ? description : `${description.slice(0, HEADLINE)}…`;
 }

@@ -25,6 +25,7 @@ test("a machine's word becomes a label, also one that every object has", () => {
 
 test("an event that says nothing of itself is called by what was done, or by neither", () => {
   assert.equal(headline({ description: "Disk full", action: "read" }), "Disk full");
+  assert.equal(headline({ description: "x".repeat(5000), action: "read" }), `${"x".repeat(300)}…`);
   assert.equal(headline({ description: "", action: "permission_change" }), "Permission change");
   assert.equal(headline({ description: null, action: null }), "no description");
 });
@@ -131,6 +132,19 @@ test("ticks stay on round hours where the clocks change", () => {
       const clock = ticks.map((tick) => (tick + offsetAt(tick)) % Math.min(step, 24 * hour));
       assert.deepEqual(new Set(clock), new Set([0]), `${change} ${days}`);
     }
+  }
+});
+
+test("an axis of many years is written in years", () => {
+  for (const [from, to, most, first, count] of [
+    ["2016-12-31T00:00:00Z", "2026-12-02T00:00:00Z", 5, "2018", 5],
+    ["1990-06-01T00:00:00Z", "2026-12-02T00:00:00Z", 18, "1992", 12],
+  ]) {
+    const { step, ticks } = timeTicks(Date.parse(String(from)), Date.parse(String(to)), Number(most), () => 0);
+    assert.equal(ticks.length, count);
+    assert.ok(ticks.length <= Number(most));
+    assert.equal(format.tick(ticks[0], "utc", step), first);
+    assert.equal(new Set(ticks.map((at) => format.tick(at, "utc", step))).size, ticks.length);
   }
 });
 

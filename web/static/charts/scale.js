@@ -4,8 +4,11 @@
 /** Steps of a time axis that people count in, milliseconds. */
 const TIME_STEPS = [
   1000, 5000, 15_000, 30_000, 60_000, 300_000, 900_000, 1_800_000, 3_600_000, 10_800_000, 21_600_000, 43_200_000,
-  86_400_000, 172_800_000, 604_800_000, 1_209_600_000, 2_592_000_000, 7_776_000_000, 31_536_000_000,
+  86_400_000, 172_800_000, 604_800_000, 1_209_600_000, 2_592_000_000, 7_776_000_000,
 ];
+
+/** From this step on an axis is written in years, which have no one length. */
+const YEAR = 31_536_000_000;
 
 /**
  * @typedef {object} Bucket
@@ -31,7 +34,7 @@ export function niceTop(greatest) {
 
 /**
  * Where to write times on an axis: the places and the step between them, about `most`. They fall on round hours of
- * the zone on both sides of a change of its clocks.
+ * the zone on both sides of a change of its clocks, or on beginnings of years.
  * @param {number} from
  * @param {number} to
  * @param {number} most
@@ -39,8 +42,8 @@ export function niceTop(greatest) {
  * @returns {{ step: number, ticks: number[] }}
  */
 export function timeTicks(from, to, most, offsetAt) {
-  const last = TIME_STEPS[TIME_STEPS.length - 1] ?? 1;
-  const step = TIME_STEPS.find((candidate) => (to - from) / candidate <= most) ?? last;
+  const step = TIME_STEPS.find((candidate) => (to - from) / candidate <= most);
+  if (step === undefined) return yearTicks(from, to, most, offsetAt);
   const ticks = [];
   const ahead = offsetAt(from);
   let at = Math.ceil((from + ahead) / step) * step - ahead;
@@ -51,6 +54,23 @@ export function timeTicks(from, to, most, offsetAt) {
     at = past <= step / 2 ? next - past : next + step - past;
   }
   return { step, ticks };
+}
+
+/**
+ * @param {number} from
+ * @param {number} to
+ * @param {number} most
+ * @param {(moment: number) => number} offsetAt
+ */
+function yearTicks(from, to, most, offsetAt) {
+  const years = Math.ceil((to - from) / YEAR / most);
+  const ticks = [];
+  for (let year = Math.ceil(new Date(from).getUTCFullYear() / years) * years; ; year += years) {
+    const midnight = Date.UTC(year, 0, 1);
+    const at = midnight - offsetAt(midnight);
+    if (at > to) return { step: years * YEAR, ticks };
+    if (at >= from) ticks.push(at);
+  }
 }
 
 /**
