@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from daemon.command import Option
+from daemon.command import CommandError, Exit, Option
 from storage.filters import FIELDS
 
 _BY_ID = "event_id"  # `query --id` looks one event up
@@ -51,10 +51,19 @@ _NAMES = tuple(option.names[0].removeprefix("--").replace("-", "_") for option i
 
 
 def values_of(arguments: argparse.Namespace) -> dict[str, list[str]]:
-    """Return the filters that were given, by the API's parameter names."""
+    """Return the filters that were given, by the API's parameter names.
+
+    An empty one is refused: of ``--subject "$UNSET"`` everybody's events must not come.
+    """
     values: dict[str, list[str]] = {}
     for name in _NAMES:
         given = getattr(arguments, name)
-        if given:
-            values[name] = given if isinstance(given, list) else [given]
+        if given is None:
+            continue
+        texts = given if isinstance(given, list) else [given]
+        if "" in texts:
+            option = name.replace("_", "-")
+            raise CommandError(f"--{option}: the value is empty", Exit.USAGE, hint="leave the option out")
+        if texts:
+            values[name] = texts
     return values

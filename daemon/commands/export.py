@@ -35,9 +35,9 @@ def run(context: Context) -> int:
 
     arguments, output = context.arguments, context.output
     values = values_of(arguments)
-    if arguments.subject:
+    if arguments.subject is not None:
         values.setdefault("internal", ["true"])  # what the daemon noted about a person is about them as well
-    described = bool(arguments.manifest or arguments.subject)
+    described = bool(arguments.manifest or arguments.subject is not None)
     if described and arguments.output is None:
         raise CommandError("a manifest needs a file to describe", Exit.USAGE, hint="give --output FILE")
     answers = connect(context)
@@ -79,6 +79,7 @@ def run(context: Context) -> int:
             "bytes": written,
             "sha256": digest,
             "filter": values,
+            **({} if arguments.limit is None else {"limit": arguments.limit}),
             **position,
             **({"lost": [asdict(file) for file in answers.lost]} if answers.lost else {}),
         }

@@ -427,3 +427,26 @@ def test_a_profile_for_a_folder_that_is_not_followed_is_a_finding(
     file.write_text('[logs]\ndirectories = ["logs"]\nprofiles = { "lgos" = "flat" }\n[web]\nport = 0\n')
     cli.main(["doctor", "--config", str(file), "--archive", str(tmp_path / "archive")])
     assert f"[logs] profiles names {tmp_path}/lgos, which has no effect" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("option", ["--subject", "--user-id", "--q", "--since", "--search", "--min-risk"])
+def test_an_empty_filter_is_refused(place: Place, tmp_path: Path, option: str) -> None:
+    """A variable of the shell that is not set must not give away, or hold, everybody's events."""
+    target = tmp_path / "all.ndjson"
+    for asked in (
+        ["export", option, "", "--output", str(target)],
+        ["query", option, ""],
+        ["holds", "add", "case", "--reason", "court", "--level", "error", option, ""],
+    ):
+        done = place.run(*asked)
+        assert (done.returncode, done.stdout) == (Exit.USAGE, ""), asked
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_manifest_says_that_the_export_was_limited(place: Place, tmp_path: Path) -> None:
+    """So that nobody takes a part for everything."""
+    for limit in ([], ["--limit", "3"]):
+        target = tmp_path / "some.ndjson"
+        place.run("export", "--subject", "user1", *limit, "--output", str(target))
+        manifest = json.loads((tmp_path / "some.ndjson.manifest.json").read_text())
+        assert manifest.get("limit") == (3 if limit else None)
