@@ -20,6 +20,7 @@ from pathlib import Path
 from aiohttp import web
 
 from web.errors import NOT_FOUND, Problem
+from web.negotiation import accepted
 
 INDEX = "index.html"
 LOGIN = "login.html"
@@ -144,7 +145,7 @@ def _answer(request: web.Request, asset: Asset, headers: dict[str, str]) -> web.
     body = asset.body
     if asset.zipped is not None:
         headers["Vary"] = "Accept-Encoding"
-        if "gzip" in request.headers.get("Accept-Encoding", ""):
+        if "gzip" in accepted(request.headers.get("Accept-Encoding", "")):
             headers["Content-Encoding"] = "gzip"
             body = asset.zipped
     charset = "utf-8" if asset.content_type in _TEXTS else None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from web.asking import filter_of, route_of, scope_of
 from web.errors import RANGE, Fault, Problem, invalid
 from web.eventparams import ExportParams
 from web.keys import AUDIT, CLOCK, LENGTHS, OBSERVER, OPTIONS, QUERIES, REQUEST_ID
+from web.negotiation import accepted
 from web.ranges import Range, Tag
 from web.status import HTTP_ABORTED, HTTP_STALLED
 from web.times import day_of
@@ -40,7 +40,6 @@ TYPES = {
     "arrow": "application/vnd.apache.arrow.stream",
 }
 ENCODINGS = ("zstd", "gzip")  # of the connection, the best first
-_REFUSED = re.compile(r"q\s*=\s*0(\.0*)?")
 IN_PARTS = frozenset({"parquet"})  # formats that have a tag and can be fetched in parts
 
 
@@ -137,13 +136,10 @@ def _part(request: web.Request, wanted: _Wanted) -> tuple[_Wanted, Tag, Range] |
     return earlier, known, part
 
 
-def _encoding(accepted: str) -> str | None:
+def _encoding(header: str) -> str | None:
     """Return how the connection is compressed: the best that the client names and does not refuse with a weight of 0."""
-    named = {}
-    for item in accepted.lower().split(","):
-        name, _, weight = item.partition(";")
-        named[name.strip()] = _REFUSED.fullmatch(weight.strip()) is None
-    return next((name for name in ENCODINGS if named.get(name)), None)
+    named = accepted(header)
+    return next((name for name in ENCODINGS if name in named), None)
 
 
 def _headers(wanted: _Wanted, rows: int, day: str) -> dict[str, str]:

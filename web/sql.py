@@ -44,6 +44,7 @@ from web.errors import (
 )
 from web.eventparams import SqlParams
 from web.keys import AUDIT, OBSERVER, QUERIES, REDACTOR, REQUEST_ID, SQL
+from web.negotiation import accepted
 from web.status import HTTP_ABORTED, SQL_SECONDS, SQL_STATEMENTS
 
 _log = logging.getLogger(__name__)
@@ -101,12 +102,11 @@ async def sql(request: web.Request, params: SqlParams) -> web.StreamResponse:
 
 
 def _form(request: web.Request, params: SqlParams, body: SqlBody) -> Form:
-    """Return the form asked for: by parameter, by the body, or by the first media type in `Accept` that there is."""
+    """Return the form asked for: by parameter, by the body, or by the media type that `Accept` likes best of those there are."""
     named: Form | None = params.format or body.format
     if named is not None:
         return named
-    for part in request.headers.get("Accept", "").split(","):
-        wanted = part.partition(";")[0].strip().lower()
+    for wanted in accepted(request.headers.get("Accept", "")):
         for form, media in MEDIA.items():
             if media == wanted:
                 return form

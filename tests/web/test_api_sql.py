@@ -107,9 +107,16 @@ async def test_the_form_is_named_or_accepted(http: TestClient) -> None:
     ]
     _, lines, _ = await ask(http, sql, format="ndjson")
     assert [list(json.loads(line).values()) for line in lines.splitlines()] == rows
-    accept = {"Accept": "text/html, application/vnd.apache.arrow.stream;q=0.9"}
-    _, stream, _ = await ask(http, sql, headers=accept)
+    liked = {"Accept": "text/html, application/vnd.apache.arrow.stream;q=0.9"}
+    _, stream, _ = await ask(http, sql, headers=liked)
     assert [list(row.values()) for row in pa.ipc.open_stream(stream).read_all().to_pylist()] == rows
+    for accept, media in (
+        ("text/csv;q=0.1, application/json", "application/json"),
+        ("application/json;q=0, text/csv; q=0.2", "text/csv"),
+        ("text/csv;q=abc, */*", "text/csv"),
+    ):
+        _, _, headers = await ask(http, sql, headers={"Accept": accept})
+        assert headers["Content-Type"].partition(";")[0] == media, accept
     _, file, headers = await ask(http, sql, format="parquet")
     assert [list(row.values()) for row in pq.read_table(io.BytesIO(file)).to_pylist()] == rows
     assert headers["X-Row-Count"] == "3"

@@ -86,9 +86,10 @@ async def test_assets_are_cached_for_ever_under_their_digest(site: TestClient) -
         assert response.headers["Vary"] == "Accept-Encoding"
         assert response.content_type == "text/javascript"
         packed = await response.text()
-    async with site.get(address[1], headers={"Accept-Encoding": "identity"}) as response:
-        assert "Content-Encoding" not in response.headers
-        assert await response.text() == packed
+    for refusing in ("identity", "gzip;q=0", "br, gzip; q=0.0"):
+        async with site.get(address[1], headers={"Accept-Encoding": refusing}) as response:
+            assert "Content-Encoding" not in response.headers
+            assert await response.text() == packed
     digest = address[1].split("/")[2]
     for path in (f"/assets/{'0' * 16}/app.js", f"/assets/{digest}/index.html", f"/assets/{digest}/.hidden"):
         async with site.get(path) as response:
