@@ -94,7 +94,7 @@ def gather(
         absolute = os.fsencode(os.path.realpath(path))
         shown = spelled(os.fsencode(path))
         try:
-            info = files.stat(absolute)
+            info = files.stat(absolute if path else b"")  # an empty name is none, and not the working folder
         except OSError as error:
             left_out.append(LeftOut(shown, error.strerror or "cannot be read", trouble=True))
             continue
@@ -103,6 +103,9 @@ def gather(
             scan = Discovery((Root(absolute, root.include, root.exclude, root.profile),)).scan()
             left_out += [LeftOut(spelled(p.path), p.reason, trouble=True) for p in scan.problems]
             entries = [_named(entry, root) for entry in scan.files]
+            if not entries:
+                what = "holds no file that [logs] include names; one that is named itself is read, whatever it is called"
+                left_out.append(LeftOut(shown, what, trouble=True))
         elif os.path.isfile(absolute):
             entry = Found(absolute, "", info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, root)
             entries = [_named(entry, root)]

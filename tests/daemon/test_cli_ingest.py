@@ -393,6 +393,24 @@ def test_a_name_that_is_no_text_is_spelled(tmp_path: Path, capsys: pytest.Captur
     assert (sample["path"], sample["counts"]["events"]) == (f"{tmp_path}/logs/caf\\xe9.jsonl", 30)
 
 
+def test_a_folder_of_which_nothing_is_read_is_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its names do not fit; and no name at all is not the working folder."""
+    logs, archive = tmp_path / "logs", tmp_path / "archive"
+    logs.mkdir()
+    (logs / "app.txt").write_text(_lines(0, 30))
+    code, report = _ingest(capsys, archive, logs)
+    assert (code, report["files"]) == (Exit.FOUND, 0)
+    assert "[logs] include" in report["left_out"][0]["reason"]
+    assert _ingest(capsys, archive, logs / "app.txt")[1]["counts"]["events"] == 30
+    (logs / "app.log").write_text(_lines(30, 30))
+    monkeypatch.chdir(logs)
+    code, report = _ingest(capsys, archive, "")
+    assert (code, report["files"]) == (Exit.FOUND, 0)
+    assert report["left_out"][0]["reason"] == "No such file or directory"
+
+
 def _committed(archive: Path) -> Counter[str]:
     """Return how often each event is in the committed files."""
     files = [str(archive / file.path) for file in read_snapshot(str(archive)).events]
