@@ -78,9 +78,10 @@ class Keeper:
         return self._options
 
     async def use(self, options: KeeperOptions) -> None:
-        """Take other options."""
+        """Take other options. The removal after the start stays due: who reads settings anew every day never had another."""
         self._options = options
-        self._due["retention"] = self._clock() + _seconds_until(options.cleanup_hour, self._now())
+        at_its_hour = self._clock() + _seconds_until(options.cleanup_hour, self._now())
+        self._due["retention"] = at_its_hour if self._last else min(self._due["retention"], at_its_hour)
         await asyncio.to_thread(self._archive.keeping.set_policy, options.policy)
 
     async def run(self) -> None:

@@ -12,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -144,6 +145,20 @@ async def test_what_is_too_old_goes_after_a_start_and_then_at_its_hour(archive: 
     assert days(archive) == ["2026-05-30"]
     bench.later(hours=1)
     await bench.until(lambda: not days(archive))
+
+
+async def test_settings_that_are_read_again_do_not_put_the_first_removal_off(archive: Archive) -> None:
+    """A machine that is off at the hour, and reads its settings after each start, would never remove anything."""
+    await asyncio.to_thread(stock, archive, OLD)
+    options = KeeperOptions(policy=Policy(event_days=90), cleanup_hour=3)
+    bench = Bench(archive, options)
+    bench.later(seconds=FIRST_CLEANUP_SECONDS / 2)
+    await bench.keeper.use(options)
+    bench.later(seconds=FIRST_CLEANUP_SECONDS / 2)
+    await bench.until(lambda: bench.keeper.status()["last"])
+    assert days(archive) == ["2026-05-30"]
+    await bench.keeper.use(replace(options, cleanup_hour=5))
+    assert bench.keeper._due["retention"] - bench.seconds == pytest.approx(17 * 3600, abs=600)
 
 
 async def test_what_removed_nothing_was_no_dry_run_all_the_same(archive: Archive) -> None:
