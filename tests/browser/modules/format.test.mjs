@@ -112,6 +112,7 @@ test("a brush takes whole buckets, in either direction", () => {
 
 test("ticks fall on round hours of the zone", () => {
   const from = Date.parse("2026-11-23T10:07:00Z");
+  assert.deepEqual(timeTicks(Number.NaN, Number.NaN, 8, () => 0).ticks, []);
   const { step, ticks } = timeTicks(from, from + 86_400_000, 8, () => 3_600_000);
   assert.equal(step, 10_800_000);
   assert.ok(ticks.every((tick) => (tick + 3_600_000) % step === 0));

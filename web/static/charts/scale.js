@@ -68,7 +68,7 @@ function yearTicks(from, to, most, offsetAt) {
   for (let year = Math.ceil(new Date(from).getUTCFullYear() / years) * years; ; year += years) {
     const midnight = Date.UTC(year, 0, 1);
     const at = midnight - offsetAt(midnight);
-    if (at > to) return { step: years * YEAR, ticks };
+    if (!(at <= to)) return { step: years * YEAR, ticks }; // also where there is no time at all
     if (at >= from) ticks.push(at);
   }
 }
