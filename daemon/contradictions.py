@@ -13,6 +13,13 @@ from daemon.settings import Settings
 def contradictions(settings: Settings, origin_of: Callable[[str], str]) -> Iterator[ConfigProblem]:
     """Yield what is wrong between keys that are each right alone; ``origin_of`` says where a dotted key was set."""
     archive, log_file = settings.archive.path, settings.daemon.log_file
+    if "?" in archive:
+        yield ConfigProblem(
+            origin_of("archive.path"),
+            "archive.path",
+            f"{archive} has a question mark in it, behind which DuckDB looks for options",
+            "the view for outside readers could not be written: choose another name",
+        )
     for folder in settings.logs.directories:
         if _inside(archive, folder):
             yield ConfigProblem(

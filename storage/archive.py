@@ -360,7 +360,7 @@ class Archive:
     def publish(self) -> bool:
         """Write the view files for outside readers if the set of files changed; return whether it did.
 
-        Takes 50 ms at 365 files; commits go on meanwhile. Raises OSError or duckdb.Error, and the old files stay.
+        Takes 50 ms at 365 files; commits go on meanwhile. Raises OSError or ArchiveError, and the old files stay.
         """
         with self._publishing:
             snapshot, placed_seq = self._shown.placed()

@@ -32,7 +32,7 @@ class Neighbours:
         ledger = Layout(self._layout.root, node).ledger
         stamp = tuple((name, self._fs.size(os.path.join(ledger, name))) for name in self._fs.listdir(ledger))
         if node not in self._known or self._known[node][0] != stamp:
-            placed = read_placed(self._layout.root, node, self._fs, patience=0)
+            placed = read_placed(self._layout.root, node, self._fs, patience=0, known=False)
             if not placed.staged:
                 self._known[node] = (stamp, placed.files)
             elif node in self._known:  # on the move: what it had before is whole, and is shown once more

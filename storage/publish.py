@@ -13,6 +13,7 @@ import duckdb
 
 from parsers.columns import EVENT_SCHEMA, REJECT_SCHEMA
 from storage.duck import LOCKED_DOWN, schema_sql
+from storage.errors import ArchiveError
 from storage.fs import Fs, replacing
 from storage.layout import VIEW_DATABASE, VIEW_SQL, Layout
 from storage.neighbours import Neighbours
@@ -46,7 +47,7 @@ class Publisher:
     def publish(self, snapshot: Snapshot) -> bool:
         """Write both files if the set of files changed; return whether they were written.
 
-        Raises OSError or duckdb.Error if that is impossible; the old files then stay.
+        Raises OSError or ArchiveError if that is impossible; the old files then stay.
         """
         theirs = self._neighbours.files()
         events = [*self._mine(snapshot.events), *(file for file in theirs if file.kind == "events")]
@@ -56,7 +57,15 @@ class Publisher:
             return False
         united = not all(complete(self._layout.absolute(file.path)) for file in events)
         statements = [view_sql("events", events, united=united), view_sql("rejects", rejects)]
-        self._replace_database(statements)
+        try:
+            self._replace_database(statements)
+        except duckdb.Error as error:
+            raise ArchiveError(
+                f"the view for outside readers could not be written: {str(error).splitlines()[0]}",
+                where=self._layout.absolute(VIEW_DATABASE),
+                hint="everything else is safe; it is written after the next commit that finds it possible",
+                retry=True,
+            ) from error
         self._replace(VIEW_SQL, (_SQL_HEAD + "\n".join(f"{text};" for text in statements) + "\n").encode())
         self._shown = shown
         return True

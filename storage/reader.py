@@ -65,12 +65,15 @@ class Placed:
     lost: list[File]
 
 
-def read_placed(path: str, node: str, fs: Fs | None = None, *, patience: float = PATIENCE_SECONDS) -> Placed:
+def read_placed(
+    path: str, node: str, fs: Fs | None = None, *, patience: float = PATIENCE_SECONDS, known: bool = True
+) -> Placed:
     """Return a node's committed state and files.
 
     Between a record and the moves it asks for (milliseconds, or until the next start if the daemon died in between) rows
     are in files that are not in their places yet, and no longer in those they were merged from: this is waited out.
-    Raises LedgerError if there are files whose records are missing, and stay so: the ledger was lost or cut.
+    Raises LedgerError if there are files whose records are missing, and stay so (the ledger was lost or cut); not
+    ``known``: whoever asks has no use for that.
     """
     disk = fs or Disk()
     layout = Layout(path, node)
@@ -78,7 +81,8 @@ def read_placed(path: str, node: str, fs: Fs | None = None, *, patience: float =
     while True:
         state = read_state(path, node, disk)
         try:
-            refuse_if_behind(disk, layout, state)
+            if known:
+                refuse_if_behind(disk, layout, state)
         except LedgerError:
             if time.monotonic() >= until:
                 raise

@@ -11,8 +11,11 @@ import pytest
 
 from daemon import cli
 from daemon.command import Exit
+from storage.archive import Archive
+from storage.archiveoptions import ArchiveOptions
 from tests.daemon.test_keeping import Done, watchkeep
 from tests.daemon.test_service import Process, serving
+from tests.storage.stock import stock
 
 DAYS = ("2026-03-01", "2026-03-02", "2026-03-03")
 EVENTS_A_DAY = 40
@@ -201,3 +204,18 @@ def test_files_that_somebody_left_between_the_folders_are_nobodys(archive: Path,
         assert it.stop() == 0
     for asked in (["verify"], ["query"], ["sql", "SELECT 1"], ["stats", "storage"]):
         assert cli.main([*asked, "--archive", str(archive)]) == Exit.OK, asked
+
+
+def test_a_neighbour_without_a_whole_ledger_keeps_nobody_from_publishing(
+    archive: Path, tmp_path: Path
+) -> None:
+    """Another node's trouble, or a commit of its that came between two looks, is not ours."""
+    (segment,) = (archive / "nodes" / "main" / "ledger").iterdir()
+    segment.write_bytes(segment.read_bytes().splitlines(keepends=True)[0])
+    two = Archive.open(ArchiveOptions(path=str(archive), node="two"))
+    try:
+        stock(two, [{"day": "2026-05-30"}])
+        two.publish()
+        assert two.snapshot.view_seq == two.snapshot.seq
+    finally:
+        two.close()

@@ -350,3 +350,13 @@ def test_lists_and_tables_are_called_so(tmp_path: Path) -> None:
         assert said in text
     assert "uple" not in text
     assert "dictionary" not in text
+
+
+def test_an_archive_whose_path_duckdb_cannot_write_is_refused(tmp_path: Path) -> None:
+    """Before the first line is read; brackets, stars, quotes and the like are no matter."""
+    file = tmp_path / "config.toml"
+    file.write_text("[archive]\npath = 'why?'\n")
+    with pytest.raises(ConfigError, match="question mark"):
+        load(str(file), {})
+    file.write_text('[archive]\npath = "ar[c]h\'ve *"\n')
+    assert load(str(file), {}).settings.archive.path == f"{tmp_path}/ar[c]h've *"
