@@ -85,8 +85,10 @@ def _import(context: Context, files: list[Found]) -> ImportReport:
             transformer.close()
             atlas.close()
     finally:
-        archive.publish()
-        archive.close()
+        try:
+            archive.publish()
+        finally:
+            archive.close()
 
 
 def _say(context: Context, report: ImportReport) -> int:
