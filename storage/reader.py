@@ -96,7 +96,7 @@ def read_placed(
                 staged.append(replace(file, path=os.path.relpath(layout.staged(file.path), path)))
             elif _is_whole(disk, layout.absolute(file.path), file):  # moved while we looked
                 placed.append(file)
-            elif file.kind != "rollup":  # which can be made again
+            else:
                 lost.append(file)
         if not staged or time.monotonic() >= until:
             return Placed(state, placed, staged, lost)
@@ -143,5 +143,5 @@ def read_snapshot(
         rejects=only("rejects"),
         hot=(),
         hot_rejects=(),
-        lost=tuple(file for placed in found.values() for file in placed.lost),
+        lost=tuple(file for placed in found.values() for file in placed.lost if file.kind != "rollup"),
     )

@@ -96,6 +96,8 @@ def test_of_a_whole_archive_nothing_is_said(
     code = cli.main(["export", "--subject", "1", "-o", str(target), "--archive", str(archive)])
     assert (code, capsys.readouterr().err) == (Exit.OK, "")
     assert "lost" not in json.loads((tmp_path / "person.ndjson.manifest.json").read_text())
+    cli.main(["doctor", "--archive", str(archive)])
+    assert "1 of 6 files are missing or damaged, first rollups/" in capsys.readouterr().out
 
 
 def test_a_daemon_that_started_without_a_file_says_so_everywhere(archive: Path, tmp_path: Path) -> None:
