@@ -3,7 +3,7 @@
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from tests.browser.desk import PHONE, WIDE, Desk, Visitor, axe
 from tests.browser.test_accessible import overflow
@@ -68,6 +68,29 @@ async def test_completion_goes_on_in_the_middle_and_behind_wide_characters(
     await page.get_by_role("option", name="level").click()
     await expect(box).to_have_value("😀 OR level: (order)")
     assert await box.evaluate("(box) => box.selectionStart") == 12
+
+
+async def test_what_is_offered_fits_the_text_and_the_cursor_also_before_the_next_answer(
+    desk: Desk, visitor: Visitor
+) -> None:
+    """On a slow network: letters written meanwhile belong to the word, and a cursor that moves closes the list."""
+    page = await visitor.open(desk.url)
+    box = page.get_by_role("combobox", name="Search", exact=True)
+    level = page.get_by_role("option", name="level")
+    await box.fill("order lev")
+    await level.wait_for()
+    held: list[Route] = []
+
+    async def hold(route: Route) -> None:
+        held.append(route)
+
+    await page.route("**/api/v1/events/suggest?*", hold)
+    await page.keyboard.type("el")
+    await level.click()
+    await expect(box).to_have_value("order level:")
+    await box.press("Home")
+    await expect(box).to_have_attribute("aria-expanded", "false")
+    await page.unroute("**/api/v1/events/suggest?*")
 
 
 @pytest.mark.parametrize("screen", [WIDE, PHONE], ids=["wide", "phone"])

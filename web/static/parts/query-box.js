@@ -24,10 +24,11 @@ const KINDS = { field: "field", key: "member", operator: "comparison", value: "v
 
 /**
  * What may stand at a place of a text, asked for after a pause; a newer question ends the one before.
- * @returns {{ options: Option[], ask: (text: string, unit: number) => void, clear: () => void }}
+ * ``asked`` is the text that the options are for: while the next ones are on their way the field may hold another.
+ * @returns {{ options: Option[], asked: string, ask: (text: string, unit: number) => void, clear: () => void }}
  */
 function useOptions() {
-  const [options, setOptions] = useState(/** @type {Option[]} */ ([]));
+  const [{ options, asked }, setOptions] = useState({ options: /** @type {Option[]} */ ([]), asked: "" });
   const timer = useRef(/** @type {ReturnType<typeof setTimeout> | undefined} */ (undefined));
   const running = useRef(/** @type {AbortController | null} */ (null));
   const stop = () => {
@@ -44,17 +45,17 @@ function useOptions() {
       const query = new URLSearchParams({ q: text, at: String(pointAt(text, unit)) });
       try {
         const answer = await ask(address("events/suggest", query), { signal: leaving.signal });
-        if (!leaving.signal.aborted) setOptions((answer?.body.data ?? []).slice(0, SHOWN));
+        if (!leaving.signal.aborted) setOptions({ options: (answer?.body.data ?? []).slice(0, SHOWN), asked: text });
       } catch {
-        if (!leaving.signal.aborted) setOptions([]); // whoever writes goes on without suggestions
+        if (!leaving.signal.aborted) setOptions({ options: [], asked: text }); // whoever writes goes on without suggestions
       }
     }, PAUSE_MS);
   };
   const clear = () => {
     stop();
-    setOptions([]);
+    setOptions({ options: [], asked: "" });
   };
-  return { options, ask: askFor, clear };
+  return { options, asked, ask: askFor, clear };
 }
 
 export function QueryBox() {
@@ -63,7 +64,7 @@ export function QueryBox() {
   const [draft, setDraft] = useState(applied);
   const [active, setActive] = useState(-1);
   const suggested = useOptions();
-  const { options } = suggested;
+  const { options, asked } = suggested;
   const open = options.length > 0;
   useEffect(() => setDraft(applied), [applied]);
 
@@ -76,6 +77,11 @@ export function QueryBox() {
     setActive(-1);
     suggested.clear();
   };
+  /** The cursor is somewhere else: what could stand where it was is not offered any longer. @param {number} unit */
+  const move = (unit) => {
+    close();
+    suggested.ask(draft, unit);
+  };
   /** @param {string} text */
   const apply = (text) => {
     close();
@@ -84,8 +90,9 @@ export function QueryBox() {
   /** @param {Option} option */
   const take = (option) => {
     const whole = option.kind === "value";
-    const before = draft.slice(0, unitAt(draft, option.start));
-    const after = draft.slice(unitAt(draft, option.end));
+    const before = draft.slice(0, unitAt(asked, option.start));
+    // What was written since, at the cursor, belongs to the word that is replaced.
+    const after = draft.slice(unitAt(asked, option.end) + draft.length - asked.length);
     const text = `${before}${option.insert}${whole && !/^[\s)]/.test(after) ? " " : ""}${after}`;
     const unit = before.length + option.insert.length + (whole ? 1 : 0);
     setDraft(text);
@@ -145,10 +152,10 @@ export function QueryBox() {
         setDraft(event.currentTarget.value);
         offer(event.currentTarget.value, event.currentTarget.selectionStart ?? 0);
       }}
-      onClick=${(/** @type {any} */ event) => offer(draft, event.currentTarget.selectionStart ?? 0)}
+      onClick=${(/** @type {any} */ event) => move(event.currentTarget.selectionStart ?? 0)}
       onKeyDown=${onKeyDown}
       onKeyUp=${(/** @type {any} */ press) => {
-        if (MOVING.has(press.key)) offer(draft, press.currentTarget.selectionStart ?? 0);
+        if (MOVING.has(press.key)) move(press.currentTarget.selectionStart ?? 0);
       }}
       onBlur=${close}
     />
