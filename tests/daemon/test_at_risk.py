@@ -276,12 +276,14 @@ def test_an_inode_number_that_is_used_again_does_not_hide_what_was_at_risk(it):
 FRESH = b"".join(LINE % number for number in range(1000, 1010))
 
 
-def deleted_anew(path: Path) -> None:
-    """Delete a log and write it anew through the descriptor that is still open."""
+def deleted_anew(it: Process, path: Path) -> None:
+    """Delete a log and write it anew through the descriptor that is still open; the daemon sees all of it at once."""
+    it.process.send_signal(signal.SIGSTOP)
     with path.open("r+b", buffering=0) as file:
         path.unlink()
         file.truncate(0)
         file.write(FRESH)
+    it.process.send_signal(signal.SIGCONT)
 
 
 def committed(it: Process) -> Path:
@@ -312,7 +314,7 @@ def test_a_daemon_that_is_killed_while_a_deleted_file_is_compared_tells_of_its_l
     # The first time a descriptor of the log is duplicated, that is for its sync, the second time for the comparison.
     with serving(tmp_path, WATCHKEEP_FAILPOINTS="duplicate kill */app.jsonl 2", **SOON) as it:
         path = committed(it)
-        deleted_anew(path)
+        deleted_anew(it, path)
         assert it.process.wait(PATIENCE_SECONDS) == -signal.SIGKILL
         it.log.unlink()
     for _ in range(2):
@@ -330,7 +332,7 @@ def test_a_daemon_that_is_killed_at_any_moment_archives_a_deleted_file_or_tells_
     """From the moment on that it was seen, which the ledger shows."""
     with serving(tmp_path, **SOON) as it:
         path = committed(it)
-        deleted_anew(path)
+        deleted_anew(it, path)
         time.sleep(milliseconds / 1000)
         it.process.kill()
         it.process.wait()
