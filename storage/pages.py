@@ -22,9 +22,8 @@ from storage.sieve import Narrow
 from storage.snapshot import File, Hot
 
 FIRST_SLICE_ROWS = 4_096  # rows the first slice is expected to hold; reading fewer costs DuckDB no less
-# The same with a filter. A statement more costs as much as reading some 12,000 rows of the columns that a filter needs: a
-# page of what one event in eight hundred has takes one statement, and that of a frequent word 2 ms more than with half of it.
-FIRST_FILTERED_ROWS = 40_960
+# The same with a filter: a statement more costs as much as reading so many rows of the few columns that a filter needs.
+FIRST_FILTERED_ROWS = 24_576
 SLICE_GROWTH = (
     16  # how much larger the next slice is when nothing was found: a rare value takes few statements
 )
