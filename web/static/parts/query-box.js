@@ -24,7 +24,7 @@ const KINDS = { field: "field", key: "member", operator: "comparison", value: "v
 
 /**
  * What may stand at a place of a text, asked for after a pause; a newer question ends the one before.
- * ``asked`` is the text that the options are for: while the next ones are on their way the field may hold another.
+ * `asked` is the text that they are for.
  * @returns {{ options: Option[], asked: string, ask: (text: string, unit: number) => void, clear: () => void }}
  */
 function useOptions() {
@@ -77,7 +77,7 @@ export function QueryBox() {
     setActive(-1);
     suggested.clear();
   };
-  /** The cursor is somewhere else: what could stand where it was is not offered any longer. @param {number} unit */
+  /** Offer nothing for the place before. @param {number} unit */
   const move = (unit) => {
     close();
     suggested.ask(draft, unit);
@@ -91,7 +91,7 @@ export function QueryBox() {
   const take = (option) => {
     const whole = option.kind === "value";
     const before = draft.slice(0, unitAt(asked, option.start));
-    // What was written since, at the cursor, belongs to the word that is replaced.
+    // What was written since belongs to the word.
     const after = draft.slice(unitAt(asked, option.end) + draft.length - asked.length);
     const text = `${before}${option.insert}${whole && !/^[\s)]/.test(after) ? " " : ""}${after}`;
     const unit = before.length + option.insert.length + (whole ? 1 : 0);
