@@ -17,6 +17,7 @@ from typing import Any
 import duckdb
 
 from storage import sql
+from storage.material import Material
 from storage.plan import ROLL_UP, SCAN
 from storage.planner import Planner
 from storage.query import Filter, Scope, fingerprint
@@ -113,7 +114,7 @@ def total(
             known_already = {"filesByRollUp": len(plain), "filesScanned": 0}
             return tally.events, {"answeredBy": ROLL_UP, "parts": {"total": ROLL_UP}, **known_already}
     if Planner.answers(wanted):
-        planner = Planner(cursor, snapshot, seq=seq, sheets=sheets)
+        planner = Planner(Material(cursor, snapshot, seq=seq, sheets=sheets))
         tally.events += planner.total(wanted, scope)
         return tally.events, planner.used.summary()
     sql.show(cursor, snapshot.hot)

@@ -19,6 +19,7 @@ from storage.comparing import pointer
 from storage.errors import MaskedError
 from storage.filters import FIELDS, Bind, FilterError, quote
 from storage.masking import Mask
+from storage.material import Material
 from storage.plan import RANKINGS, SCAN, WORDS, family_for
 from storage.planner import Planner
 from storage.query import Filter, Scope
@@ -191,7 +192,7 @@ def answer(
     roll: bool = True,
 ) -> dict[str, Facet]:
     """Return the facets of a job. With ``roll`` False everything is read from rows; the numbers are the same."""
-    planner = Planner(cursor, snapshot, roll=roll, sheets=sheets)
+    planner = Planner(Material(cursor, snapshot, roll=roll, sheets=sheets))
     if not job.rolled:
         return _scan(cursor, snapshot, query, job, planner)
     return {field: _from_roll_ups(planner, query, field, job.filter) for field in job.fields}

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import duckdb
 import numpy as np
 
 from storage import distinct, rankings, rolled, scored
@@ -20,27 +19,13 @@ from storage.query import Filter, Scope
 from storage.rankings import Ranking
 from storage.rollups import DAY_US, QUARTER_US, TOTALS, Family
 from storage.scored import Scored
-from storage.sheets import Sheets
-from storage.snapshot import Snapshot
 
 
 class Planner:
-    """Counts for one answer, on one cursor, over one snapshot. ``used`` says afterwards what it took.
+    """Counts for one answer, from its `Material`."""
 
-    ``seq`` limits what is seen to an earlier snapshot; with ``roll`` False everything is read from rows. ``sheets``
-    are those that earlier answers left; without them roll-ups are read anew.
-    """
-
-    def __init__(
-        self,
-        cursor: duckdb.DuckDBPyConnection,
-        snapshot: Snapshot,
-        *,
-        seq: int | None = None,
-        roll: bool = True,
-        sheets: Sheets | None = None,
-    ) -> None:
-        self._material = Material(cursor, snapshot, seq=seq, roll=roll, sheets=sheets)
+    def __init__(self, material: Material) -> None:
+        self._material = material
 
     @property
     def used(self) -> Used:

@@ -25,6 +25,7 @@ from storage.export import Format, pieces
 from storage.facets import FacetQuery
 from storage.filters import Term
 from storage.masking import Mask
+from storage.material import Material
 from storage.packing import packed
 from storage.planner import Planner
 from storage.profile import ProfileQuery, profile
@@ -328,7 +329,7 @@ class Queries:
         snapshot = self.snapshot()
 
         def words(cursor: duckdb.DuckDBPyConnection) -> list[str]:
-            rows = Planner(cursor, snapshot, sheets=self._engine.sheets).counts(
+            rows = Planner(Material(cursor, snapshot, sheets=self._engine.sheets)).counts(
                 Filter(), scope or Scope(), (field,)
             )
             return sorted(word for word, _ in rows if word is not None)
@@ -385,7 +386,9 @@ class Queries:
         """Return events (without the daemon's own), rows (with them), bytes of committed files, oldest and newest."""
         snapshot = self.snapshot()
         events = await self._engine.run(
-            lambda cursor: Planner(cursor, snapshot, sheets=self._engine.sheets).total(Filter(), Scope()),
+            lambda cursor: Planner(Material(cursor, snapshot, sheets=self._engine.sheets)).total(
+                Filter(), Scope()
+            ),
             place="statistics",
         )
         parts = view(snapshot, Filter(), Scope(internal="include")).parts

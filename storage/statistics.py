@@ -15,6 +15,7 @@ from parsers.vocabulary import CATEGORIES, LEVELS
 from storage import pages
 from storage.buckets import grid, step_of
 from storage.filters import Term
+from storage.material import Material
 from storage.planner import Planner
 from storage.query import Filter, StatisticsQuery
 from storage.risky import riskiest
@@ -44,7 +45,7 @@ def statistics(
     ``sheets`` are those of earlier answers. With ``roll`` False everything is read from rows; the numbers are the same.
     """
     return _Statistics(
-        cursor, snapshot, query, cache, Planner(cursor, snapshot, roll=roll, sheets=sheets)
+        cursor, snapshot, query, cache, Planner(Material(cursor, snapshot, roll=roll, sheets=sheets))
     ).answer()
 
 

@@ -14,6 +14,7 @@ from parsers.moments import EPOCH, rfc3339
 from parsers.vocabulary import LEVELS
 from storage.buckets import MAX_BUCKETS, MONTH_US, STEPS, ends, grid, step_of
 from storage.filters import FilterError
+from storage.material import Material
 from storage.planner import Planner
 from storage.query import Filter, Scope
 from storage.rollups import HOUR_US, RISK_BANDS
@@ -60,7 +61,7 @@ def trends(
 
     With ``roll`` False everything is read from rows; the numbers are the same.
     """
-    return _Trends(query, Planner(cursor, snapshot, roll=roll, sheets=sheets)).answer()
+    return _Trends(query, Planner(Material(cursor, snapshot, roll=roll, sheets=sheets))).answer()
 
 
 class _Trends:

@@ -25,6 +25,7 @@ from storage import facets, rollups
 from storage.buckets import MAX_BUCKETS, STEPS
 from storage.facets import FacetQuery, Job
 from storage.filters import FilterError
+from storage.material import Material
 from storage.plan import RANKINGS
 from storage.planner import Planner
 from storage.query import STATISTICS_PARTS, Filter, Scope, StatisticsQuery
@@ -241,7 +242,7 @@ def _counts(
     rows = oracle(archive.rows, wanted, scope) if wanted.expression is None else None
 
     def ask(roll: bool) -> Any:
-        planner = Planner(cursor, snap, roll=roll, sheets=archive.sheets)
+        planner = Planner(Material(cursor, snap, roll=roll, sheets=archive.sheets))
         found = planner.counts(wanted, scope, words)
         assert rows is None or sum(row[-1] for row in found) == len(rows), "Python counts otherwise"
         return sorted(found, key=repr)
@@ -253,7 +254,7 @@ def _earlier(
     archive: Living, cursor: Any, snap: Snapshot, wanted: Filter, scope: Scope, random: Random
 ) -> Any:
     seq = random.randint(0, snap.seq + 1)
-    return seq, lambda roll: Planner(cursor, snap, seq=seq, roll=roll, sheets=archive.sheets).total(
+    return seq, lambda roll: Planner(Material(cursor, snap, seq=seq, roll=roll, sheets=archive.sheets)).total(
         wanted, scope
     )
 
@@ -267,7 +268,7 @@ def _ranking(
     named = ranking == "users" and random.random() < 0.5
 
     def ask(roll: bool) -> Any:
-        planner = Planner(cursor, snap, roll=roll, sheets=archive.sheets)
+        planner = Planner(Material(cursor, snap, roll=roll, sheets=archive.sheets))
         found = planner.ranked(ranking, wanted, scope, top, by_name=named)
         if named:
             return [(item.key, item.events) for item in found.top], found.distinct, found.present

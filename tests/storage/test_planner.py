@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from storage import rollups
 from storage.buckets import MAX_POINTS, STEPS_US, grid, step_of
 from storage.engine import Engine, EngineOptions
+from storage.material import Material
 from storage.plan import MIXED, ROLL_UP
 from storage.planner import Planner
 from storage.query import Filter, Scope, StatisticsQuery
@@ -203,12 +204,12 @@ def test_light_keys_are_left_out_and_the_proof_still_answers(
 
     wanted = Filter(start_us=START_US, end_us=START_US + DAY_US)
     clear = [file("a", {"10.0.0.1": 50, "10.0.0.2": 20, "10.0.0.3": 1}, 1), file("b", {"10.0.0.1": 9, "10.0.0.2": 8, "10.0.0.3": 2}, 101)]  # fmt: skip
-    planner = Planner(cursor, snapshot(tmp_path, clear))
+    planner = Planner(Material(cursor, snapshot(tmp_path, clear)))
     best = planner.ranked("addresses", wanted, Scope(), 2).top
     assert [(item.key, item.events) for item in best] == [("10.0.0.1", 59), ("10.0.0.2", 28)]
     assert planner.used.summary()["filesScanned"] == 0
     hidden = [*clear, file("c", {"10.0.0.3": 9, "10.0.0.4": 8, "10.0.0.1": 7}, 201)]
-    planner = Planner(cursor, snapshot(tmp_path, hidden))
+    planner = Planner(Material(cursor, snapshot(tmp_path, hidden)))
     best = planner.ranked("addresses", wanted, Scope(), 2).top
     assert [(item.key, item.events) for item in best] == [("10.0.0.1", 66), ("10.0.0.2", 28)]
     assert planner.used.summary() == {
@@ -228,7 +229,7 @@ def test_a_column_with_many_values_is_counted_from_rows_where_a_file_left_it_out
     many = filled([{"server": name} for name in "aabc"], first_seq=11)
     hot = filled([{"server": name} for name in "bbbc"], first_seq=21)
     files = [write_events(tmp_path, few, "few"), write_events(tmp_path, many, "many")]
-    planner = Planner(cursor, snapshot(tmp_path, files, [hot]))
+    planner = Planner(Material(cursor, snapshot(tmp_path, files, [hot])))
     found = planner.ranked("server", Filter(), Scope(), 2)
     assert [(item.key, item.events) for item in found.top] == [("a", 5), ("b", 4)]
     assert (found.distinct, found.present) == (3, 11)
@@ -256,7 +257,7 @@ def test_an_earlier_snapshot_is_counted_from_rows(cursor: duckdb.DuckDBPyConnect
     """A roll-up knows nothing of seq: a file with rows above the snapshot is read."""
     rows = filled([{} for _ in range(10)])
     snap = snapshot(tmp_path, [write_events(tmp_path, rows[:4], "a"), write_events(tmp_path, rows[4:], "b")])
-    planner = Planner(cursor, snap, seq=6)
+    planner = Planner(Material(cursor, snap, seq=6))
     assert planner.total(Filter(), Scope()) == 6
     assert planner.used.summary()["filesScanned"] == 1
 

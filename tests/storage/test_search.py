@@ -20,6 +20,7 @@ from parsers.fields import BY_NAME
 from parsers.grammar import parse
 from storage.engine import Engine, EngineOptions
 from storage.errors import MaskedError
+from storage.material import Material
 from storage.planner import Planner
 from storage.queries import Queries
 from storage.query import ExportQuery, Filter, ListQuery, Scope
@@ -119,7 +120,7 @@ def test_roll_ups_and_rows_count_the_same(stored: Snapshot, expression: Expressi
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         rolled, scanned = (
-            Planner(connection, stored, roll=roll).counts(wanted, Scope(), ("level",))
+            Planner(Material(connection, stored, roll=roll)).counts(wanted, Scope(), ("level",))
             for roll in (True, False)
         )
         assert sorted(rolled) == sorted(scanned)
@@ -149,7 +150,7 @@ def test_the_plan_says_what_answers_a_search(tmp_path: Path, q: str, answered: s
     wanted = Filter.of(q=q, now_us=NOW_US)
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        planner = Planner(connection, snap)
+        planner = Planner(Material(connection, snap))
         assert planner.total(wanted, Scope()) == sum(holds(row, wanted) for row in stored)
         assert planner.used.summary()["answeredBy"] == answered
 
