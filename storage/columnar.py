@@ -83,10 +83,17 @@ def groups(cursor: duckdb.DuckDBPyConnection, seen: View, query: ExportQuery) ->
         taken.append(unit)
         size += unit.nbytes
         if len(taken) * BATCH_ROWS >= GROUP_ROWS or size >= GROUP_BYTES:
-            group, taken, size = pa.concat_tables(taken), [], 0
-            yield group.combine_chunks()
+            yield _joined(taken)
+            size = 0
     if taken:
-        yield pa.concat_tables(taken).combine_chunks()
+        yield _joined(taken)
+
+
+def _joined(tables: list[pa.Table]) -> pa.Table:
+    """Return the tables as one and empty the list: while a group is written its rows are in memory once."""
+    joined = pa.concat_tables(tables).combine_chunks()
+    tables.clear()
+    return joined
 
 
 def _units(cursor: duckdb.DuckDBPyConnection, seen: View, query: ExportQuery) -> Iterator[pa.Table]:

@@ -25,7 +25,7 @@ ROWS = 12_288  # of a file
 METADATA_BYTES = 1_000  # of a row
 MIB = 1 << 20
 # DuckDB, a block, its text, and a row group of Parquet: what was seen, and a quarter more.
-MOST_BYTES = 200 * MIB
+MOST_BYTES = 215 * MIB
 MOST_GROWTH_BYTES = 40 * MIB  # from half of the rows to all of them, which are 70 MB of text more
 
 PROGRAM = """
@@ -41,7 +41,9 @@ def peak():
 seen, form = pickle.loads(Path(sys.argv[1]).read_bytes()), sys.argv[2]
 engine = Engine(EngineOptions())
 before = peak()
-for limit in (sum(file.rows for file in seen.events) // 2, None):
+half = sum(file.rows for file in seen.events) // 2
+# Heaps of threads grow in the first ones, by as much as one at random: half of the rows again and again, then all.
+for limit in (half, half, half, None):
     with engine.cursor() as cursor:
         print(sum(map(len, pieces(cursor, seen, ExportQuery(limit=limit), form))), peak() - before)
 engine.close()
@@ -98,7 +100,7 @@ def test_an_export_takes_as_little_memory_however_much_it_holds(archive: Path, f
         check=True,
     )
 
-    (some, taken), (more, taken_by_all) = (map(int, line.split()) for line in done.stdout.splitlines())
+    *_, (some, taken), (more, taken_by_all) = (map(int, line.split()) for line in done.stdout.splitlines())
     assert more > 1.9 * some
     assert taken_by_all < MOST_BYTES
     assert taken_by_all - taken < MOST_GROWTH_BYTES
