@@ -2,32 +2,74 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from daemon.following import Followed
 
-HEAD_KEY_BYTES = 32  # files that agree in so many first bytes are compared
-
 
 class Alike:
-    """Followed files by the first bytes that were read from them."""
+    """Followed files in the order of what they begin with, as ``beginnings`` tells it: none, one or several each.
 
-    def __init__(self, files: Iterable[Followed]) -> None:
-        self._by_first: dict[bytes, list[Followed]] = defaultdict(list)
-        for followed in files:
-            self.add(followed)
+    Thousands of logs may begin with the same hundred bytes, such as the time at which a day began: all bytes that tell
+    files apart count here, so that each is compared with its copies only and not with all the others.
+    """
+
+    def __init__(self, files: Iterable[Followed], beginnings: Callable[[Followed], Sequence[bytes]]) -> None:
+        self._beginnings = beginnings
+        entries = [(key, followed) for followed in files for key in self._of(followed)]
+        entries.sort(key=lambda entry: entry[0])
+        # Two lists side by side: those of what is looked for, and of whom it belongs to.
+        self._keys = [key for key, _ in entries]
+        self._files = [followed for _, followed in entries]
+
+    def _of(self, followed: Followed) -> Sequence[bytes]:
+        with suppress(OSError):  # a file that cannot be read now is no witness
+            return [key for key in self._beginnings(followed) if key]
+        return ()
 
     def add(self, followed: Followed) -> None:
         """Add a file."""
-        with suppress(OSError):  # a file that cannot be read now is no witness
-            self._by_first[followed.first_bytes(HEAD_KEY_BYTES)].append(followed)
+        for key in self._of(followed):
+            at = bisect_right(self._keys, key)
+            self._keys.insert(at, key)
+            self._files.insert(at, followed)
 
     def to(self, first: bytes) -> list[Followed]:
-        """Return the files that begin with the bytes ``first``, or that ``first`` begins with."""
-        if len(first) == HEAD_KEY_BYTES:
-            keys = [first[:length] for length in range(1, HEAD_KEY_BYTES + 1)]
-        else:
-            keys = [key for key in self._by_first if key and (key.startswith(first) or first.startswith(key))]
-        return [followed for key in keys for followed in self._by_first.get(key, ())]
+        """Return the files that begin with the bytes ``first``, or that ``first`` begins with; shorter ones first."""
+        found: dict[Followed, None] = {}
+        for start, end in (*reversed([*self._shorter(first)]), self._longer(first)):
+            found.update(dict.fromkeys(self._files[start:end]))
+        return list(found)
+
+    def _longer(self, first: bytes) -> tuple[int, int]:
+        """Return where the keys are that begin with ``first``, ``first`` itself among them."""
+        start = bisect_left(self._keys, first)
+        end = bisect_left(self._keys, True, lo=start, key=lambda key: not key.startswith(first))
+        return start, end
+
+    def _shorter(self, first: bytes) -> Iterator[tuple[int, int]]:
+        """Yield where the keys are that ``first`` begins with and that are shorter, the longest first.
+
+        Of keys in order, all between a prefix of ``first`` and ``first`` begin with that prefix: what the greatest key
+        up to some prefix has in common with it bounds how long the next one can be.
+        """
+        longest = len(first) - 1
+        while longest > 0:
+            end = bisect_right(self._keys, first[:longest])
+            if not end:
+                return
+            key = self._keys[end - 1]
+            common = _common(key, first)
+            if common == len(key):
+                start = bisect_left(self._keys, key, hi=end)
+                yield start, end
+                common -= 1
+            longest = common
+
+
+def _common(left: bytes, right: bytes) -> int:
+    """Return how many first bytes two texts have in common."""
+    size = min(len(left), len(right))
+    return bisect_left(range(size), True, key=lambda at: left[: at + 1] != right[: at + 1])

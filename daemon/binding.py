@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from daemon import files
-from daemon.alike import HEAD_KEY_BYTES, Alike
+from daemon.alike import Alike
 from daemon.books import MAX_UNPACKED_BYTES, Books
 from daemon.copies import Copies, OnCopy
 from daemon.discovery import Found, Scan, Watchable
@@ -132,7 +132,7 @@ class Binder:
         by_inode = self.books.catalogue.by_inode()
         self._remember_emptied([entry for entry in loose if not entry.size], by_inode)
         started, rest = self._bind_same(unbound, by_inode, now)
-        alike = Alike(self.books.files.values()) if rest else Alike(())
+        alike = Alike(self.books.files.values() if rest else (), self.books.beginnings)
         for unknown in rest:
             with self.books.descriptors.candidate(unknown.found) as candidate:
                 followed = None
@@ -193,7 +193,7 @@ class Binder:
         found, books = unknown.found, self.books
         if self.copies.waits_for_deleted(found, candidate):
             return None
-        originals = alike.to(candidate.file.pread(HEAD_KEY_BYTES, 0))
+        originals = alike.to(candidate.file.pread(MARK_BYTES, 0))
         for original in originals:
             # It may have been rewritten since: then its content is free to be taken over.
             recheck(original, now)

@@ -18,6 +18,7 @@ from daemon.notes import Note, NoteKind
 from daemon.opening import Descriptors
 from daemon.packs import Packs
 from daemon.precursors import Precursors
+from daemon.reader import MARK_BYTES
 from daemon.sources import Candidate, Catalogue, Known, Sink
 from daemon.spares import Spares
 from storage.lineage import lineage
@@ -224,9 +225,7 @@ class Books:
         """Open the file again if it was closed; returns False if its name leads elsewhere by now."""
         if not followed.reader.file.closed:
             return True
-        with self.descriptors.candidate(
-            Found(followed.path, followed.file, *followed.key, 0, 0, followed.root)
-        ) as opened:
+        with self.descriptors.candidate(_found(followed)) as opened:
             if opened is None:
                 followed.trouble = self.descriptors.refused.get(
                     files.spelled(followed.path), followed.trouble
@@ -244,6 +243,23 @@ class Books:
         followed.trouble = ""
         self.descriptors.took(followed)
         return True
+
+    def beginnings(self, followed: Followed) -> list[bytes]:
+        """Return with what a file began when it was read, and with what it begins now unless it still holds what was read.
+
+        At most MARK_BYTES each. Raises OSError.
+        """
+        head = followed.reader.head
+        return [head] if head and followed.climb is None else [head, self._begins_with(followed)]
+
+    def _begins_with(self, followed: Followed) -> bytes:
+        file = followed.reader.file
+        if not file.closed:
+            return file.pread(MARK_BYTES, 0)
+        # Only looked at: one that waits to be read is not to keep those closed that are being read.
+        with self.descriptors.candidate(_found(followed)) as opened:
+            same = opened is not None and opened.file.identity.generation == followed.generation
+            return opened.file.pread(MARK_BYTES, 0) if opened is not None and same else b""
 
     def close(self, followed: Followed) -> None:
         """Close a file; it is opened again when it is needed."""
@@ -278,3 +294,8 @@ class Books:
     def settle_risks(self) -> None:
         """Let the ledger know what a crash would lose now. Blocks; raises what the archive raises."""
         self.exposure.settle(self.away, self.climbing, self.spares.no_loss())
+
+
+def _found(followed: Followed) -> Found:
+    """Return a followed file as a listing would have it, to open it again; its size is not known."""
+    return Found(followed.path, followed.file, *followed.key, 0, 0, followed.root)

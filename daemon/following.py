@@ -212,12 +212,6 @@ class Followed:
         reached = self.climb.reached if self.climb is not None else None
         return self.size - reached.offset if reached is not None and not reached.unended else 0
 
-    def first_bytes(self, length: int) -> bytes:
-        """Return the first bytes that were read, perhaps fewer; of a file not read yet, what it begins with now."""
-        if self.reader.head or self.reader.file.closed:
-            return self.reader.head[:length]
-        return self.reader.file.pread(length, 0)
-
     def place(self) -> Place:
         """Return where the file is now."""
         return Place(files.spelled(self.path), self.device, self.inode, self.generation, self.size)
