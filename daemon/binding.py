@@ -191,9 +191,9 @@ class Binder:
     ) -> Followed | None:
         """Apply rules 2 to 5 to a file whose inode does not tell who it is; None: it is to be seen later."""
         found, books = unknown.found, self.books
-        if self.copies.waits_for_deleted(found, candidate):
-            return None
         originals = alike.to(candidate.file.pread(MARK_BYTES, 0))
+        if self.copies.waits_for_deleted(found, candidate, originals):
+            return None
         for original in originals:
             # It may have been rewritten since: then its content is free to be taken over.
             recheck(original, now)

@@ -245,12 +245,13 @@ class Books:
         return True
 
     def beginnings(self, followed: Followed) -> list[bytes]:
-        """Return with what a file began when it was read, and with what it begins now unless it still holds what was read.
+        """Return with what a file began when it was read, and with what it begins now unless that is known to be the same.
 
         At most MARK_BYTES each. Raises OSError.
         """
         head = followed.reader.head
-        return [head] if head and followed.climb is None else [head, self._begins_with(followed)]
+        verified = followed.climb is None and followed.fate is not Fate.UNLINKED
+        return [head] if head and verified else [head, self._begins_with(followed)]
 
     def _begins_with(self, followed: Followed) -> bytes:
         file = followed.reader.file

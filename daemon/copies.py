@@ -142,13 +142,15 @@ class Copies:
             None,
         )
 
-    def waits_for_deleted(self, found: Found, candidate: Candidate) -> bool:
+    def waits_for_deleted(self, found: Found, candidate: Candidate, originals: Sequence[Followed]) -> bool:
         """Let go of a deleted file whose content this one holds; return whether that must be read first.
 
         One that holds all of it takes it over, wherever it lies. One that was put in its place goes on with what it
         holds of it, if that is more than may be equal by chance.
         """
-        for deleted in [f for f in self._books.away if f.fate is Fate.UNLINKED and not f.reader.file.closed]:
+        for deleted in originals:
+            if deleted.fate is not Fate.UNLINKED or deleted.reader.file.closed:
+                continue
             size = min(candidate.size, deleted.size)
             if deleted.root.internal != candidate.internal or not size:
                 continue

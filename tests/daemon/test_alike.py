@@ -83,6 +83,23 @@ def test_what_a_log_costs_does_not_grow_with_the_number_of_logs_that_begin_in_th
     it.tailer.close()
 
 
+def test_what_a_new_log_costs_does_not_grow_with_the_number_of_logs_that_were_just_deleted(it):
+    """Each may be the one whose content it goes on with; 300 are deleted and made anew between two looks."""
+    for number in range(300):
+        append(it.folder / f"{number}.log", SECOND % number)
+    it.settle()
+    it.collector.commit()
+    for number in range(300):
+        (it.folder / f"{number}.log").unlink()
+        append(it.folder / f"{number}.log", 2 * (SECOND % (1000 + number)))
+
+    with planted(f"* EIO * {FOREVER}") as (operations,):
+        it.settle()
+
+    assert operations.hits < 600 * A_FILE
+    assert len(it.lines) == 900
+
+
 def test_copies_of_files_that_wait_to_be_read_are_held_back_although_those_are_closed(it):
     """Many more files than descriptors, of which hardly anything is read when their copies are found."""
     it = Followed(it.folder, it.collector, max_open_files=4)
