@@ -191,6 +191,7 @@ class Applications(RuleBasedStateMachine):
         self.doomed: set[bytes] = set()  # these are in no file any more, and perhaps only read
         self.files: list[Written] = []
         self.destroyed = False
+        self.refused = False  # whether a comparison may have failed and waits to be made again
         self.gaps = 0
         self.tailer = self.started()
 
@@ -235,6 +236,10 @@ class Applications(RuleBasedStateMachine):
 
     def settle(self, file: Written) -> None:
         """Let the daemon find out where a cut file goes on, before it is copied: the copy then begins as no other."""
+        if self.refused:
+            self.now += 3.0  # what was rewritten meanwhile is compared, and read, before it is copied
+            self.drain()
+            self.refused = False
         if file.cut:
             self.append(self.files.index(file), 1, 10)
             self.now += 3.0  # a comparison that failed is made again by then
@@ -526,6 +531,7 @@ class Applications(RuleBasedStateMachine):
     )  # fmt: skip
     def poll_while_the_system_refuses(self, plan: str, turns: int) -> None:
         """A disk that fails, no descriptor left, a folder that cannot be listed: later is soon enough."""
+        self.refused = True
         with failpoints.planted(plan):
             for _ in range(turns):
                 self.drain(tolerant=True)

@@ -460,6 +460,24 @@ def test_a_file_written_anew_and_copied_before_anybody_looked_is_read_once(it, l
     assert sorted(arrived(it)) == sorted([*LINES, *OTHERS[:2]])
 
 
+def test_lines_that_moved_to_another_file_before_they_were_read_and_are_written_again_come_from_both(it):
+    """Nothing says that they are the same: when the log gets them again, the other file has long gone on with them."""
+    path = it.folder / "a.log"
+    append(path, b"".join(LINES))
+    it.settle()
+    it.collector.commit()
+    os.truncate(path, 0)
+    append(path, b"".join(OTHERS))
+    shutil.copyfile(path, it.folder / "other.log")
+    os.truncate(path, 0)
+    it.settle()
+    it.collector.commit()
+    append(path, b"".join(OTHERS))
+    it.settle()
+
+    assert sorted(arrived(it)) == sorted([*LINES, *OTHERS, *OTHERS])
+
+
 def test_a_copy_that_stayed_behind_gives_way_to_a_fuller_one(it):
     """The log was emptied while its older copy was there, written anew, copied and emptied again unseen."""
     path = it.folder / "a.log"
