@@ -7,6 +7,7 @@ origin, size) and `identified` (who asks, and how often) before its handler; its
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 import uuid
@@ -129,7 +130,7 @@ def create_app(
     app.on_response_prepare.append(add_headers)
     app.cleanup_ctx.append(_load_dashboard)
     app.on_shutdown.append(_end_streams)
-    add_routes(app, document(page_limit=options.page_limit, version=options.version))
+    add_routes(app, functools.partial(document, page_limit=options.page_limit, version=options.version))
     return app
 
 

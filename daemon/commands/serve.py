@@ -18,9 +18,13 @@ def run(context: Context) -> int:
         context.overrides["web.port"] = arguments.port
     settings = context.settings  # before the slow imports: a mistake is then reported at once
     import asyncio
+    import gc
 
+    gc.disable()  # a fifteenth of a start would go into looking for garbage among what modules keep for good
     from daemon.service import run as run_service
 
+    gc.freeze()  # nor is it looked through later, while requests wait
+    gc.enable()
     return asyncio.run(run_service(settings, reload=lambda: context.load().settings))
 
 
