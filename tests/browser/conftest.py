@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
 
-from tests.browser.desk import CHROMIUM, Desk, Visitor, Watched, sample_events
+from tests.browser.desk import CHROMIUM, PATIENT, Desk, Visitor, Watched, sample_events
 from tests.support import require
 from tests.web.station import served
 from web.keys import WebOptions
@@ -42,7 +42,7 @@ def filled_station(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def desk(filled_station: Watched) -> AsyncIterator[Desk]:
     """The filled station, served."""
-    async with served(filled_station, WebOptions(version="1.2.3")) as client:
+    async with served(filled_station, WebOptions(version="1.2.3"), PATIENT) as client:
         yield Desk(filled_station, str(client.make_url("/")))
 
 
@@ -51,7 +51,7 @@ async def own_desk(tmp_path: Path) -> AsyncIterator[Desk]:
     """An empty station of one test, served."""
     station = Watched(tmp_path)
     station.now_us = time.time_ns() // 1000
-    async with served(station, WebOptions(version="1.2.3")) as client:
+    async with served(station, WebOptions(version="1.2.3"), PATIENT) as client:
         yield Desk(station, str(client.make_url("/")))
     station.close()
 

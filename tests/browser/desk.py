@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Response
 
+from storage.engine import EngineOptions
 from tests.support import ROOT
 from tests.web.station import Station
 
@@ -23,6 +24,8 @@ WIDE = (1280, 800)
 PHONE = (390, 844)
 WAIT_MS = 8_000  # for something the page does at once on an idle machine
 ZONE = "Europe/Berlin"
+# What the daemon leaves out of an answer when it takes too long, a busy machine must not take from these tests.
+PATIENT = EngineOptions(deadline_seconds=60, count_seconds=10, suggest_seconds=5, facet_seconds=20)
 
 # Recorded before any script of the page runs.
 _RECORD_VIOLATIONS = """

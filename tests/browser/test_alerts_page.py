@@ -14,7 +14,7 @@ from playwright.async_api import Browser, Page, expect
 
 from daemon.outbound.sender import Channel
 from storage.keyring import Keyring
-from tests.browser.desk import PHONE, WIDE, Visitor, Watched, axe, moment, sample_events
+from tests.browser.desk import PATIENT, PHONE, WIDE, Visitor, Watched, axe, moment, sample_events
 from tests.browser.test_accessible import overflow
 from tests.daemon.alerting import Receiver
 from tests.web.station import served
@@ -93,7 +93,7 @@ async def post(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[
         await watch.look()
         options = WebOptions(version="1.2.3")
         async with served(
-            station, options, keyring=keyring, detection=watch.detection, telling=watch.teller
+            station, options, PATIENT, keyring=keyring, detection=watch.detection, telling=watch.teller
         ) as client:
             yield Post(station, watch, str(client.make_url("/")), keys)
         await watch.close()

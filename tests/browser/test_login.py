@@ -11,7 +11,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from storage.keyring import Keyring
-from tests.browser.desk import CHROMIUM, PHONE, WIDE, Visitor, Watched, axe, sample_events
+from tests.browser.desk import CHROMIUM, PATIENT, PHONE, WIDE, Visitor, Watched, axe, sample_events
 from tests.browser.test_accessible import overflow
 from tests.web.station import served
 from web.access import AccessOptions
@@ -43,7 +43,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         role: keyring.create(f"{role} key", role, now_us=station.now_us)[1] for role in ("viewer", "admin")
     }
     options = WebOptions(version="1.2.3", access=AccessOptions(failures_per_minute=2))
-    async with served(station, options, keyring=keyring) as client:
+    async with served(station, options, PATIENT, keyring=keyring) as client:
         yield House(station, str(client.make_url("/")), keyring, keys)
     station.close()
 
@@ -134,7 +134,7 @@ async def test_over_plain_http_to_a_name_the_forms_work_as_well(house: House) ->
     name = "logs.test"
     options = WebOptions(version="1.2.3", allowed_hosts=(name,))
     async with (
-        served(house.station, options, keyring=house.keyring) as client,
+        served(house.station, options, PATIENT, keyring=house.keyring) as client,
         async_playwright() as playwright,
     ):
         rules = f"--host-resolver-rules=MAP {name} 127.0.0.1"
