@@ -109,8 +109,9 @@ def _written(logs: Path, amount: int, a_folder: int) -> list[Path]:
 
 
 def _line(event_id: str) -> bytes:
+    # As loggers write and as files begin that are rotated in the same second: what tells them apart comes last.
     return (
-        b'{"eventId":"%s","timestamp":"2026-03-01T10:00:00Z","level":"info","description":"idle"}\n'
+        b'{"timestamp":"2026-03-01T10:00:00Z","level":"info","description":"idle","eventId":"%s"}\n'
         % event_id.encode()
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 
 from daemon.following import Followed
 
@@ -18,20 +17,27 @@ class Alike:
 
     def __init__(self, files: Iterable[Followed], beginnings: Callable[[Followed], Sequence[bytes]]) -> None:
         self._beginnings = beginnings
-        entries = [(key, followed) for followed in files for key in self._of(followed)]
-        entries.sort(key=lambda entry: entry[0])
-        # Two lists side by side: those of what is looked for, and of whom it belongs to.
-        self._keys = [key for key, _ in entries]
-        self._files = [followed for _, followed in entries]
+        # Two lists side by side, of what is looked for and of whom it belongs to: fifty thousand pairs would wake the
+        # garbage collector, and that takes as long as all the rest.
+        keys: list[bytes] = []
+        owners: list[Followed] = []
+        for followed in files:
+            for key in filter(None, self._of(followed)):
+                keys.append(key)
+                owners.append(followed)
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        self._keys = [keys[at] for at in order]
+        self._files = [owners[at] for at in order]
 
     def _of(self, followed: Followed) -> Sequence[bytes]:
-        with suppress(OSError):  # a file that cannot be read now is no witness
-            return [key for key in self._beginnings(followed) if key]
-        return ()
+        try:
+            return self._beginnings(followed)
+        except OSError:
+            return ()  # a file that cannot be read now is no witness
 
     def add(self, followed: Followed) -> None:
         """Add a file."""
-        for key in self._of(followed):
+        for key in filter(None, self._of(followed)):
             at = bisect_right(self._keys, key)
             self._keys.insert(at, key)
             self._files.insert(at, followed)
