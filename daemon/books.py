@@ -245,9 +245,9 @@ class Books:
         return True
 
     def beginnings(self, followed: Followed) -> list[bytes]:
-        """Return with what a file began when it was read, and with what it begins now unless that is known to be the same.
+        """Return what a file began with when it was read, and what it begins with now unless that is known to be the same.
 
-        At most MARK_BYTES each. Raises OSError.
+        At most MARK_BYTES each; empty for what cannot be told. Raises OSError.
         """
         head = followed.reader.head
         verified = followed.climb is None and followed.fate is not Fate.UNLINKED
@@ -259,8 +259,9 @@ class Books:
             return file.pread(MARK_BYTES, 0)
         # Only looked at: one that waits to be read is not to keep those closed that are being read.
         with self.descriptors.candidate(_found(followed)) as opened:
-            same = opened is not None and opened.file.identity.generation == followed.generation
-            return opened.file.pread(MARK_BYTES, 0) if opened is not None and same else b""
+            if opened is None or opened.file.identity.generation != followed.generation:
+                return b""
+            return opened.file.pread(MARK_BYTES, 0)
 
     def close(self, followed: Followed) -> None:
         """Close a file; it is opened again when it is needed."""

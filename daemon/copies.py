@@ -145,8 +145,8 @@ class Copies:
     def waits_for_deleted(self, found: Found, candidate: Candidate, originals: Sequence[Followed]) -> bool:
         """Let go of a deleted file whose content this one holds; return whether that must be read first.
 
-        One that holds all of it takes it over, wherever it lies. One that was put in its place goes on with what it
-        holds of it, if that is more than may be equal by chance.
+        ``originals`` are the files that begin alike. One that holds all of a deleted one takes it over, wherever it
+        lies. One that was put in its place goes on with what it holds of it, if that is more than may be equal by chance.
         """
         for deleted in originals:
             if deleted.fate is not Fate.UNLINKED or deleted.reader.file.closed:

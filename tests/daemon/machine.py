@@ -236,15 +236,12 @@ class Applications(RuleBasedStateMachine):
 
     def settle(self, file: Written) -> None:
         """Let the daemon find out where a cut file goes on, before it is copied: the copy then begins as no other."""
-        if self.refused:
-            self.now += 3.0  # what was rewritten meanwhile is compared, and read, before it is copied
-            self.drain()
-            self.refused = False
         if file.cut:
             self.append(self.files.index(file), 1, 10)
+        if file.cut or self.refused:
             self.now += 3.0  # a comparison that failed is made again by then
             self.drain()
-            file.cut = False
+        file.cut = self.refused = False
 
     def commit(self) -> None:
         self.archive.commit()

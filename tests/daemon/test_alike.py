@@ -15,7 +15,7 @@ from daemon.failpoints import FOREVER, planted
 from tests.daemon.test_tailer import Followed, append
 
 SECOND = b'{"timestamp":"2026-11-25T00:00:00Z","event_type":"login_failed","username":"user%d"}\n'
-A_FILE = 40  # operations on a file that is found, compared with its like and read, at most
+OPERATIONS_A_FILE = 40  # for a file that is found, compared with its like and read, at most
 
 
 @dataclass(eq=False)
@@ -78,7 +78,7 @@ def test_what_a_log_costs_does_not_grow_with_the_number_of_logs_that_begin_in_th
     with planted(f"* EIO * {FOREVER}") as (operations,):
         it.settle()
 
-    assert operations.hits < 600 * A_FILE * (2 if again else 1)
+    assert operations.hits < 600 * OPERATIONS_A_FILE * (2 if again else 1)
     assert len(it.lines) == len(set(it.lines)) == (1200 if again else 600)
     it.tailer.close()
 
@@ -96,7 +96,7 @@ def test_what_a_new_log_costs_does_not_grow_with_the_number_of_logs_that_were_ju
     with planted(f"* EIO * {FOREVER}") as (operations,):
         it.settle()
 
-    assert operations.hits < 600 * A_FILE
+    assert operations.hits < 600 * OPERATIONS_A_FILE
     assert len(it.lines) == 900
 
 
